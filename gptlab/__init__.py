@@ -1,0 +1,26 @@
+"""gptlab: the building blocks of a GPT, one module a lesson, in the order of the notebooks.
+
+Importing `gptlab` is instant: a lesson's module (and torch with it) is loaded when it is first used.
+
+>>> import gptlab
+>>> gptlab.tokens.CharTokenizer.from_text("abba").encode("ba")
+[1, 0]
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_LESSONS = (
+    "tokens", "bpe", "unigram", "batches", "embedding", "attention", "masking", "model",
+    "training", "sampling", "llama", "finetuning", "reinforcement", "gpu",
+)  # fmt: skip
+_DOORS = ("downloads", "encodings", "huggingface", "checkpoints")
+_WINGS = ("corpora", "pictures", "exercises", "commands")
+
+
+def __getattr__(name: str):
+    """Load a module of the course when it is first asked for."""
+    if name in _LESSONS + _DOORS + _WINGS:
+        return importlib.import_module(f"gptlab.{name}")
+    raise AttributeError(f"module 'gptlab' has no attribute {name!r}")

@@ -1,0 +1,181 @@
+"""Attention: each position asks, all answer, and the answers are averaged by how well they fit (lesson 06).
+
+From top to bottom: the weights, the weighted average, one head, many heads, and two sources instead of one.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+def attention_weights(
+    q: Float[Tensor, "*batch Tq hs"],
+    k: Float[Tensor, "*batch Tk hs"],
+    keep_mask: Bool[Tensor, "*#batch #Tq Tk"] | None = None,
+) -> Float[Tensor, "*batch Tq Tk"]:
+    """How much each query position attends to each key position; each row sums to 1.
+
+    Scaled dot products, softmax over the keys (Vaswani et al. 2017, eq. 1).
+    `keep_mask` is True where a query may attend; a row that may attend to nothing is all zeros.
+
+    >>> attention_weights(torch.zeros(1, 2, 4), torch.zeros(1, 3, 4))[0, 0]
+    tensor([0.3333, 0.3333, 0.3333])
+    """
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # [.., Tq, Tk]
+    if keep_mask is None:
+        return scores.softmax(dim=-1)
+    # The lowest finite number, not -inf: a row with nothing to attend to must not give NaN, in its gradient neither.
+    scores = scores.masked_fill(~keep_mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(dim=-1).masked_fill(~keep_mask, 0.0)
+
+
+def attend(
+    q: Float[Tensor, "*batch Tq hs"],
+    k: Float[Tensor, "*batch Tk hs"],
+    v: Float[Tensor, "*batch Tk hv"],
+    keep_mask: Bool[Tensor, "*#batch #Tq Tk"] | None = None,
+) -> Float[Tensor, "*batch Tq hv"]:
+    """For each query, the average of the values, weighted by how well their keys fit.
+
+    >>> attend(torch.zeros(1, 2, 4), torch.zeros(1, 3, 4), torch.tensor([[[3.0], [6.0], [0.0]]]))[0, 0]
+    tensor([3.])
+    """
+    return attention_weights(q, k, keep_mask) @ v
+
+
+class Head(nn.Module):
+    """One head of self-attention over C channels, of size hs: three views of each position, and `attend`.
+
+    >>> Head(C=6, hs=4)(torch.zeros(2, 5, 6)).shape
+    torch.Size([2, 5, 4])
+    """
+
+    def __init__(self, C: int, hs: int, bias: bool = False):
+        super().__init__()
+        self.query = nn.Linear(C, hs, bias=bias)  # what am I looking for?
+        self.key = nn.Linear(C, hs, bias=bias)  # what do I have?
+        self.value = nn.Linear(C, hs, bias=bias)  # what do I hand over?
+
+    def forward(
+        self, x: Float[Tensor, "B T C"], keep_mask: Bool[Tensor, "*#B #T T"] | None = None
+    ) -> Float[Tensor, "B T hs"]:
+        return attend(self.query(x), self.key(x), self.value(x), keep_mask)
+
+
+def split_heads(x: Float[Tensor, "B T C"], H: int) -> Float[Tensor, "B H T hs"]:
+    """Cut the channels into H heads, and put the heads before time. A `view` straight to [B, H, T, hs] would mix them up.
+
+    >>> split_heads(torch.arange(6.0).view(1, 1, 6), H=2)[0, :, 0].tolist()
+    [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    """
+    B, T, C = x.shape
+    return x.view(B, T, H, C // H).transpose(1, 2)  # [B, T, H, hs] -> [B, H, T, hs]
+
+
+def merge_heads(x: Float[Tensor, "B H T hs"]) -> Float[Tensor, "B T C"]:
+    """Lay the heads side by side again: the inverse of `split_heads`."""
+    return x.transpose(1, 2).flatten(2)  # [B, T, H, hs] -> [B, T, C]
+
+
+class MultiHeadAttention(nn.Module):
+    """H heads side by side, each on its own C / H channels, and a projection that mixes what they found.
+
+    The same computation as H `Head`s whose outputs are concatenated, in three matrix products instead of 3H, and
+    with `scaled_dot_product_attention` for `attend`; tests prove all three equal.
+
+    Args:
+        C: channels in and out.  H: heads; C must be divisible by H.
+        n_kv_head: heads of keys and values, each shared by H / n_kv_head queries (Ainslie et al. 2023); H by default.
+        norm: makes a norm for the queries and one for the keys of a head, from the head size (Dehghani et al. 2023).
+    """
+
+    def __init__(
+        self,
+        C: int,
+        H: int,
+        n_kv_head: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+        norm: Callable[[int], nn.Module] | None = None,
+    ):
+        super().__init__()
+        n_kv_head = H if n_kv_head is None else n_kv_head
+        if C % H:
+            raise ValueError(f"C={C} channels cannot be shared evenly by H={H} heads: choose C a multiple of H")
+        if H % n_kv_head:
+            raise ValueError(f"H={H} query heads cannot share n_kv_head={n_kv_head} evenly: choose a divisor of {H}")
+        self.H, self.n_kv_head, self.dropout = H, n_kv_head, dropout
+        hs = C // H
+        self.query = nn.Linear(C, C, bias=bias)
+        self.key = nn.Linear(C, n_kv_head * hs, bias=bias)
+        self.value = nn.Linear(C, n_kv_head * hs, bias=bias)
+        self.output = nn.Linear(C, C, bias=bias)
+        self.query_norm = norm(hs) if norm else nn.Identity()
+        self.key_norm = norm(hs) if norm else nn.Identity()
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T C"],
+        keep_mask: Bool[Tensor, "*#B #T Tk"] | None = None,
+        *,
+        is_causal: bool = False,
+        rotate: Callable[[Tensor], Tensor] | None = None,
+        cache=None,
+    ) -> Float[Tensor, "B T C"]:
+        """Attend within x. `is_causal` says "the causal mask" without building it.
+
+        `rotate` turns queries and keys by their positions (lesson 11); `cache` remembers keys and values (lesson 10).
+        """
+        q = self.query_norm(split_heads(self.query(x), self.H))  # [B, H, T, hs]
+        k = self.key_norm(split_heads(self.key(x), self.n_kv_head))  # [B, n_kv_head, T, hs]
+        v = split_heads(self.value(x), self.n_kv_head)
+        if rotate is not None:
+            q, k = rotate(q), rotate(k)
+        if cache is not None:
+            k, v = cache.extend(k, v)  # [B, n_kv_head, Tk, hs]
+        if keep_mask is not None and keep_mask.dim() == 3:
+            keep_mask = keep_mask[:, None]  # the same for all heads: [B, 1, T, Tk]
+        out = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=keep_mask,
+            is_causal=is_causal,
+            dropout_p=self.dropout if self.training else 0.0,
+            enable_gqa=self.n_kv_head != self.H,
+        )
+        return self.output(merge_heads(out))
+
+
+class CrossAttention(nn.Module):
+    """Queries from one sequence, keys and values from another: how a decoder reads an encoder's memory.
+
+    >>> CrossAttention(C=8, H=2)(torch.zeros(3, 5, 8), memory=torch.zeros(3, 7, 8)).shape
+    torch.Size([3, 5, 8])
+    """
+
+    def __init__(self, C: int, H: int, bias: bool = True):
+        super().__init__()
+        if C % H:
+            raise ValueError(f"C={C} channels cannot be shared evenly by H={H} heads: choose C a multiple of H")
+        self.H = H
+        self.query = nn.Linear(C, C, bias=bias)
+        self.key = nn.Linear(C, C, bias=bias)
+        self.value = nn.Linear(C, C, bias=bias)
+        self.output = nn.Linear(C, C, bias=bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B Tq C"],
+        memory: Float[Tensor, "B Tk C"],
+        keep_mask: Bool[Tensor, "*#B #Tq Tk"] | None = None,
+    ) -> Float[Tensor, "B Tq C"]:
+        q = split_heads(self.query(x), self.H)  # [B, H, Tq, hs]
+        k, v = split_heads(self.key(memory), self.H), split_heads(self.value(memory), self.H)  # [B, H, Tk, hs]
+        if keep_mask is not None and keep_mask.dim() == 3:
+            keep_mask = keep_mask[:, None]  # [B, 1, Tq, Tk]
+        return self.output(merge_heads(attend(q, k, v, keep_mask)))

@@ -1,0 +1,89 @@
+"""What `python -m gptlab <command>` can do. Each command is a thin face over the modules.
+
+A command's module is imported when the command is run, so the list of commands appears at once,
+and `start` and `test` work with a bare Python that has nothing installed.
+"""
+
+import difflib
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from gptlab.commands import environment
+
+COMMANDS = {
+    "start": "set everything up in .venv and open JupyterLab at the first notebook",
+    "test": "set everything up in .venv and run all tests, of the package and of the notebooks",
+    "doctor": "look at Python, packages, device, files and Jupyter, and say what to do about each problem",
+    "fetch": "get texts and vocabularies now, for lessons without a network",
+    "train": "train a GPT on a text",
+    "sample": "let a trained GPT write",
+    "bench": "measure training, sampling and tokenizers on this machine",
+    "notebooks": "for maintainers: run notebooks in order, store their outputs, sync their text twins",
+}
+_BEFORE_INSTALLATION = ("start", "test")
+
+
+def overview() -> str:
+    """The list of commands, as `--help` prints it."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
+    call = environment.python_call()
+    return "\n".join([f"usage: {call} <command> [options]", "", *lines, "", f"{call} <command> --help says more."])
+
+
+def unknown(name: str) -> str:
+    """The sentence for a command that does not exist.
+
+    >>> print(unknown("trian"))
+    There is no command 'trian'; perhaps you mean 'train'. The commands are start, test, doctor, ...
+    """
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    guess = f"; perhaps you mean '{close[0]}'" if close else ""
+    return f"There is no command '{name}'{guess}. The commands are {', '.join(COMMANDS)}."
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command that `arguments` begin with, and return the exit code of the process."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(unknown(name))
+        return 2
+    if name in _BEFORE_INSTALLATION:
+        return environment.main(name, rest)
+    try:
+        import tyro
+
+        command = getattr(importlib.import_module(f"gptlab.commands.{name}"), name)
+    except ModuleNotFoundError as missing:
+        if missing.name and missing.name.startswith("gptlab"):
+            raise
+        return _in_the_environment(arguments, missing.name or str(missing))
+    try:
+        code = tyro.cli(command, prog=f"python -m gptlab {name}", args=rest)
+    except (ValueError, OSError) as error:
+        if os.environ.get("GPTLAB_DEBUG"):
+            raise
+        print(f"{name}: {error}\n(With GPTLAB_DEBUG=1 set, Python shows where.)")
+        return 1
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted.")
+        return 130
+    return code if type(code) is int else 0
+
+
+def _in_the_environment(arguments: list[str], missing: str) -> int:
+    """Pass the command on to the Python of `.venv`, when the present one lacks a package and that one is ready."""
+    folder = environment.clone() / ".venv"
+    if environment.stamp(folder) and Path(sys.prefix).resolve() != folder.resolve():
+        return subprocess.call([str(environment.python_in(folder)), "-m", "gptlab", *arguments])
+    print(
+        f"{arguments[0]}: this Python has no package '{missing}'. "
+        f"`{environment.python_call()} start` in the folder of the course installs everything into .venv."
+    )
+    return 1

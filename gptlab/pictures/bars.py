@@ -1,0 +1,169 @@
+"""Numbers as bars: what the model would say next, what each fact costs, runs side by side."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gptlab.pictures import adapter
+from gptlab.pictures.style import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    PARTS,
+    SKY,
+    Number,
+    Picture,
+    array,
+    canvas,
+    drawable,
+    finish,
+    shorten,
+    styled,
+    tidy,
+)  # fmt: skip
+
+HATCHES = {"free": "..", "recalled": "//", "form": ""}
+
+
+def _frame(rows: int, width: float = 7.2):
+    figure, axes = canvas(width, 0.31 * rows + 0.85)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    axes.set_ylim(rows - 0.4, -0.6)
+    return figure, axes
+
+
+@styled
+def next_token(
+    probabilities: Any, tokenizer: Any, k: int = 10, *, actual: int | None = None, title: str = ""
+) -> Picture:
+    """The k most likely next tokens with their probabilities, and what is left for all others together.
+
+    Args:
+        probabilities: [V], as `logits.softmax(-1)` gives them for one position.
+        tokenizer: any of gptlab's, tiktoken's or sentencepiece's, or a list of V strings.
+        actual: the id that really came, to be marked.
+
+    Raises:
+        ValueError: if `probabilities` is not one row that sums to 1.
+    """
+    p = array(probabilities).astype(float)
+    if p.ndim != 1:
+        raise ValueError(f"probabilities of shape {list(p.shape)}: give one row [V], such as probabilities[0, -1]")
+    if (p < 0).any() or not np.isclose(p.sum(), 1.0, atol=0.02):
+        raise ValueError(f"these numbers sum to {p.sum():.3f}, not to 1: are they logits? Take logits.softmax(-1)")
+    best = [int(i) for i in np.argsort(-p, kind="stable")[:k]]
+    if actual is not None and actual not in best:
+        best.append(int(actual))
+    rest = max(0.0, 1.0 - p[best].sum())
+    labels = [shorten(drawable(adapter.piece(tokenizer, i).shown)) for i in best]
+    others = len(p) - len(best)
+    rows = len(best) + (others > 0)
+    figure, axes = _frame(rows)
+    values = [100 * p[i] for i in best] + [100 * rest] * (others > 0)
+    colours = [ORANGE if i == actual else BLUE for i in best] + ["#BBBBBB"] * (others > 0)
+    bars = axes.barh(range(rows), values, color=colours, height=0.72)
+    axes.bar_label(bars, [f"{value:.1f} %" if value >= 0.05 else "< 0.1 %" for value in values], padding=4, fontsize=10)
+    axes.set_yticks(range(rows), labels + [f"all {others:,} others"] * (others > 0))
+    for tick in axes.get_yticklabels()[: len(best)]:
+        tick.set(family="DejaVu Sans Mono", fontsize=11)
+    axes.set(xlabel="probability of being next (%)", xlim=(0, max(values) * 1.14), title=title)
+    if actual is not None:
+        row = best.index(int(actual))
+        axes.get_yticklabels()[row].set_weight("bold")
+        axes.text(
+            max(values) * 1.14, row, "◂ came next", ha="right", va="center", fontsize=10, color=INK,
+        )  # fmt: skip
+    said = ", ".join(f"{label} {value:.1f} %" for label, value in list(zip(labels, values, strict=False))[:5])
+    return finish(figure, f"Bars of the most likely next tokens: {said}; all others together {100 * rest:.1f} %.")
+
+
+@styled
+def by_fact(nats: Mapping[tuple[str, str], Number], k: int = 15, *, title: str = "") -> Picture:
+    """The excess in nats a story that each fact costs, the dearest first, in the colour of its kind.
+
+    Args:
+        nats: from (kind, fact) to nats a story, as `StoryEvaluation.by_fact` gives it; kind is "free", "recalled" or
+            "form".  k: bars shown; the others are added up in one.
+    """
+    if not nats:
+        raise ValueError("no facts to draw: give a dict from (kind, fact) to nats a story")
+    ranked = sorted(nats.items(), key=lambda item: (-item[1], item[0]))
+    shown, rest = ranked[:k], ranked[k:]
+    rows = len(shown) + bool(rest)
+    figure, axes = _frame(rows)
+    for row, ((kind, _), value) in enumerate(shown):
+        seen = kind not in axes.get_legend_handles_labels()[1]
+        bar = axes.barh(
+            row, value, color=PARTS.get(kind, GREY), hatch=HATCHES.get(kind, ""), edgecolor="white", height=0.74,
+            label=kind if seen else "_",
+        )  # fmt: skip
+        axes.bar_label(bar, [tidy(round(value, 3))], padding=4, fontsize=10)
+    labels = [fact or "all other words" for (_, fact), _ in shown]
+    if rest:
+        total = sum(value for _, value in rest)
+        axes.bar_label(
+            axes.barh(rows - 1, total, color="#BBBBBB", height=0.74), [tidy(round(total, 3))], padding=4, fontsize=10
+        )
+        labels.append(f"{len(rest)} more facts")
+    axes.set_yticks(range(rows), [drawable(label).replace("␣", " ") for label in labels])
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.margins(x=0.12)
+    axes.set(xlabel="above the floor (nats a story)", title=title)
+    axes.legend(loc="lower right")
+    said = "; ".join(f"{kind} {fact or 'words'} {tidy(round(value, 3))}" for (kind, fact), value in shown[:5])
+    return finish(figure, f"Bars of the excess in nats a story by fact, the dearest first: {said}.")
+
+
+@styled
+def compare(
+    values: Mapping[str, Any], unit: str, floor: Number | Mapping[str, Number] | None = None, *,
+    best: str | None = "low", digits: int = 3, title: str = "",
+) -> Picture:  # fmt: skip
+    """Named numbers side by side, in the order given; several numbers for a name (seeds) show their mean and range.
+
+    Args:
+        unit: of the axis.  floor: what cannot be beaten: a number, or a dict from label to number.
+        best: "low" or "high" darkens the best bar; None does not judge.
+
+    Raises:
+        ValueError: if there is nothing to compare.
+    """
+    if not values:
+        raise ValueError("nothing to compare: give a dict from names to numbers")
+    runs = {name: np.atleast_1d(array(v)).astype(float) for name, v in values.items()}
+    means = np.asarray([v.mean() for v in runs.values()])
+    figure, axes = _frame(len(runs))
+    chosen = {"low": int(np.nanargmin(means)), "high": int(np.nanargmax(means)), None: -1}[best]
+    colours = [BLUE if best is None or i == chosen else SKY for i in range(len(means))]
+    bars = axes.barh(range(len(means)), means, color=colours, height=0.7)
+    labels = []
+    for row, (bar, v) in enumerate(zip(bars, runs.values(), strict=True)):
+        labels.append(tidy(float(v.mean()), digits))
+        if len(v) > 1:
+            axes.plot([v.min(), v.max()], [row, row], color=INK, linewidth=1.5, marker="|", markersize=9)
+            labels[-1] += f"  ({tidy(float(v.min()), digits)} to {tidy(float(v.max()), digits)})"
+        axes.annotate(
+            labels[-1], (max(bar.get_width(), v.max()), row), xytext=(6, 0), textcoords="offset points", va="center",
+            fontsize=10, weight="bold" if row == chosen else "normal",
+        )  # fmt: skip
+    axes.set_yticks(range(len(means)), [drawable(name).replace("␣", " ") for name in runs])
+    longest = max(v.max() for v in runs.values())
+    room = 1.16 + 0.012 * max(map(len, labels))
+    axes.set(xlabel=unit, xlim=(min(0.0, float(means.min()) * 1.1), max(longest, 1e-12) * room), title=title)
+    alt = f"Bars, in {unit}: " + "; ".join(f"{n} {label}" for n, label in zip(runs, labels, strict=True)) + "."
+    floors = {} if floor is None else floor if isinstance(floor, Mapping) else {"the floor": floor}
+    for name, height in floors.items():
+        axes.axvline(height, color=INK, linewidth=1.4, linestyle=(0, (1, 1)))
+        axes.annotate(
+            f"{name}: {tidy(height, digits)}", (height, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3),
+            textcoords="offset points", ha="center", va="bottom", fontsize=10,
+        )  # fmt: skip
+        alt += f" {name}: {tidy(height, digits)}."
+    if floors and title:
+        axes.set_title(title, pad=20)
+    return finish(figure, alt)

@@ -1,0 +1,234 @@
+"""Tensors as things: blocks with lettered axes and real sizes, and vectors as points on a map."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from gptlab.pictures.style import (
+    INK,
+    LETTERS,
+    MARKERS,
+    PALE,
+    SERIES,
+    Picture,
+    array,
+    canvas,
+    drawable,
+    finish,
+    styled,
+)  # fmt: skip
+
+MOST = 12  # cells drawn along an axis; a longer one is drawn broken
+SHIFT = 0.42  # how far a sheet stands behind the one before it, in cells
+
+
+def _block(block: Any, number: int) -> tuple[str, list[str], list[int]] | str:
+    """(name, letters, sizes) of one argument; a plain string is a sign between two blocks."""
+    if isinstance(block, str):
+        return block
+    if hasattr(block, "shape"):
+        block = (f"x{number}", " ".join("…" for _ in block.shape), block)
+    if len(block) == 2:
+        block = (block[0], " ".join("…" for _ in getattr(block[1], "shape", block[1])), block[1])
+    name, letters, sizes = block
+    sizes = [int(n) for n in getattr(sizes, "shape", sizes)]
+    letters = letters.split()
+    if len(letters) != len(sizes):
+        raise ValueError(
+            f"{name}: {len(letters)} letters ({' '.join(letters)}) for the sizes {sizes}: give one letter an axis"
+        )
+    if any(n < 1 for n in sizes):
+        raise ValueError(f"{name}: a block of sizes {sizes} has nothing in it: each size must be at least 1")
+    return name, letters, sizes
+
+
+def _drawn(n: int, most: int = MOST) -> int:
+    return n if n <= most else most
+
+
+def _sheet(axes, x: float, y: float, rows: int, columns: int, colour: str, broken: tuple[bool, bool], front: bool):
+    """One grid of cells; where an axis is drawn broken, its cells fade out."""
+    axes.add_patch(
+        Rectangle((x, y), columns, rows, facecolor="white" if not front else colour, edgecolor="none", zorder=2)
+    )
+    if not front:
+        axes.add_patch(Rectangle((x, y), columns, rows, facecolor=colour, alpha=0.45, edgecolor="none", zorder=2))
+    for c in range(columns + 1):
+        axes.plot([x + c, x + c], [y, y + rows], color="#8A8A8A", linewidth=0.5, zorder=2)
+    for r in range(rows + 1):
+        axes.plot([x, x + columns], [y + r, y + r], color="#8A8A8A", linewidth=0.5, zorder=2)
+    axes.add_patch(Rectangle((x, y), columns, rows, fill=False, edgecolor=INK, linewidth=1.1, zorder=2))
+    if not front:
+        return
+    if broken[1]:
+        axes.text(x + columns * 0.72, y + rows / 2, "⋯", ha="center", va="center", fontsize=15, zorder=4)
+    if broken[0]:
+        axes.text(x + columns / 2, y + rows * 0.72, "⋮", ha="center", va="center", fontsize=15, zorder=4)
+
+
+def _axis_label(axes, x, y, letter: str, size: int, **place) -> None:
+    text = f"{size:,}" if letter == "…" else f"{letter} = {size:,}"
+    axes.text(x, y, text, fontsize=11, weight="bold", color=LETTERS.get(letter, INK), zorder=5, **place)
+
+
+def _draw(axes, x: float, name: str, letters: list[str], sizes: list[int]) -> tuple[float, float, float]:
+    """Draw one block with its left edge at x; gives its right edge, its lowest and its highest point."""
+    columns, rows = _drawn(sizes[-1]) if sizes else 1, _drawn(sizes[-2]) if len(sizes) > 1 else 1
+    sheets = _drawn(sizes[-3], 6) if len(sizes) > 2 else 1
+    stacks = _drawn(prod(sizes[:-3]), 3) if len(sizes) > 3 else 1
+    broken = (len(sizes) > 1 and sizes[-2] > rows, bool(sizes) and sizes[-1] > columns)
+    left = x + (2.6 if len(sizes) > 1 else 0.3)
+    depth, across = SHIFT * (sheets - 1), columns + SHIFT * (sheets - 1) + 1.2
+    for stack in range(stacks):
+        at = left + stack * across
+        for sheet in reversed(range(sheets)):
+            _sheet(axes, at + SHIFT * sheet, SHIFT * sheet - rows, rows, columns, "#DCEBF5", broken, sheet == 0)
+    if sizes:
+        _axis_label(axes, left + columns / 2, -rows - 0.35, letters[-1], sizes[-1], ha="center", va="top")
+    if len(sizes) > 1:
+        _axis_label(axes, left - 0.25, -rows / 2, letters[-2], sizes[-2], ha="right", va="center")
+    right = left + stacks * across - 1.2
+    if len(sizes) > 2:
+        end = (left + columns + 0.25, -rows), (left + columns + depth + 0.25, depth - rows)
+        axes.plot(*zip(*end, strict=True), color=LETTERS.get(letters[-3], INK), linewidth=1.6, zorder=5, clip_on=False)
+        more = "" if sizes[-3] <= sheets else " …"
+        if len(sizes) == 3:
+            place = {"ha": "left", "va": "center"}
+            _axis_label(axes, end[1][0] + 0.15, (end[0][1] + end[1][1]) / 2, letters[-3], sizes[-3], **place)
+            right = max(right, end[1][0] + 0.15 + 0.62 * len(f"{letters[-3]} = {sizes[-3]:,}{more}"))
+        else:
+            _axis_label(axes, left + columns + depth, depth + 0.25, letters[-3], sizes[-3], ha="right", va="bottom")
+    if len(sizes) > 3:
+        n = prod(sizes[:-3])
+        text = f"{' × '.join(letters[:-3])} = {n:,} of these{', …' if n > stacks else ''}"
+        axes.text((left + right) / 2, -rows - 1.7, text, ha="center", va="top", fontsize=11, weight="bold",
+                  color=LETTERS.get(letters[0], INK))  # fmt: skip
+    top = depth + (1.5 if len(sizes) > 3 else 0.45)
+    said = f"{name}  [{', '.join(letters)}]" if "…" not in letters else name
+    axes.text((left + right) / 2, top, said, ha="center", va="bottom", fontsize=12, weight="bold", zorder=5)
+    wide = 0.36 * len(said) - (right - left) / 2
+    return max(right, right + wide * 0.5 + 0.2), -rows - (2.6 if len(sizes) > 3 else 1.4), top + 1.2
+
+
+@styled
+def shapes(*blocks: Any, title: str = "") -> Picture:
+    """Tensors as blocks of cells: rows are the last axis but one, columns the last, sheets behind each other the first.
+
+    The same letter has the same colour in every picture. An axis of more than 12 is drawn broken, with its real size.
+
+    Args:
+        blocks: `(name, "B T C", sizes)`, `(name, "B T C", tensor)`, `(name, tensor)` or a tensor; and between them
+            strings, such as "@", "=" or "→".
+
+    Raises:
+        ValueError: if letters and sizes do not agree.
+    """
+    parts = [_block(block, i) for i, block in enumerate(blocks)]
+    if not any(isinstance(p, tuple) for p in parts):
+        raise ValueError("no block to draw: give at least one, e.g. ('x', 'B T C', (2, 7, 4))")
+    figure, axes = canvas(9.0, 3.0)
+    x, low, high, signs, said = 0.0, 0.0, 0.0, [], []
+    for part in parts:
+        if isinstance(part, str):
+            signs.append((x + 0.35 + 0.32 * len(part), part))
+            x += 0.7 + 0.64 * len(part)
+            said.append(part)
+            continue
+        x, bottom, top = _draw(axes, x + 0.3, *part)
+        low, high = min(low, bottom), max(high, top)
+        name, letters, sizes = part
+        said.append(
+            f"{name} [{', '.join(f'{a}={n}' if a != '…' else str(n) for a, n in zip(letters, sizes, strict=True))}]"
+        )
+    middle = np.mean([-(_drawn(p[2][-2]) if len(p[2]) > 1 else 1) / 2 for p in parts if isinstance(p, tuple)])
+    for at, sign in signs:
+        axes.text(at, middle, sign, ha="center", va="center", fontsize=17)
+    cell = min(0.23, 8.8 / (x + 0.6))
+    axes.set(xlim=(-0.1, x + 0.5), ylim=(low, high), aspect="equal", title=title)
+    axes.axis("off")
+    figure.set_size_inches(max(3.0, cell * (x + 0.6)), cell * (high - low) + (0.35 if title else 0.1))
+    return finish(figure, f"Tensors drawn as blocks: {' '.join(said)}.")
+
+
+def _plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates on the two directions of largest variance, and the part of the variance on each."""
+    centred = vectors - vectors.mean(axis=0)
+    _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
+    directions = directions[:2]
+    # A direction and its opposite serve alike: the largest entry is positive, so that the map is never mirrored.
+    signs = np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)])
+    flat = centred @ (directions * signs[:, None]).T
+    if flat.shape[1] < 2:
+        flat = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
+    share = sizes**2 / max(1e-12, float((sizes**2).sum()))
+    return flat, np.pad(share, (0, 2))[:2]
+
+
+@styled
+def embedding_map(
+    vectors: Any, labels: Sequence[str], groups: Sequence[str] | None = None, *, title: str = ""
+) -> Picture:
+    """Vectors as points on a plane, the one that keeps most of their variance (principal components).
+
+    Args:
+        vectors: [n, C].  labels: n names.  groups: n names of groups; each gets a colour and a marker.
+
+    Raises:
+        ValueError: if there are not as many labels or groups as vectors.
+    """
+    v = array(vectors).astype(float)
+    if v.ndim != 2 or len(v) < 2:
+        raise ValueError(f"vectors of shape {list(v.shape)}: give [n, C] with at least two rows")
+    for what, given in (("labels", labels), ("groups", groups)):
+        if given is not None and len(given) != len(v):
+            raise ValueError(f"{len(given)} {what} for {len(v)} vectors: give one for each")
+    flat, share = _plane(v)
+    figure, axes = canvas(8.2, 5.6)
+    kinds = list(dict.fromkeys(groups)) if groups is not None else [""]
+    member = list(groups) if groups is not None else [""] * len(v)
+    for i, kind in enumerate(kinds):
+        chosen = np.asarray([m == kind for m in member])
+        axes.scatter(*flat[chosen].T, s=34, color=SERIES[i % 7], marker=MARKERS[i % 7], label=kind, zorder=3)
+    axes.set(
+        xlabel=f"first principal direction ({100 * share[0]:.0f} % of the variance)",
+        ylabel=f"second ({100 * share[1]:.0f} % of the variance)", title=title,
+    )  # fmt: skip
+    axes.axhline(0, color=PALE, linewidth=0.8, zorder=0)
+    axes.axvline(0, color=PALE, linewidth=0.8, zorder=0)
+    axes.margins(0.08)
+    if groups is not None:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _place(figure, axes, flat, [drawable(label) for label in labels])
+    alt = f"Map of {len(v)} vectors on their two main directions, which keep {100 * share.sum():.0f} % of the variance"
+    if groups is not None:
+        alt += f"; groups: {', '.join(f'{kind} ({member.count(kind)})' for kind in kinds)}"
+    return finish(figure, f"{alt}.")
+
+
+def _place(figure, axes, flat: np.ndarray, labels: list[str]) -> None:
+    """Write each label beside its point, on the first of eight sides where it covers nothing."""
+    figure.draw_without_rendering()
+    points = axes.transData.transform(flat)
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
+    scale = figure.dpi / 72
+    sides = [(6, -4, 0), (-6, -4, 1), (0, 6, 0.5), (0, -14, 0.5), (6, 5, 0), (6, -13, 0), (-6, 5, 1), (-6, -13, 1)]
+    for (x, y), label in zip(points, labels, strict=True):
+        width, height = 6.3 * scale * len(label), 10 * scale
+        best = None
+        for dx, dy, part in sides:
+            left, bottom = x + dx * scale - part * width, y + dy * scale
+            box = (left, bottom, left + width, bottom + height)
+            hits = sum(not (box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1]) for b in taken)
+            if best is None or hits < best[0]:
+                best = (hits, dx, dy, part, box)
+            if not hits:
+                break
+        _, dx, dy, part, box = best
+        taken.append(box)
+        axes.annotate(
+            label, axes.transData.inverted().transform((x, y)), (dx, dy), textcoords="offset points",
+            ha={0: "left", 1: "right", 0.5: "center"}[part], fontsize=10, color=INK,
+        )  # fmt: skip

@@ -1,0 +1,186 @@
+"""Who attends to whom: heat maps of weights and of masks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+
+from gptlab.pictures.html import ink_on
+from gptlab.pictures.style import (
+    GREY,
+    LIMIT,
+    WEIGHTS,
+    Picture,
+    array,
+    canvas,
+    check_tokens,
+    drawable,
+    finish,
+    shorten,
+    styled,
+)  # fmt: skip
+
+QUERY, KEY = "query: the token that asks", "key: the token that is looked at"
+
+
+def checked_weights(weights: Any) -> np.ndarray:
+    """Weights as an array [Tq, Tk] or [H, Tq, Tk], or an error that says what to give."""
+    w = array(weights).astype(float)
+    if w.ndim not in (2, 3):
+        raise ValueError(
+            f"weights of shape {list(w.shape)}: give [Tq, Tk] or [H, Tq, Tk]; of a batch take one item, weights[0]"
+        )
+    if max(w.shape[-2:]) > LIMIT:
+        raise ValueError(
+            f"{w.shape[-2]} × {w.shape[-1]} tokens cannot be read: give at most {LIMIT}, e.g. weights[:40, :40]"
+        )
+    return w
+
+
+def axis_labels(w: np.ndarray, query_tokens, key_tokens) -> tuple[list[str], list[str]]:
+    """What to write beside the rows and under the columns of weights."""
+    key_tokens = query_tokens if key_tokens is None else key_tokens
+    rows = check_tokens(query_tokens, w.shape[-2], "Tq", "rows of weights")
+    columns = check_tokens(key_tokens, w.shape[-1], "Tk", "columns of weights")
+    return [shorten(r, 14) for r in rows], [shorten(c, 14) for c in columns]
+
+
+def _ticks(axes, rows: list[str], columns: list[str], size: float, step: float) -> None:
+    """Tokens on both axes; every second or third where `step` (inches a token) leaves no room for all."""
+    every = max(1, int(np.ceil(0.17 / step)))
+    axes.set_xticks(range(0, len(columns), every), columns[::every], rotation=90, fontsize=size)
+    axes.set_yticks(range(0, len(rows), every), rows[::every], fontsize=size)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _cells(axes, shape: tuple[int, int]) -> None:
+    """Thin white lines between cells."""
+    axes.set_xticks(np.arange(-0.5, shape[1]), minor=True)
+    axes.set_yticks(np.arange(-0.5, shape[0]), minor=True)
+    axes.grid(which="minor", color="#EEEEEE", linewidth=0.6)
+    axes.tick_params(which="minor", length=0)
+
+
+@styled
+def attention(
+    weights: Any, query_tokens: Sequence[str], key_tokens: Sequence[str] | None = None,
+    head_names: Sequence[str] | None = None, *, keep_mask: Any = None, numbers: bool | None = None, title: str = "",
+) -> Picture:  # fmt: skip
+    """Attention weights as a heat map: each row is one query, and says how its attention is shared among the keys.
+
+    Args:
+        weights: [Tq, Tk], or [H, Tq, Tk] for all heads at a glance.  query_tokens, key_tokens: their labels; the keys
+            are the queries' unless given.  head_names: "head 0", "head 1", … unless given.
+        keep_mask: [Tq, Tk]; what may not be attended to is hatched.  numbers: in the cells; if few, unless said.
+
+    Raises:
+        ValueError: for a batch, too many tokens, or labels that do not fit.
+    """
+    w = checked_weights(weights)
+    rows, columns = axis_labels(w, query_tokens, key_tokens)
+    heads = w if w.ndim == 3 else w[None]
+    names = head_names if head_names is not None else [f"head {h}" for h in range(len(heads))]
+    if len(names) != len(heads):
+        raise ValueError(f"{len(names)} head names for H={len(heads)} heads: give one for each")
+    across = min(len(heads), 4 if len(heads) > 3 else len(heads))
+    down = -(-len(heads) // across)
+    label = 0.085 * max(map(len, rows)) + 0.2
+    step = min(0.36 if len(heads) == 1 else 0.3, (8.6 - label) / across / w.shape[2])
+    side_x, side_y = max(1.0, step * w.shape[2]), max(0.8, step * w.shape[1])
+    below = 0.085 * max(map(len, columns)) + 0.5
+    figure, grid = canvas(
+        max(3.6, label + across * (side_x + 0.15) + 1.1), below + down * (side_y + 0.3) + 0.1,
+        down, across, sharex=True, sharey=True, squeeze=False,
+    )  # fmt: skip
+    top = max(1e-9, min(1.0, float(np.nanmax(heads))))
+    numbers = (len(heads) == 1 and max(w.shape) <= 10) if numbers is None else numbers
+    for h, axes in enumerate(grid.flat):
+        if h >= len(heads):
+            axes.set_visible(False)
+            continue
+        image = axes.imshow(heads[h], cmap=WEIGHTS, vmin=0, vmax=top, aspect="equal", interpolation="nearest")
+        _ticks(axes, rows, columns, 10, step)
+        _cells(axes, heads[h].shape)
+        if keep_mask is not None:
+            for q, k in np.argwhere(~array(keep_mask).astype(bool)):
+                axes.add_patch(
+                    Rectangle((k - 0.5, q - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#C4C4C4", linewidth=0)
+                )
+        if numbers:
+            for (q, k), value in np.ndenumerate(heads[h]):
+                if value >= 0.005:
+                    ground = to_hex(WEIGHTS(value / top))
+                    axes.text(
+                        k,
+                        q,
+                        f"{value:.2f}".removeprefix("0"),
+                        ha="center",
+                        va="center",
+                        fontsize=10,
+                        color=ink_on(ground),
+                    )
+        if w.ndim == 3:
+            axes.set_title(names[h], fontsize=11)
+        elif title:
+            axes.set_title(title)
+    if w.ndim == 3 and title:
+        figure.suptitle(title, fontsize=12)
+    if len(heads) == 1:
+        grid[0, 0].set(xlabel=KEY, ylabel=QUERY)
+    else:
+        figure.supxlabel(KEY, fontsize=11)
+        figure.supylabel(QUERY, fontsize=11)
+    bar = figure.colorbar(image, ax=grid, shrink=0.8, aspect=18, pad=0.02, label="weight (each row sums to 1)")
+    bar.outline.set_visible(False)
+    strongest = []
+    for h, head in enumerate(heads[:8]):
+        q, k = np.unravel_index(np.nanargmax(head), head.shape)
+        strongest.append(f"{names[h] + ': ' if w.ndim == 3 else ''}{rows[q]} to {columns[k]} {head[q, k]:.2f}")
+    alt = f"Heat map of attention weights, {w.shape[-2]} queries by {w.shape[-1]} keys"
+    return finish(figure, f"{alt}{f', {len(heads)} heads' if w.ndim == 3 else ''}. Strongest: {'; '.join(strongest)}.")
+
+
+@styled
+def mask(
+    keep_mask: Any | Mapping[str, Any], tokens: Sequence[str] | None = None, key_tokens: Sequence[str] | None = None,
+    *, title: str = "",
+) -> Picture:  # fmt: skip
+    """A mask, or several in a dict side by side: a filled cell may be attended to, a crossed one may not.
+
+    Args:
+        keep_mask: [Tq, Tk], True = may attend.  tokens: of the queries; key_tokens: of the keys, if they are others.
+
+    Raises:
+        ValueError: for a mask that is no [Tq, Tk], or labels that do not fit.
+    """
+    masks = keep_mask if isinstance(keep_mask, Mapping) else {title: keep_mask}
+    kept = {name: array(m).astype(bool) for name, m in masks.items()}
+    for m in kept.values():
+        if m.ndim != 2:
+            raise ValueError(f"a mask of shape {list(m.shape)}: give [Tq, Tk]; of a batch take one item, keep_mask[0]")
+        if max(m.shape) > LIMIT:
+            raise ValueError(f"a mask of {m.shape[0]} × {m.shape[1]} cannot be read: give at most {LIMIT} tokens")
+    widest, tallest = max(m.shape[1] for m in kept.values()), max(m.shape[0] for m in kept.values())
+    step = min(0.34, 8.0 / len(kept) / (widest + 2))
+    label = 0.08 * max((len(drawable(t)) for t in (tokens or ["00"])), default=2) + 0.6
+    figure, grid = canvas(
+        max(3.0, len(kept) * (step * widest + label)) + 0.2, step * tallest + label + 1.0, 1, len(kept), squeeze=False
+    )
+    for axes, (name, m) in zip(grid.flat, kept.items(), strict=True):
+        axes.imshow(np.where(m, 0.62, 0.0), cmap=WEIGHTS, vmin=0, vmax=1, interpolation="nearest")
+        for q, k in np.argwhere(~m):
+            axes.plot(k, q, marker="x", color="#9A9A9A", markersize=min(6, step * 22), markeredgewidth=1)
+        if tokens is None:
+            rows, columns = [str(i) for i in range(m.shape[0])], [str(i) for i in range(m.shape[1])]
+        else:
+            rows, columns = axis_labels(m, tokens, key_tokens)
+        _ticks(axes, rows, columns, 10, step)
+        _cells(axes, m.shape)
+        axes.set(title=name, xlabel="key (position)" if tokens is None else "key", ylabel="")
+    grid[0, 0].set_ylabel("query (position)" if tokens is None else "query")
+    figure.supxlabel("filled: may attend    ×: may not", fontsize=10, color=GREY)
+    said = (f"{name + ': ' if name else ''}{m.sum()} of {m.size} pairs kept" for name, m in kept.items())
+    return finish(figure, f"Mask of who may attend to whom. {'; '.join(said)}.")

@@ -1,0 +1,167 @@
+"""How a vocabulary comes about and is used: the film-strip of BPE's merges, and the lattice of a Unigram model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from matplotlib.patches import FancyBboxPatch
+
+from gptlab.pictures.html import CHIP, Html, escape
+from gptlab.pictures.style import BLUE, GREY, INK, Number, Picture, canvas, drawable, finish, styled, visible
+
+OLD, NEW = "#E8EEF2", "#F9C86B"
+LONGEST = 40  # characters in a lattice
+
+
+def merge_states(text: str, merges: Iterable) -> list[tuple[list[bytes], tuple[bytes, bytes] | None, int | None]]:
+    """What `merges` needs, from a text and the merges of `gptlab.bpe.train_textbook` (or `train_fast`).
+
+    >>> from gptlab.bpe import train_textbook
+    >>> [len(tokens) for tokens, pair, count in merge_states("aaabdaaabac", train_textbook(["aaabdaaabac"], 3))]
+    [11, 9, 7, 5]
+    """
+    from gptlab.bpe import merge
+
+    known = {i: bytes([i]) for i in range(256)}
+    ids = list(text.encode("utf-8"))
+    states: list = [([known[i] for i in ids], None, None)]
+    for step in merges:
+        known[step.new_id] = known[step.pair[0]] + known[step.pair[1]]
+        ids = merge(ids, tuple(step.pair), step.new_id)
+        states.append(([known[i] for i in ids], (known[step.pair[0]], known[step.pair[1]]), step.count))
+    return states
+
+
+def merges(steps: Sequence[Sequence], limit: int = 60) -> Html:
+    """The film-strip of byte-pair encoding: a row a merge, with the pair that was joined and the text after it.
+
+    Args:
+        steps: for each row `(tokens, pair)` or `(tokens, pair, count)`; the pair of the first row is None. The tokens
+            are strings or bytes. `merge_states` makes them.  limit: tokens shown in a row.
+
+    >>> merges([(["a", "b", "a", "b"], None), (["ab", "ab"], ("a", "b"))])
+    0: a|b|a|b  (4 tokens)
+    1: a + b → ab: ab|ab  (2 tokens)
+    """
+    rows, plain = [], []
+    cell = "padding:3px 8px;text-align:left;vertical-align:top;background-color:#ffffff;color:#111111;font-size:14px"
+    for number, step in enumerate(steps):
+        tokens, pair, count = [*step, None, None][:3]
+        shown = [visible(token) for token in tokens]
+        new = None if pair is None else visible(pair[0]) + visible(pair[1])
+        if pair is not None and isinstance(pair[0], bytes):
+            new = visible(pair[0] + pair[1])
+        title = "" if pair is None else f"{visible(pair[0])} + {visible(pair[1])} → {new}"
+        often = "" if count is None else f"{count} ×"
+        chips = "".join(
+            f'<span style="display:inline-block;margin:1px;{CHIP};background-color:{NEW if token == new else OLD};'
+            f'font-weight:{"bold" if token == new else "normal"}">{escape(token)}</span>'
+            for token in shown[:limit]
+        )
+        chips += f" … {len(shown) - limit:,} more" if len(shown) > limit else ""
+        rows.append(
+            f'<tr style="background-color:#ffffff"><td style="{cell}">{number}</td>'
+            f'<td style="{cell};white-space:nowrap"><span style="{CHIP}">{escape(title) or "the bytes"}</span></td>'
+            f'<td style="{cell};text-align:right;white-space:nowrap">{often}</td><td style="{cell}">{chips}</td>'
+            f'<td style="{cell};text-align:right">{len(shown):,}</td></tr>'
+        )
+        more = f"|… {len(shown) - limit:,} more" if len(shown) > limit else ""
+        plain.append(
+            f"{number}: {title + ': ' if title else ''}{'|'.join(shown[:limit])}{more}"
+            f"  ({len(shown):,} token{'' if len(shown) == 1 else 's'})"
+        )
+    names = ("step", "joined pair", "found", "the text now", "tokens")
+    head = "".join(f'<th style="{cell};border-bottom:1px solid #767676">{name}</th>' for name in names)
+    table = f'<table style="border-collapse:collapse;margin:4px 0px"><thead><tr>{head}</tr></thead><tbody>'
+    return Html(f"{table}{''.join(rows)}</tbody></table>", "\n".join(plain))
+
+
+def _placed(text: str, pieces) -> list[tuple[int, int, float]]:
+    """Each piece as (start, end, score), wherever it occurs in the text."""
+    if not isinstance(pieces, Mapping):
+        pieces = list(pieces)
+        if all(len(p) == 3 for p in pieces):
+            return [(int(start), int(end), float(score)) for start, end, score in pieces]
+        pieces = dict(pieces)
+    return [
+        (start, start + len(piece), float(score))
+        for piece, score in pieces.items()
+        for start in range(len(text) - len(piece) + 1)
+        if piece and text.startswith(piece, start)
+    ]
+
+
+def _path(text: str, best_path: Iterable) -> set[tuple[int, int]]:
+    spans, at = set(), 0
+    for part in best_path:
+        start, end = (at, at + len(part)) if isinstance(part, str) else (int(part[0]), int(part[1]))
+        if start != at or (isinstance(part, str) and text[start:end] != part):
+            raise ValueError(f"the best path says {part!r} at character {at}, where the text has {text[at : at + 8]!r}")
+        spans.add((start, end))
+        at = end
+    if at != len(text):
+        raise ValueError(f"the best path ends at character {at} of {len(text)}: it must cover the text")
+    return spans
+
+
+@styled
+def lattice(
+    text: str, pieces_with_scores: Mapping[str, Number] | Iterable, best_path: Iterable | None = None
+) -> Picture:
+    """All ways to cut a text at once: every piece of the vocabulary over the characters it covers, with its score.
+
+    A segmentation is a walk from the left edge to the right one, piece after piece; its score is the sum (ln p, in
+    nats). The best walk is dark and bold.
+
+    Args:
+        pieces_with_scores: a dict from piece to score, or a list of (start, end, score).
+        best_path: the pieces of the best walk, in order, or their (start, end).
+
+    Raises:
+        ValueError: for a text longer than 40 characters, or a path that does not spell the text.
+    """
+    if not 0 < len(text) <= LONGEST:
+        raise ValueError(f"a lattice of {len(text)} characters cannot be read: give a text of 1 to {LONGEST}")
+    placed = sorted(_placed(text, pieces_with_scores), key=lambda p: (p[1] - p[0], p[0]))
+    best = _path(text, best_path) if best_path is not None else set()
+    lanes: list[list[tuple[int, int]]] = []
+    where = {}
+    for start, end, _ in placed:  # short pieces near the text; the next free lane otherwise
+        free = (i for i, lane in enumerate(lanes) if all(end <= s or e <= start for s, e in lane))
+        lane = next(free, len(lanes))
+        if lane == len(lanes):
+            lanes.append([])
+        lanes[lane].append((start, end))
+        where[start, end] = lane
+    width = min(9.0, max(4.5, 0.62 * len(text) + 0.6))
+    figure, axes = canvas(width, 0.52 * (len(lanes) + 1) + 0.75)
+    for x in range(len(text) + 1):
+        axes.axvline(x, color="#CCCCCC", linewidth=0.8, linestyle=":", zorder=0)
+    for x, character in enumerate(text):
+        axes.text(x + 0.5, -0.75, drawable(character), family="DejaVu Sans Mono", fontsize=13, ha="center", va="center")
+    room = width / (len(text) + 0.3) * 72  # points a character
+    for start, end, score in placed:
+        chosen, y = (start, end) in best, where[start, end]
+        box = FancyBboxPatch(
+            (start + 0.06, y - 0.36), end - start - 0.12, 0.72, boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor=BLUE if chosen else "#EEF3F6",
+            edgecolor=BLUE if chosen else GREY, linewidth=1.5 if chosen else 0.8,
+        )  # fmt: skip
+        axes.add_patch(box)
+        number = f"{score:.1f}".replace("-", "−")
+        label = f"{drawable(text[start:end])}  {number}" if end - start > 1 and room * (end - start) > 75 else number
+        axes.text(
+            (start + end) / 2, y, label, ha="center", va="center", fontsize=10, color="white" if chosen else INK,
+            weight="bold" if chosen else "normal",
+        )  # fmt: skip
+    axes.set(xlim=(-0.1, len(text) + 0.1), ylim=(-1.2, len(lanes) - 0.4), yticks=[])
+    axes.set_xticks(range(len(text) + 1))
+    axes.set_xlabel("where a piece may begin or end (characters); number: score, ln p in nats")
+    axes.spines[["left", "bottom"]].set_visible(False)
+    ways = [1] + [0] * len(text)
+    for end in range(1, len(text) + 1):
+        ways[end] = sum(ways[s] for s, e, _ in placed if e == end)
+    alt = f"A lattice of {len(placed)} pieces over {drawable(text)!r}: {ways[-1]:,} ways to cut it."
+    if best:
+        total = sum(score for s, e, score in placed if (s, e) in best)
+        axes.set_title(f"{ways[-1]:,} ways to cut it; the best has ln p = {total:.1f} nats".replace("-", "−"))
+        alt += f" The best is {' | '.join(drawable(text[s:e]) for s, e in sorted(best))}, ln p = {total:.1f} nats."
+    return finish(figure, alt)

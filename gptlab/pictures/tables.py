@@ -1,0 +1,98 @@
+"""A small table for measured results."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gptlab.pictures.html import Html, escape
+from gptlab.pictures.style import tidy
+
+
+def _cell(value: Any, digits: int) -> str:
+    if value is None:
+        return "–"
+    if hasattr(value, "item") and getattr(value, "numel", lambda: value.size)() == 1:
+        value = value.item()
+    return tidy(value, digits) if isinstance(value, (bool, int, float, np.bool_, np.number)) else str(value)
+
+
+def table(
+    rows: Iterable[Sequence | Mapping[str, Any]], header: Sequence[str] | None = None, align: str | None = None,
+    digits: int = 3, caption: str = "",
+) -> Html:  # fmt: skip
+    """Rows of results as a table: numbers tidy and to the right, words to the left.
+
+    Args:
+        rows: sequences of one length, or dicts with the same keys (which are the header then); a dict of columns is
+            not meant.  header: one name a column, with its unit.
+        align: one letter a column, "l", "r" or "c"; by what is in it unless given.
+        digits: significant digits of a number that is no integer. What must look otherwise is given as a string.
+
+    Raises:
+        ValueError: if a row, the header or `align` does not fit the others.
+
+    >>> table([("bigram", 2.10412, 1200), ("attention", 1.3, 98304)], ["model", "nats a token", "parameters"])
+    model      nats a token  parameters
+    ---------  ------------  ----------
+    bigram              2.1       1,200
+    attention           1.3      98,304
+    """
+    rows = list(rows)
+    if rows and isinstance(rows[0], Mapping):
+        header = list(rows[0]) if header is None else header
+        rows = [[row.get(name) for name in header] for row in rows]
+    rows = [list(row) for row in rows]
+    columns = len(header) if header is not None else len(rows[0]) if rows else 0
+    for number, row in enumerate(rows):
+        if len(row) != columns:
+            raise ValueError(f"row {number} has {len(row)} cells, the table has {columns} columns: make them equal")
+    if align is None:
+        align = "".join("r" if all(_is_number(row[c]) for row in rows) and rows else "l" for c in range(columns))
+    if len(align) != columns or set(align) - set("lrc"):
+        raise ValueError(f"align={align!r} for {columns} columns: give one of l, r, c for each")
+    cells = [[_cell(value, digits) for value in row] for row in rows]
+    return Html(_as_html(cells, header, align, caption), _as_text(cells, header, align, caption))
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip()[:1] in "0123456789−-+<≤≈" and any(c.isdigit() for c in value) and len(value) < 14
+    return value is None or not isinstance(value, (bool, np.bool_))
+
+
+def _as_text(cells, header, align: str, caption: str) -> str:
+    lines = [list(header)] * (header is not None) + cells
+    widths = [max(len(line[c]) for line in lines) for c in range(len(align))] if lines else []
+    place = {"l": str.ljust, "r": str.rjust, "c": str.center}
+    texts = ["  ".join(place[a](t, w) for a, t, w in zip(align, line, widths, strict=True)).rstrip() for line in lines]
+    if header is not None:
+        texts.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join([caption] * bool(caption) + texts)
+
+
+def _as_html(cells, header, align: str, caption: str) -> str:
+    sides = [{"l": "left", "r": "right", "c": "center"}[a] for a in align]
+    cell = "padding:3px 12px;font-size:14px;color:#111111;white-space:nowrap"
+    head = body = ""
+    if header is not None:
+        head = "".join(
+            f'<th style="{cell};text-align:{side};border-bottom:2px solid #0072B2">{escape(str(name))}</th>'
+            for name, side in zip(header, sides, strict=True)
+        )
+        head = f'<thead><tr style="background-color:#ffffff">{head}</tr></thead>'
+    for number, line in enumerate(cells):
+        ground = "#ffffff" if number % 2 == 0 else "#F3F7FA"
+        row = "".join(
+            f'<td style="{cell};text-align:{side}">{escape(text)}</td>' for text, side in zip(line, sides, strict=True)
+        )
+        body += f'<tr style="background-color:{ground}">{row}</tr>'
+    name = (
+        f'<caption style="caption-side:top;text-align:left;font-size:14px">{escape(caption)}</caption>'
+        if caption
+        else ""
+    )
+    return (
+        f'<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0px">{name}{head}'
+        f"<tbody>{body}</tbody></table></div>"
+    )

@@ -1,0 +1,308 @@
+"""Training: show the model text, measure its surprise, move every weight a little so that it is surprised less (lesson 09).
+
+From top to bottom: the learning rate's shape over time, the optimisers, one evaluation, the loop; then the measure that
+only fables allow, the distance to the best possible loss.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gptlab import checkpoints
+from gptlab.batches import IGNORE, StoryBatches
+from gptlab.corpora.fables import Fable
+from gptlab.tokens import Tokenizer
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        steps: batches to learn from, one update each.
+        optimizer: "adamw" (Loshchilov & Hutter 2017) for all weights, or "muon" (Jordan et al. 2024) for the matrices
+            inside the blocks and AdamW for the rest.
+        learning_rate: the highest rate of AdamW.  matrix_rate: the highest rate of Muon.
+        warmup: steps in which the rate grows from 0.  decay: the last part of the run, 0 to 1, in which it falls.
+        shape: of that fall, "linear" or "cosine".  final: the rate at the end, as a part of the highest.
+        betas, weight_decay: of AdamW; only matrices and tables decay.
+        clip: the longest gradient that is taken as it is; longer ones are shortened to it.
+        evaluate_every: steps between two evaluations; 0 for only at the end.
+        save_every: steps between two checkpoints, where a folder is given.
+    """
+
+    steps: int = 1000
+    optimizer: str = "adamw"
+    learning_rate: float = 3e-3
+    matrix_rate: float = 0.02
+    warmup: int = 50
+    decay: float = 0.7
+    shape: str = "linear"
+    final: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    evaluate_every: int = 100
+    save_every: int = 500
+
+    def __post_init__(self):
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"unknown optimizer {self.optimizer!r}: choose 'adamw' or 'muon'")
+        if self.shape not in ("linear", "cosine"):
+            raise ValueError(f"unknown shape {self.shape!r}: choose 'linear' or 'cosine'")
+        if self.steps < 1 or not 0 <= self.decay <= 1:
+            raise ValueError(f"steps={self.steps} must be at least 1 and decay={self.decay} between 0 and 1")
+
+
+def rate_factor(step: int, config: TrainConfig) -> float:
+    """The learning rate of a step as a part of the highest: up in the warm-up, level, down in the decay.
+
+    >>> config = TrainConfig(steps=100, warmup=10, decay=0.5)
+    >>> [rate_factor(step, config) for step in (4, 9, 49, 74, 99)]
+    [0.5, 1.0, 1.0, 0.52, 0.02]
+    """
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    left = (config.steps - step) / max(1.0, config.decay * config.steps)  # from 1 down to 0 in the decay
+    if left >= 1:
+        return 1.0
+    fall = left if config.shape == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
+    return config.final + (1 - config.final) * fall
+
+
+def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """One AdamW for everything, or Muon for the matrices inside the blocks beside it. Both come with PyTorch.
+
+    Muon replaces each matrix's momentum by the nearest matrix with all singular values 1, so that rare directions are
+    learned as fast as common ones. A table of embeddings is no such matrix: its rows are looked up, not multiplied.
+    """
+
+    def is_matrix(name: str, parameter: Tensor) -> bool:
+        return name.startswith("blocks.") and parameter.dim() == 2 and "convolution" not in name
+
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    muon = [p for name, p in named if is_matrix(name, p)] if config.optimizer == "muon" else []
+    taken = {id(p) for p in muon}
+    rest = [p for _, p in named if id(p) not in taken]
+    groups = [
+        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    ]
+    if muon:
+        optimizers.append(torch.optim.Muon(muon, lr=config.matrix_rate, weight_decay=config.weight_decay))
+    return optimizers
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became infinite or not a number: the run stops before it would spoil the weights."""
+
+
+@dataclass
+class History:
+    """What happened: one entry a step in `losses`, `rates`, `gradient_norms`; one a measurement in `evaluations`."""
+
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    gradient_norms: list[float] = field(default_factory=list)
+    evaluations: list[dict[str, float | int]] = field(default_factory=list)
+    seconds: float = 0.0  # spent on steps: not on evaluations
+    tokens: int = 0  # targets that counted
+
+    @property
+    def steps(self) -> int:
+        return len(self.losses)
+
+    def curve(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one evaluated quantity, for a picture."""
+        points = [(int(e["step"]), e[name]) for e in self.evaluations if name in e]
+        return [step for step, _ in points], [value for _, value in points]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "History":
+        return cls(**json.loads(text))
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, batches, steps: int | None = None) -> float:
+    """The mean loss in nats a token over all batches of one walk (or the first `steps`), dropout off."""
+    was_training = model.training
+    model.eval()
+    total = count = 0
+    for step in range(len(batches) if steps is None else steps):
+        ids, targets = (part.to(_device(model)) for part in batches.batch(step))
+        counted = int((targets != IGNORE).sum())
+        total += float(model(ids, targets)[1]) * counted
+        count += counted
+    model.train(was_training)
+    return total / count
+
+
+def train(model: nn.Module, batches, config: TrainConfig | None = None, *, progress: bool = True, **options) -> History:
+    """Train `model` on `batches.batch(0)`, `.batch(1)`, … and return what happened; `options` as for `run`.
+
+    >>> from gptlab.batches import Batches
+    >>> from gptlab.embedding import BigramLanguageModel
+    >>> history = train(BigramLanguageModel(V=3), Batches([0, 1, 2] * 20, B=4, T=6), TrainConfig(steps=30, learning_rate=0.5))
+    >>> history.losses[0] > 1.09 and history.losses[-1] < 0.01
+    True
+    """
+    config = TrainConfig() if config is None else config
+    history = History()
+    bar = tqdm(total=config.steps, disable=None if progress else True, file=sys.stdout, unit="step")
+    for history in run(model, batches, config, **options):  # noqa: B007
+        bar.update(history.steps - bar.n)
+        if history.evaluations and history.evaluations[-1]["step"] == history.steps:
+            numbers = list(history.evaluations[-1].items())[2:]
+            bar.set_postfix({name: f"{number:.3f}" for name, number in numbers})
+    bar.close()
+    return history
+
+
+def run(
+    model: nn.Module,
+    batches,
+    config: TrainConfig,
+    *,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[History]:
+    """The training loop, one step at a time: yields the growing history after each.
+
+    Args:
+        batches: anything whose `batch(step)` gives (ids, targets).
+        evaluate: called with the model every `config.evaluate_every` steps and at the end; its numbers go to the history.
+        folder: where to keep checkpoints.  resume: go on from the last one there, exactly as if nothing had stopped.
+        dtype: of the matrix products: float32, or bfloat16 / float16 (then with a gradient scaler) by autocast.
+
+    Raises:
+        NonFiniteLoss: with step, learning rate, gradient norm and dtype; the weights are those before the step.
+    """
+    device = _device(model)
+    optimizers = make_optimizers(model, config)
+    highest = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    history = History()
+    if resume and folder is not None and (state := checkpoints.resume(folder, model, optimizers)) is not None:
+        history = History(**state["history"])
+        yield history
+    model.train()
+    for step in range(history.steps, config.steps):
+        start = time.perf_counter()
+        factor = rate_factor(step, config)
+        for optimizer, rates in zip(optimizers, highest, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+        ids, targets = (part.to(device) for part in batches.batch(step))
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            loss = model(ids, targets)[1]
+        scaler.scale(loss).backward()
+        for optimizer in optimizers:
+            scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        value, length = float(loss.detach()), float(norm)
+        # A scaler skips a step whose gradients overflowed and tries a smaller scale: then only the loss counts.
+        if not math.isfinite(value) or not (math.isfinite(length) or scaler.is_enabled()):
+            raise NonFiniteLoss(
+                f"the loss is {value} at step {step} (learning rate {config.learning_rate * factor:.3g}, gradient norm "
+                f"{length:.3g}, {dtype}): try a smaller learning rate, a longer warm-up, or float32"
+            )
+        for optimizer in optimizers:
+            scaler.step(optimizer)
+        scaler.update()
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        history.losses.append(value)
+        history.rates.append(config.learning_rate * factor)
+        history.gradient_norms.append(length)
+        history.tokens += int((targets != IGNORE).sum())
+        history.seconds += time.perf_counter() - start
+        done = step + 1
+        last = done == config.steps
+        if evaluate is not None and (last or (config.evaluate_every and done % config.evaluate_every == 0)):
+            history.evaluations.append({"step": done, "seconds": history.seconds, **evaluate(model)})
+            model.train()
+        if folder is not None and (last or (config.save_every and done % config.save_every == 0)):
+            checkpoints.save(folder, model, optimizers, step=done, state={"history": asdict(history)})
+        yield history
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+class StoryEvaluation:
+    """How far a model is from perfect: its nats a story on told stories, minus their exact surprise.
+
+    Called with a model it gives, in nats a story: `loss`, `floor` and their difference `excess`; and the excess in
+    three parts that sum to it: `free` (choices that nobody could know: only more than their −ln p counts),
+    `recalled` (facts that were stated before: each should cost nothing) and `form` (all other words).
+    """
+
+    def __init__(self, stories: Sequence[Fable], tokenizer: Tokenizer, end: int):
+        documents = [[*tokenizer.encode(story.text), end] for story in stories]
+        self.batches = StoryBatches(documents, B=64, start=end, shuffle=False)
+        self.floor = sum(story.nats for story in stories) / len(stories)
+        self.stories = stories
+        self.kinds = [self._kinds(story, tokenizer, ids) for story, ids in zip(stories, documents, strict=True)]
+
+    @staticmethod
+    def _kinds(story: Fable, tokenizer: Tokenizer, ids: Sequence[int]) -> list[tuple[str, str]]:
+        """For each token: what it is part of ("free", "recalled" or "form"), and of which fact."""
+        kinds, at = [], 0
+        for i in ids[:-1]:
+            text = tokenizer.token_bytes(i).decode("ascii")
+            start = at + (len(text) - len(text.lstrip()) if text.strip() else 0)  # a word brings its space along
+            mark = next((m for m in story.marks if m.start <= start < m.end), None)
+            kinds.append(("form", "") if mark is None else ("recalled" if mark.recalled else "free", mark.fact))
+            at += len(text)
+        return [*kinds, ("form", "")]  # the end token
+
+    @torch.no_grad()
+    def token_losses(self, model: nn.Module) -> list[list[float]]:
+        """For each story, the surprise at each of its tokens, in nats."""
+        was_training = model.training
+        model.eval()
+        rows = []
+        for step in range(len(self.batches)):
+            ids, targets = (part.to(_device(model)) for part in self.batches.batch(step))
+            logits, _ = model(ids)
+            losses = F.cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
+            rows += [row[: int((t != IGNORE).sum())].tolist() for row, t in zip(losses, targets, strict=True)]
+        model.train(was_training)
+        return rows
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        parts = dict.fromkeys(("free", "recalled", "form"), 0.0)
+        for (kind, _), nats in self.by_fact(model).items():
+            parts[kind] += nats
+        excess = sum(parts.values())
+        return {"loss": self.floor + excess, "floor": self.floor, "excess": excess, **parts}
+
+    def by_fact(self, model: nn.Module) -> dict[tuple[str, str], float]:
+        """The excess in nats a story for each (kind, fact), e.g. ("recalled", "finder.name")."""
+        total: dict[tuple[str, str], float] = {}
+        for story, kinds, losses in zip(self.stories, self.kinds, self.token_losses(model), strict=True):
+            for key, nats in zip(kinds, losses, strict=True):
+                total[key] = total.get(key, 0.0) + nats / len(self.stories)
+            for choice in story.choices:
+                key = ("free", choice.fact)
+                total[key] = total.get(key, 0.0) - choice.nats / len(self.stories)
+        return total

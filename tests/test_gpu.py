@@ -1,0 +1,138 @@
+"""Picking a device and a precision on machines that we do not have, and on machines that lie."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from gptlab import gpu
+
+NO_KERNEL = "CUDA error: no kernel image is available for execution on the device\nCompile with TORCH_USE_CUDA_DSA"
+
+
+def fake_torch(
+    cuda=(),
+    mps=False,
+    fails="",
+    wrong=0.0,
+    wrong_on=("cuda", "mps"),
+    version="2.13.0+cu128",
+    built_for: str | None = "12.8",
+):
+    """A torch whose devices are pretended: they compute on the CPU, or fail, or answer wrongly by `wrong`.
+
+    `cuda` lists (name, capability) of the cards.
+    """
+
+    def as_tensor(data, device):
+        kind = torch.device(device).type
+        if kind in ("cuda", "mps") and fails:
+            raise RuntimeError(fails)
+        return data + wrong if kind in wrong_on else data
+
+    def number(device):
+        return device if isinstance(device, int) else torch.device(device).index or 0
+
+    return SimpleNamespace(
+        __version__=version,
+        version=SimpleNamespace(cuda=built_for, hip=None),
+        device=torch.device,
+        float32=torch.float32,
+        float16=torch.float16,
+        bfloat16=torch.bfloat16,
+        linspace=torch.linspace,
+        as_tensor=as_tensor,
+        get_num_threads=lambda: 2,
+        cuda=SimpleNamespace(
+            is_available=lambda: bool(cuda),
+            device_count=lambda: len(cuda),
+            get_device_name=lambda device: cuda[number(device)][0],
+            get_device_capability=lambda device: cuda[number(device)][1],
+            is_bf16_supported=lambda: True,
+        ),
+        backends=SimpleNamespace(mps=SimpleNamespace(is_available=lambda: mps)),
+    )
+
+
+T4, A100 = ("Tesla T4", (7, 5)), ("NVIDIA A100", (8, 0))
+
+
+def test_cuda_comes_first_and_mps_never_by_itself():
+    assert gpu.pick_device(torch_module=fake_torch(cuda=[A100], mps=True)) == torch.device("cuda")
+    assert gpu.pick_device(torch_module=fake_torch(mps=True)) == torch.device("cpu")
+
+
+def test_without_anything_the_cpu_is_picked_silently(capsys):
+    assert gpu.pick_device(torch_module=fake_torch()) == torch.device("cpu")
+    assert capsys.readouterr().out == ""
+
+
+def test_this_machines_own_device_computes():
+    device = gpu.pick_device()
+    assert gpu.what_is_wrong(str(device)) == ""
+
+
+@pytest.mark.parametrize("prefer", ["cpu", torch.device("cpu")])
+def test_the_cpu_on_request(prefer):
+    assert gpu.pick_device(prefer, torch_module=fake_torch(cuda=[A100])) == torch.device("cpu")
+
+
+def test_mps_on_request_when_it_answers_like_the_cpu():
+    assert gpu.pick_device("mps", torch_module=fake_torch(mps=True)) == torch.device("mps")
+
+
+def test_a_second_card_on_request():
+    assert gpu.pick_device("cuda:1", torch_module=fake_torch(cuda=[A100, A100])) == torch.device("cuda:1")
+
+
+def test_a_card_whose_first_kernel_fails_gives_the_cpu_and_one_line(capsys):
+    assert gpu.pick_device(torch_module=fake_torch(cuda=[A100], fails=NO_KERNEL)) == torch.device("cpu")
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "no kernel image" in said and "gptlab doctor" in said
+
+
+@pytest.mark.parametrize("wrong", [0.1, float("nan")])
+def test_mps_that_answers_wrongly_is_not_used(wrong, capsys):
+    assert gpu.pick_device("mps", torch_module=fake_torch(mps=True, wrong=wrong)) == torch.device("cpu")
+    assert "Using the CPU, not mps: its answer is wrong: the loss of one batch differs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prefer", ["cuda", "mps"])
+def test_what_is_asked_for_and_not_there_is_said(prefer, capsys):
+    assert gpu.pick_device(prefer, torch_module=fake_torch()) == torch.device("cpu")
+    assert f"Using the CPU, not {prefer}: torch finds none" in capsys.readouterr().out
+
+
+def test_an_unknown_kind_of_device_is_refused():
+    with pytest.raises(ValueError, match="no device 'tpu' here: pass 'cpu', 'cuda'"):
+        gpu.pick_device("tpu")
+
+
+def test_a_wrong_gradient_is_noticed_although_the_loss_is_right(monkeypatch):
+    right = gpu.one_batch("cpu")
+    answers = {"mps": [right[0], right[1] + 1], "cpu": right}
+    monkeypatch.setattr(gpu, "one_batch", lambda device, *_: answers[device])
+    assert "the gradient of one batch differs from the CPU's by 1" in gpu.what_is_wrong("mps")
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [((7, 0), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((8, 9), torch.bfloat16),
+     ((9, 0), torch.bfloat16), ((12, 0), torch.bfloat16)],
+)  # fmt: skip
+def test_the_capability_decides_and_not_what_the_card_says_of_itself(capability, dtype):
+    lying = fake_torch(cuda=[("a card", capability)])
+    assert lying.cuda.is_bf16_supported()
+    assert gpu.pick_dtype("cuda", torch_module=lying) == dtype
+    assert gpu.pick_dtype(torch.device("cuda"), torch_module=lying) == dtype
+
+
+def test_each_card_has_its_own_precision():
+    both = fake_torch(cuda=[A100, T4])
+    assert gpu.pick_dtype("cuda:0", torch_module=both) == torch.bfloat16
+    assert gpu.pick_dtype("cuda:1", torch_module=both) == torch.float16
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_full_precision_elsewhere(device):
+    assert gpu.pick_dtype(device, torch_module=fake_torch(mps=True)) == torch.float32
