@@ -8,9 +8,21 @@ or, on MPS, answer wrongly. So a device is used only after one small batch on it
 (device(type='cpu'), torch.float32)
 """
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
+
+from gptlab import corpora
+from gptlab.batches import Batches, StoryBatches, split
+from gptlab.bpe import BPETokenizer
+from gptlab.corpora import fables
+from gptlab.model import GPT, GPTConfig
+from gptlab.tokens import CharTokenizer, Tokenizer
+from gptlab.training import StoryEvaluation, TrainConfig, mean_loss
+
+END = "<|endoftext|>"  # stands between two texts
 
 
 def one_batch(device: str, torch_module: Any = torch) -> list[torch.Tensor]:
@@ -95,3 +107,122 @@ def pick_dtype(device: str | torch.device, torch_module: Any = torch) -> torch.d
         return torch_module.float32
     major, _minor = torch_module.cuda.get_device_capability(device)
     return torch_module.bfloat16 if major >= 8 else torch_module.float16
+
+
+# ── One training program: a recipe names a corpus, a model and a way to train; `prepare` makes them real ─────────────
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything one run needs, by name; `python -m gptlab train` fills it from the command line.
+
+    Attributes:
+        corpus: "fables", "shakespeare", "pydocs", or the path of a text file.
+        tokens: "characters", or "bpe" (byte pairs, learned on the corpus).  vocab_size: of "bpe".
+        B: sequences in a batch.  seed: of the weights and of the order of the batches.
+        model: changes to the model's configuration, as `GPTConfig` names them.
+        training: how to train.
+    """
+
+    corpus: str = "fables"
+    tokens: str = "bpe"
+    vocab_size: int = 768
+    B: int = 16
+    seed: int = 0
+    modern: bool = True
+    model: dict[str, Any] = field(default_factory=dict)
+    training: TrainConfig = field(default_factory=TrainConfig)
+
+
+FABLES = Recipe(
+    model=dict(context=160, n_layer=2, n_head=4, n_embd=128, convolution=4),
+    training=TrainConfig(steps=1000, optimizer="muon", learning_rate=8e-3, matrix_rate=0.02, warmup=30, evaluate_every=50),
+)
+_SHAKESPEARE = dict(corpus="shakespeare", tokens="characters")
+RECIPES: dict[str, Recipe] = {
+    "fables": FABLES,
+    # The CPU settings of nanoGPT's README, and its GPU settings (Karpathy 2022), with GPT-2's parts.
+    "nanogpt-cpu": Recipe(
+        **_SHAKESPEARE,
+        B=12,
+        modern=False,
+        model=dict(context=64, n_layer=4, n_head=4, n_embd=128, bias=False),
+        training=TrainConfig(
+            steps=2000, learning_rate=1e-3, warmup=100, decay=1.0, shape="cosine", final=0.1, betas=(0.9, 0.99),
+            weight_decay=0.1, evaluate_every=250,
+        ),
+    ),
+    "nanogpt-gpu": Recipe(
+        **_SHAKESPEARE,
+        B=64,
+        modern=False,
+        model=dict(context=256, n_layer=6, n_head=6, n_embd=384, bias=False, dropout=0.2),
+        training=TrainConfig(
+            steps=5000, learning_rate=1e-3, warmup=100, decay=1.0, shape="cosine", final=0.1, betas=(0.9, 0.99),
+            weight_decay=0.1, evaluate_every=250,
+        ),
+    ),
+    "shakespeare": Recipe(
+        **_SHAKESPEARE,
+        B=24,
+        model=dict(context=64, n_layer=4, n_head=4, n_embd=128, convolution=3),
+        training=TrainConfig(
+            steps=700, optimizer="muon", learning_rate=8e-3, matrix_rate=0.02, warmup=30, evaluate_every=100
+        ),
+    ),
+}  # fmt: skip
+
+
+class Prepared(NamedTuple):
+    """What `prepare` makes of a recipe, ready for `training.train`."""
+
+    model: GPT
+    batches: Any
+    evaluate: Callable[[GPT], dict[str, float]]
+    tokenizer: Tokenizer
+    end: int | None  # the token between two texts, where there is one
+
+
+def prepare(recipe: Recipe, device: str | torch.device = "cpu") -> Prepared:
+    """Load the corpus, learn its tokens, build the model and its batches.
+
+    Fables are told afresh, each seen once, and evaluated against their exact surprise on stories never told before.
+    Any other text is cut once, 90 % to train on and 10 % to validate on.
+
+    Raises:
+        ValueError: for an unknown corpus, or a text shorter than the context.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.corpus == "fables":
+        return _prepare_fables(recipe, device)
+    corpus = corpora.load(recipe.corpus, quiet=True)
+    tokenizer = _tokenizer(recipe, corpus.text)
+    train_ids, held_out = (torch.tensor(part) for part in split(tokenizer.encode(corpus.text)))
+    model = _model(recipe, tokenizer.vocab_size).to(device)
+    T = model.config.context
+    batches = Batches(train_ids, recipe.B, T, seed=recipe.seed)
+    validation = Batches(held_out, 64, T, order="ordered")
+    return Prepared(model, batches, lambda model: {"validation": mean_loss(model, validation)}, tokenizer, None)
+
+
+def _prepare_fables(recipe: Recipe, device: str | torch.device) -> Prepared:
+    tokenizer = _tokenizer(recipe, fables.book())
+    end = tokenizer.special_tokens[END]
+    stories = fables.tell(recipe.training.steps * recipe.B, seed=1000 + recipe.seed)
+    documents = [[*tokenizer.encode(story.text), end] for story in stories]
+    evaluation = StoryEvaluation(fables.tell(256, seed=1), tokenizer, end)
+    model = _model(recipe, tokenizer.vocab_size).to(device)
+    return Prepared(model, StoryBatches(documents, recipe.B, start=end, shuffle=False), evaluation, tokenizer, end)
+
+
+def _tokenizer(recipe: Recipe, text: str) -> Tokenizer:
+    if recipe.tokens == "characters":
+        return CharTokenizer.from_text(text)
+    if recipe.tokens == "bpe":
+        return BPETokenizer.train(text, recipe.vocab_size, special_tokens=(END,))
+    raise ValueError(f"unknown tokens {recipe.tokens!r}: choose 'characters' or 'bpe'")
+
+
+def _model(recipe: Recipe, vocab_size: int) -> GPT:
+    make = GPTConfig.modern if recipe.modern else GPTConfig
+    return GPT(make(**{"vocab_size": vocab_size, "context": 64} | recipe.model))

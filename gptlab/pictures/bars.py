@@ -109,7 +109,7 @@ def by_fact(nats: Mapping[tuple[str, str], Number], k: int = 15, *, title: str =
         axes.bar_label(
             axes.barh(rows - 1, total, color="#BBBBBB", height=0.74), [tidy(round(total, 3))], padding=4, fontsize=10
         )
-        labels.append(f"{len(rest)} more facts")
+        labels.append(f"{len(rest)} more fact{'' if len(rest) == 1 else 's'}")
     axes.set_yticks(range(rows), [drawable(label).replace("␣", " ") for label in labels])
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.margins(x=0.12)

@@ -22,6 +22,8 @@ from gptlab.pictures.style import (
 )  # fmt: skip
 
 MOST = 12  # cells drawn along an axis; a longer one is drawn broken
+BROKEN = 8  # … with so many cells
+CELL, LETTER = 0.23, 0.098  # inches
 SHIFT = 0.42  # how far a sheet stands behind the one before it, in cells
 
 
@@ -45,77 +47,74 @@ def _block(block: Any, number: int) -> tuple[str, list[str], list[int]] | str:
     return name, letters, sizes
 
 
-def _drawn(n: int, most: int = MOST) -> int:
-    return n if n <= most else most
+def _drawn(n: int, most: int = MOST, broken: int = BROKEN) -> int:
+    return n if n <= most else broken
 
 
-def _sheet(axes, x: float, y: float, rows: int, columns: int, colour: str, broken: tuple[bool, bool], front: bool):
-    """One grid of cells; where an axis is drawn broken, its cells fade out."""
-    axes.add_patch(
-        Rectangle((x, y), columns, rows, facecolor="white" if not front else colour, edgecolor="none", zorder=2)
-    )
-    if not front:
-        axes.add_patch(Rectangle((x, y), columns, rows, facecolor=colour, alpha=0.45, edgecolor="none", zorder=2))
-    for c in range(columns + 1):
-        axes.plot([x + c, x + c], [y, y + rows], color="#8A8A8A", linewidth=0.5, zorder=2)
-    for r in range(rows + 1):
-        axes.plot([x, x + columns], [y + r, y + r], color="#8A8A8A", linewidth=0.5, zorder=2)
+def _sheet(axes, x: float, y: float, rows: int, columns: int, broken: tuple[bool, bool], front: bool) -> None:
+    """One grid of cells; an axis that is drawn broken has a gap in it."""
+    axes.add_patch(Rectangle((x, y), columns, rows, facecolor="#DCEBF5" if front else "#F3F8FB", zorder=2))
+    thin = {"color": "#8A8A8A", "linewidth": 0.5, "zorder": 2}
+    axes.vlines(x + np.arange(columns + 1), y, y + rows, **thin)
+    axes.hlines(y + np.arange(rows + 1), x, x + columns, **thin)
     axes.add_patch(Rectangle((x, y), columns, rows, fill=False, edgecolor=INK, linewidth=1.1, zorder=2))
-    if not front:
-        return
-    if broken[1]:
-        axes.text(x + columns * 0.72, y + rows / 2, "⋯", ha="center", va="center", fontsize=15, zorder=4)
-    if broken[0]:
-        axes.text(x + columns / 2, y + rows * 0.72, "⋮", ha="center", va="center", fontsize=15, zorder=4)
+    gap = {"facecolor": "white", "edgecolor": "none", "zorder": 3}
+    if front and broken[1]:
+        axes.add_patch(Rectangle((x + columns - 2.95, y - 0.02), 0.9, rows + 0.04, **gap))
+        axes.text(x + columns - 2.5, y + rows / 2, "⋯", ha="center", va="center", fontsize=11, zorder=4)
+    if front and broken[0]:
+        axes.add_patch(Rectangle((x - 0.02, y + 1.05), columns + 0.04, 0.9, **gap))
+        axes.text(x + columns / 2, y + 1.5, "⋮", ha="center", va="center", fontsize=11, zorder=4)
 
 
-def _axis_label(axes, x, y, letter: str, size: int, **place) -> None:
-    text = f"{size:,}" if letter == "…" else f"{letter} = {size:,}"
-    axes.text(x, y, text, fontsize=11, weight="bold", color=LETTERS.get(letter, INK), zorder=5, **place)
+def _axis_label(axes, x: float, y: float, letter: str, size: int, **place: str) -> None:
+    axes.text(x, y, _said(letter, size), color=LETTERS.get(letter, INK), zorder=5, fontsize=11, weight="bold", **place)
 
 
-def _draw(axes, x: float, name: str, letters: list[str], sizes: list[int]) -> tuple[float, float, float]:
-    """Draw one block with its left edge at x; gives its right edge, its lowest and its highest point."""
+def _said(letter: str, size: int) -> str:
+    return f"{size:,}" if letter == "…" else f"{letter} = {size:,}"
+
+
+def _draw(axes, x: float, letter_width: float, name: str, letters: list[str], sizes: list[int]):
+    """Draw one block with its left edge at x; gives its right edge, its lowest and its highest point (in cells)."""
     columns, rows = _drawn(sizes[-1]) if sizes else 1, _drawn(sizes[-2]) if len(sizes) > 1 else 1
-    sheets = _drawn(sizes[-3], 6) if len(sizes) > 2 else 1
-    stacks = _drawn(prod(sizes[:-3]), 3) if len(sizes) > 3 else 1
+    sheets = _drawn(sizes[-3], 6, 6) if len(sizes) > 2 else 1
+    stacks = _drawn(prod(sizes[:-3]), 3, 3) if len(sizes) > 3 else 1
     broken = (len(sizes) > 1 and sizes[-2] > rows, bool(sizes) and sizes[-1] > columns)
-    left = x + (2.6 if len(sizes) > 1 else 0.3)
+    heading = name if "…" in letters else f"{name}  [{', '.join(letters)}]"
+    beside = letter_width * (len(_said(letters[-2], sizes[-2])) + 1) if len(sizes) > 1 else 0.2
     depth, across = SHIFT * (sheets - 1), columns + SHIFT * (sheets - 1) + 1.2
+    wide = stacks * across - 1.2
+    left = x + max(beside, (letter_width * 1.1 * len(heading) - wide) / 2)
     for stack in range(stacks):
-        at = left + stack * across
         for sheet in reversed(range(sheets)):
-            _sheet(axes, at + SHIFT * sheet, SHIFT * sheet - rows, rows, columns, "#DCEBF5", broken, sheet == 0)
+            at = left + stack * across + SHIFT * sheet
+            _sheet(axes, at, SHIFT * sheet - rows, rows, columns, broken, sheet == 0)
+    right, middle = left + wide, left + wide / 2
+    end = max(right, middle + letter_width * 1.1 * len(heading) / 2)
     if sizes:
-        _axis_label(axes, left + columns / 2, -rows - 0.35, letters[-1], sizes[-1], ha="center", va="top")
+        _axis_label(axes, left + columns / 2, -rows - 0.3, letters[-1], sizes[-1], ha="center", va="top")
     if len(sizes) > 1:
-        _axis_label(axes, left - 0.25, -rows / 2, letters[-2], sizes[-2], ha="right", va="center")
-    right = left + stacks * across - 1.2
+        _axis_label(axes, left - 0.3, -rows / 2, letters[-2], sizes[-2], ha="right", va="center")
     if len(sizes) > 2:
-        end = (left + columns + 0.25, -rows), (left + columns + depth + 0.25, depth - rows)
-        axes.plot(*zip(*end, strict=True), color=LETTERS.get(letters[-3], INK), linewidth=1.6, zorder=5, clip_on=False)
-        more = "" if sizes[-3] <= sheets else " …"
-        if len(sizes) == 3:
-            place = {"ha": "left", "va": "center"}
-            _axis_label(axes, end[1][0] + 0.15, (end[0][1] + end[1][1]) / 2, letters[-3], sizes[-3], **place)
-            right = max(right, end[1][0] + 0.15 + 0.62 * len(f"{letters[-3]} = {sizes[-3]:,}{more}"))
-        else:
-            _axis_label(axes, left + columns + depth, depth + 0.25, letters[-3], sizes[-3], ha="right", va="bottom")
+        corner = left + (stacks - 1) * across + columns + 0.25
+        colour = LETTERS.get(letters[-3], INK)
+        axes.plot([corner, corner + depth], [-rows, depth - rows], color=colour, linewidth=1.6, zorder=5)
+        at = corner + depth / 2 + 0.35
+        _axis_label(axes, at, depth / 2 - rows, letters[-3], sizes[-3], ha="left", va="center")
+        end = max(end, at + letter_width * (len(_said(letters[-3], sizes[-3])) + 0.5))
     if len(sizes) > 3:
-        n = prod(sizes[:-3])
-        text = f"{' × '.join(letters[:-3])} = {n:,} of these{', …' if n > stacks else ''}"
-        axes.text((left + right) / 2, -rows - 1.7, text, ha="center", va="top", fontsize=11, weight="bold",
-                  color=LETTERS.get(letters[0], INK))  # fmt: skip
-    top = depth + (1.5 if len(sizes) > 3 else 0.45)
-    said = f"{name}  [{', '.join(letters)}]" if "…" not in letters else name
-    axes.text((left + right) / 2, top, said, ha="center", va="bottom", fontsize=12, weight="bold", zorder=5)
-    wide = 0.36 * len(said) - (right - left) / 2
-    return max(right, right + wide * 0.5 + 0.2), -rows - (2.6 if len(sizes) > 3 else 1.4), top + 1.2
+        text = f"{' × '.join(letters[:-3])} = {prod(sizes[:-3]):,} such stacks"
+        place = {"ha": "center", "va": "top", "fontsize": 11, "weight": "bold"}
+        axes.text(middle, -rows - 1.7, text, color=LETTERS.get(letters[0], INK), **place)
+        end = max(end, middle + letter_width * len(text) / 2)
+    axes.text(middle, depth + 0.4, heading, ha="center", va="bottom", fontsize=12, weight="bold", zorder=5)
+    return end, -rows - (2.9 if len(sizes) > 3 else 1.6), depth + 1.6
 
 
 @styled
 def shapes(*blocks: Any, title: str = "") -> Picture:
-    """Tensors as blocks of cells: rows are the last axis but one, columns the last, sheets behind each other the first.
+    """Tensors as blocks of cells: columns are the last axis, rows the one before, sheets behind each other the third.
 
     The same letter has the same colour in every picture. An axis of more than 12 is drawn broken, with its real size.
 
@@ -127,29 +126,33 @@ def shapes(*blocks: Any, title: str = "") -> Picture:
         ValueError: if letters and sizes do not agree.
     """
     parts = [_block(block, i) for i, block in enumerate(blocks)]
-    if not any(isinstance(p, tuple) for p in parts):
+    tensors = [part for part in parts if not isinstance(part, str)]
+    if not tensors:
         raise ValueError("no block to draw: give at least one, e.g. ('x', 'B T C', (2, 7, 4))")
+    middle = float(np.mean([-(_drawn(sizes[-2]) if len(sizes) > 1 else 1) / 2 for _, _, sizes in tensors]))
     figure, axes = canvas(9.0, 3.0)
-    x, low, high, signs, said = 0.0, 0.0, 0.0, [], []
-    for part in parts:
-        if isinstance(part, str):
-            signs.append((x + 0.35 + 0.32 * len(part), part))
-            x += 0.7 + 0.64 * len(part)
-            said.append(part)
-            continue
-        x, bottom, top = _draw(axes, x + 0.3, *part)
-        low, high = min(low, bottom), max(high, top)
-        name, letters, sizes = part
-        said.append(
-            f"{name} [{', '.join(f'{a}={n}' if a != '…' else str(n) for a, n in zip(letters, sizes, strict=True))}]"
-        )
-    middle = np.mean([-(_drawn(p[2][-2]) if len(p[2]) > 1 else 1) / 2 for p in parts if isinstance(p, tuple)])
-    for at, sign in signs:
-        axes.text(at, middle, sign, ha="center", va="center", fontsize=17)
-    cell = min(0.23, 8.8 / (x + 0.6))
+    cell = CELL
+    for _ in range(5):  # letters do not shrink with the cells, so how wide all is, in cells, depends on the cell
+        axes.clear()
+        x, low, high = 0.0, 0.0, 0.0
+        for part in parts:
+            if isinstance(part, str):
+                wide = 0.13 / cell * len(part)
+                axes.text(x + 0.5 + wide / 2, middle, part, ha="center", va="center", fontsize=16)
+                x += 1.0 + wide
+                continue
+            x, bottom, top = _draw(axes, x + 0.3, LETTER / cell, *part)
+            low, high = min(low, bottom), max(high, top)
+        cell = min(CELL, 8.8 / (x + 0.6))
     axes.set(xlim=(-0.1, x + 0.5), ylim=(low, high), aspect="equal", title=title)
     axes.axis("off")
     figure.set_size_inches(max(3.0, cell * (x + 0.6)), cell * (high - low) + (0.35 if title else 0.1))
+    said = []
+    for part in parts:
+        if not isinstance(part, str):
+            name, letters, sizes = part
+            part = f"{name} [{', '.join(_said(a, n) for a, n in zip(letters, sizes, strict=True))}]"
+        said.append(part)
     return finish(figure, f"Tensors drawn as blocks: {' '.join(said)}.")
 
 

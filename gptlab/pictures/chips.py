@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.patches import Rectangle
 
 from gptlab.pictures import adapter
-from gptlab.pictures.html import CHIP, CHIPS, MONO, Html, escape, span
+from gptlab.pictures.html import CHIP, CHIPS, ROW, Html, escape, span
 from gptlab.pictures.style import (
     GREY,
     INK,
@@ -49,7 +49,8 @@ def tokens(text: str, *tokenizers: Any, names: Sequence[str] | None = None, ids:
         raise ValueError(f"{len(names)} names for {len(tokenizers)} tokenizers: give one name for each")
     names = [adapter.name_of(t) for t in tokenizers] if names is None else [str(name) for name in names]
     cut = [adapter.pieces(tokenizer, text) for tokenizer in tokenizers]
-    rows = "".join(_row(name, found, ids, limit) for name, found in zip(names, cut, strict=True))
+    size = len(text.encode("utf-8", "replace"))
+    rows = "".join(_row(name, found, size, ids, limit) for name, found in zip(names, cut, strict=True))
     if len(tokenizers) == 1:
         plain = _plain(cut[0], limit)
     else:
@@ -72,22 +73,21 @@ def _plain_token(p: adapter.Piece) -> str:
     return p.shown.replace("␣", " ").replace("|", "\\|")
 
 
-def _row(name: str, found: list[adapter.Piece], ids: bool, limit: int) -> str:
-    total = sum(len(p.data) for p in found if p.data is not None)
-    ratio = f", {total / len(found):.2f} bytes each" if found and total else ""
+def _row(name: str, found: list[adapter.Piece], size: int, ids: bool, limit: int) -> str:
+    ratio = f", {size / len(found):.2f} bytes of text each" if found and size else ""
     head = (
         f'<div style="font-size:14px;margin:8px 0px 2px 0px"><b>{escape(name)}</b>: {_count(len(found))}{ratio}</div>'
     )
     chips = "".join(_chip(p, CHIPS[i % len(CHIPS)], ids) for i, p in enumerate(found[:limit]))
     if len(found) > limit:
         chips += f'<span style="font-size:13px"> … and {len(found) - limit:,} more</span>'
-    return f'{head}<div style="line-height:1.2">{chips}</div>'
+    return f'{head}<div style="{ROW}">{chips}</div>'
 
 
 def _chip(p: adapter.Piece, ground: str, ids: bool) -> str:
-    border = "1px dashed #333333" if p.is_partial else "1px solid #ffffff"
-    style = f"display:inline-block;text-align:center;margin:1px 0px;border:{border};background-color:{ground};{CHIP}"
-    under = f'<br><span style="font-size:11px;color:#333333">{p.id}</span>' if ids else ""
+    style = f"display:inline-block;text-align:center;margin:1px;padding:1px 2px;background-color:{ground}"
+    style += ";outline:1px dashed #333333" if p.is_partial else ""
+    under = f'<br><small style="font-size:11px">{p.id}</small>' if ids else ""
     end = BREAK if p.shown.endswith("⏎") else ""
     return f'<span style="{style}" title="{escape(p.tooltip)}">{escape(p.shown) or "&nbsp;"}{under}</span>{end}'
 
@@ -148,8 +148,7 @@ def surprise(
         note = "" if mark is None else f" · {'recalled' if mark.recalled else 'free choice'}: {mark.fact}"
         ground = _ground(value, top)
         kind = "dotted" if mark is not None and mark.recalled else "solid"
-        line = INK if mark is not None else "#ffffff"
-        style = f"{CHIP};padding:1px 0px;background-color:{ground};border-bottom:2px {kind} {line}"
+        style = f"background-color:{ground}" + (f";border-bottom:2px {kind} {INK}" if mark is not None else "")
         shown = visible(text).replace("␣", " ")
         chips.append(span(shown, style, f"{value:.2f} nats, p = {2.718281828459045**-value:.3f}{note}"))
         chips.append(BREAK * text.count("\n"))
@@ -163,7 +162,7 @@ def surprise(
     )
     key = "" if not marks else " · underlined: a free choice · dotted: a fact stated before"
     legend = f'<div style="font-size:13px;margin-top:8px">nats: {steps} &nbsp; {mean}{key}</div>'
-    body = f'<div style="{MONO};background-color:#ffffff;padding:6px;line-height:1.9">{"".join(chips)}</div>'
+    body = f'<div style="{ROW};background-color:#ffffff;padding:6px;line-height:1.9">{"".join(chips)}</div>'
     plain = "".join(f"{visible(t).replace('␣', ' ')}‹{v:.1f}›" for t, v in zip(texts, values, strict=True))
     return Html(f"<div>{body}{legend}</div>", f"{plain}\n{mean}")
 

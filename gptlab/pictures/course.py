@@ -73,7 +73,7 @@ def course_map(here: int | str | None = None, ready: Iterable[int] | None = None
     Args:
         here: a number or a name.  ready: the notebooks that can be opened; the others are shown without a link.
 
-    >>> print(repr(course_map(6)).splitlines()[11])
+    >>> print(repr(course_map(6)).splitlines()[9])
     ▶ 06 Attention: each token asks, the others answer
     """
     at = None if here is None else number_of(here)

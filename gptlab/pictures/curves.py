@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from gptlab.pictures.style import (
     DASHES,
@@ -54,21 +55,36 @@ def _times(history: Any, steps: Sequence[float], x: str) -> np.ndarray:
 
 
 def _smoothed(values: np.ndarray, width: int) -> np.ndarray:
-    """The mean of the last `width` values, fewer at the beginning."""
+    """The mean of `width` values around each; fewer at the start, where values fall fast, and of the last at the end."""
+    at, half = np.arange(len(values)), width // 2
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - width)
+    starts = at - np.minimum(half, at)
+    ends = np.minimum(at + np.minimum(half, at), len(values) - 1) + 1
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def _floor(axes, floor: Number | Mapping[str, Number]) -> str:
-    """Lines that no model can get below, labelled; what to say about them."""
+def _log(axes) -> None:
+    """A logarithmic height with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tidy(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _floor(axes, floor: Number | Mapping[str, Number], log: bool) -> str:
+    """Lines that no model can get below, each with a label under it; what to say about them."""
     floors = floor if isinstance(floor, Mapping) else {"the floor": floor}
+    low, high = axes.get_ylim()
+    least = min(floors.values())
+    room = least / (high / least) ** 0.09 if log else least - 0.09 * (high - least)
+    highest = max(floors.values())
+    axes.set_ylim(min(low, room), max(high, highest * 1.1 if log else highest + 0.03 * (high - low)))
     for name, height in floors.items():
         axes.axhline(height, color=INK, linewidth=1.3, linestyle=(0, (1, 1)), zorder=1)
+        where = 0.995 if height == least else 0.5  # the legend stands at the upper right
         axes.annotate(
-            f"{name}: {tidy(height, 4)}", (0.995, height), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-            fontsize=10, xytext=(0, 2), textcoords="offset points",
+            f"{name}: {tidy(height, 4)}", (where, height), xycoords=("axes fraction", "data"), xytext=(0, -2),
+            textcoords="offset points", ha="right", va="top", fontsize=10,
         )  # fmt: skip
     return "; ".join(f"{name} at {tidy(height, 4)}" for name, height in floors.items())
 
@@ -123,14 +139,14 @@ def training(
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     if log:
-        axes.set_yscale("log")
-    if top is not None:
-        axes.set_ylim(top=top)
+        _log(axes)
     if many:
         axes.legend(loc="upper right")
     alt = f"{height} against {UNITS[x]}: {'; '.join(ends)}."
     if floor is not None:
-        alt += f" {_floor(axes, floor)}."
+        alt += f" {_floor(axes, floor, log)}."
+    if top is not None:
+        axes.set_ylim(top=top)
     return finish(figure, alt)
 
 
@@ -161,7 +177,7 @@ def excess(
     if log:
         for (name, values), marker in zip(parts.items(), MARKERS, strict=False):
             axes.plot(at, np.maximum(values, 1e-3), color=PARTS[name], marker=marker, markersize=5, label=names[name])
-        axes.set_yscale("log")
+        _log(axes)
     else:
         heights = [np.maximum(values, 0) for values in parts.values()]
         layers = axes.stackplot(at, heights, colors=PARTS.values(), labels=[names[n] for n in parts], alpha=0.85)
@@ -190,7 +206,7 @@ def excess(
         )  # fmt: skip
         unit = "steps" if x == "steps" else "seconds"
         alt += f" Recall falls fastest between {tidy(at[i])} and {tidy(at[i + 1])} {unit}."
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower left" if log else "upper right")
     return finish(figure, alt)
 
 

@@ -88,8 +88,8 @@ def attention(
     across = min(len(heads), 4 if len(heads) > 3 else len(heads))
     down = -(-len(heads) // across)
     label = 0.085 * max(map(len, rows)) + 0.2
-    step = min(0.36 if len(heads) == 1 else 0.3, (8.6 - label) / across / w.shape[2])
-    side_x, side_y = max(1.0, step * w.shape[2]), max(0.8, step * w.shape[1])
+    step = min(0.36 if len(heads) == 1 else 0.3, 6.2 / max(w.shape[-2:]), (8.6 - label) / across / w.shape[-1])
+    side_x, side_y = max(1.0, step * w.shape[-1]), max(0.8, step * w.shape[-2])
     below = 0.085 * max(map(len, columns)) + 0.5
     figure, grid = canvas(
         max(3.6, label + across * (side_x + 0.15) + 1.1), below + down * (side_y + 0.3) + 0.1,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 MONO = "font-family:'DejaVu Sans Mono',Consolas,Menlo,monospace"
 CHIP = f"{MONO};font-size:14px;line-height:1.3;color:#111111;border-radius:3px;padding:1px 2px;white-space:pre"
+# For many chips: what they share stands once, around them.
+ROW = f"{MONO};font-size:14px;line-height:1.3;color:#111111;white-space:pre-wrap;text-align:left"
 # Four light grounds that stay apart in any colour blindness, also because neighbours differ in lightness.
 CHIPS = ("#BFE0F5", "#F9C86B", "#A5DCC6", "#EFC9DF")
 

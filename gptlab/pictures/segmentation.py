@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.patches import FancyBboxPatch
 
-from gptlab.pictures.html import CHIP, Html, escape
+from gptlab.pictures.html import CHIP, ROW, Html, escape
 from gptlab.pictures.style import BLUE, GREY, INK, Number, Picture, canvas, drawable, finish, styled, visible
 
 OLD, NEW = "#E8EEF2", "#F9C86B"
@@ -52,15 +52,15 @@ def merges(steps: Sequence[Sequence], limit: int = 60) -> Html:
         title = "" if pair is None else f"{visible(pair[0])} + {visible(pair[1])} → {new}"
         often = "" if count is None else f"{count} ×"
         chips = "".join(
-            f'<span style="display:inline-block;margin:1px;{CHIP};background-color:{NEW if token == new else OLD};'
-            f'font-weight:{"bold" if token == new else "normal"}">{escape(token)}</span>'
+            f'<span style="display:inline-block;margin:1px;padding:1px 2px;background-color:'
+            f'{f"{NEW};font-weight:bold" if token == new else OLD}">{escape(token)}</span>'
             for token in shown[:limit]
         )
         chips += f" … {len(shown) - limit:,} more" if len(shown) > limit else ""
         rows.append(
             f'<tr style="background-color:#ffffff"><td style="{cell}">{number}</td>'
             f'<td style="{cell};white-space:nowrap"><span style="{CHIP}">{escape(title) or "the bytes"}</span></td>'
-            f'<td style="{cell};text-align:right;white-space:nowrap">{often}</td><td style="{cell}">{chips}</td>'
+            f'<td style="{cell};text-align:right;white-space:nowrap">{often}</td><td style="{cell};{ROW}">{chips}</td>'
             f'<td style="{cell};text-align:right">{len(shown):,}</td></tr>'
         )
         more = f"|… {len(shown) - limit:,} more" if len(shown) > limit else ""

@@ -1,0 +1,49 @@
+"""`python -m gptlab sample`: let a trained GPT write."""
+
+import sys
+from pathlib import Path
+
+COMMITTED = Path(__file__).resolve().parents[2] / "data" / "models" / "fables"
+
+
+def sample(
+    model: Path = COMMITTED,
+    /,
+    prompt: str = "",
+    n: int = 1,
+    max_new_tokens: int = 200,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Let a trained GPT write.
+
+    Args:
+        model: a folder with a model, or a training run; the committed teller of fables if you name none.
+        prompt: the text to go on from; empty begins a new one.
+        n: how many texts.
+        max_new_tokens: the longest text, in tokens.
+        temperature: below 1 is more careful, above 1 wilder, 0 always takes the likeliest token.
+        top_k: choose among the k likeliest tokens only.
+        top_p: choose among the fewest likeliest tokens that together reach this probability.
+        seed: the same seed gives the same texts.
+    """
+    import torch
+
+    from gptlab import checkpoints, sampling
+
+    gpt, tokenizer = checkpoints.load_model(model)
+    if tokenizer is None:
+        raise ValueError(f"{str(model)!r} has no tokenizer.json, so its ids cannot be written as text")
+    end = getattr(tokenizer, "special_tokens", {}).get("<|endoftext|>")
+    ids = ([] if end is None else [end]) + (tokenizer.encode(prompt) if prompt else [])
+    ids = ids or tokenizer.encode("\n")
+    generator = torch.Generator().manual_seed(seed)
+    for i in range(n):
+        print("" if i == 0 else "\n", end=prompt)
+        options = dict(temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+        for piece in sampling.stream(gpt, tokenizer, ids, max_new_tokens, stop=end, **options):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        print()

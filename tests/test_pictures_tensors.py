@@ -1,0 +1,161 @@
+"""Pictures of tensors and attention show the numbers they were given; tables and maps can be read without seeing them."""
+
+import numpy as np
+import pytest
+import torch
+
+from gptlab import pictures
+from gptlab.pictures.course import STATIONS
+from gptlab.pictures.style import tidy
+
+SENTENCE = ["Ada", " the", " fox", " was", " proud", ","]
+
+
+def weights(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).softmax(-1)
+
+
+def test_the_heat_map_is_the_weights():
+    w = weights(3, 4, 6)
+    figure = pictures.attention(w, list("abcd"), SENTENCE)
+    for head, axes in zip(w, figure.axes, strict=False):
+        assert np.allclose(axes.images[0].get_array(), head)
+    alone = pictures.attention(w[0], list("abcd"), SENTENCE)
+    assert [t.get_text() for t in alone.axes[0].get_xticklabels()] == ["Ada", "␣the", "␣fox", "␣was", "␣proud", ","]
+    assert [t.get_text() for t in alone.axes[0].get_yticklabels()] == list("abcd")
+    assert "query" in alone.axes[0].get_ylabel() and "key" in alone.axes[0].get_xlabel()
+
+
+def test_attention_takes_any_dtype_and_gradients():
+    w = weights(2, 6, 6)
+    want = pictures.attention(w.bfloat16().float(), SENTENCE).png()
+    assert pictures.attention(w.bfloat16().requires_grad_(), SENTENCE).png() == want
+
+
+@pytest.mark.parametrize("draw", [pictures.attention, pictures.attention_table])
+def test_wrong_shapes_are_refused_with_the_two_numbers(draw):
+    with pytest.raises(ValueError, match=r"5 tokens for 6 columns of weights \(Tk\)"):
+        draw(weights(4, 6), list("abcd"), list("abcde"))
+    with pytest.raises(ValueError, match=r"\[2, 3, 4, 6\].*weights\[0\]"):
+        draw(weights(2, 3, 4, 6), list("abcd"), SENTENCE)
+    with pytest.raises(ValueError, match="at most 60"):
+        draw(weights(70, 70), ["x"] * 70)
+
+
+def test_the_table_of_attention_holds_each_weight():
+    w = weights(3, 6)
+    shown = pictures.attention_table(w, ["a", "b", "c"], SENTENCE)
+    for q, row in zip("abc", w, strict=True):
+        for key, value in zip(SENTENCE, row, strict=True):
+            assert f'title="{q} → {key.replace(" ", "␣")}: {value:.3f}"' in shown.html
+    assert repr(shown).splitlines()[0].startswith("a: ")
+
+
+def test_arcs_go_from_the_row_that_asks():
+    w = torch.eye(6) * 0.5
+    w[4, 1] = 0.5
+    figure = pictures.arcs(w, SENTENCE, row=4)
+    assert len(figure.axes[0].patches) == 1 and "␣proud to ␣the 0.50" in pictures.describe(figure)
+    with pytest.raises(ValueError, match="row 6 of 6"):
+        pictures.arcs(w, SENTENCE, row=6)
+    with pytest.raises(ValueError, match="one head"):
+        pictures.arcs(weights(2, 6, 6), SENTENCE)
+
+
+def test_a_mask_is_filled_where_it_keeps():
+    keep = torch.ones(4, 6).tril().bool()
+    axes = pictures.mask(keep).axes[0]
+    assert ((axes.images[0].get_array() > 0) == keep.numpy()).all() and len(axes.lines) == int((~keep).sum())
+    with pytest.raises(ValueError, match=r"keep_mask\[0\]"):
+        pictures.mask(keep[None])
+
+
+def test_shapes_say_letters_and_real_sizes():
+    figure = pictures.shapes(("x", "B T C", (2, 7, 4)), "→", ("logits", "B T V", torch.zeros(2, 7, 5000)))
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {"B = 2", "T = 7", "C = 4", "V = 5,000", "→"} <= texts
+    assert pictures.describe(figure) == (
+        "Tensors drawn as blocks: x [B = 2, T = 7, C = 4] → logits [B = 2, T = 7, V = 5,000]."
+    )
+    with pytest.raises(ValueError, match=r"2 letters \(B T\) for the sizes \[2, 7, 4\]"):
+        pictures.shapes(("x", "B T", (2, 7, 4)))
+    with pytest.raises(ValueError, match="no block"):
+        pictures.shapes("→")
+
+
+@pytest.mark.parametrize(
+    "sizes", [(2, 7, 4), (2, 3, 7, 4), (8, 256, 768), (1, 1, 1), (3,), (), (5, 20), (4, 5, 6, 7, 8)]
+)
+def test_nothing_in_a_block_is_written_over_something_else(sizes):
+    letters = ["B", "H", "L", "T", "C"][-len(sizes) :] if sizes else []
+    figure = pictures.shapes(("x", " ".join(letters), sizes), "→", ("y", " ".join(letters), sizes))
+    renderer = figure.canvas.get_renderer()
+    texts = [t for t in figure.axes[0].texts if t.get_text() not in "⋯⋮"]
+    boxes = [t.get_window_extent(renderer) for t in texts]
+    for i, a in enumerate(boxes):
+        for j, b in enumerate(boxes[:i]):
+            overlap = min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+            assert not overlap, (texts[i].get_text(), texts[j].get_text())
+
+
+def test_the_map_keeps_distances_of_what_lies_in_a_plane():
+    flat = torch.randn(9, 2, generator=torch.Generator().manual_seed(1)).double()
+    frame = torch.linalg.qr(torch.randn(7, 7, generator=torch.Generator().manual_seed(2)).double())[0][:2]
+    figure = pictures.embedding_map(flat @ frame + 3.0, [str(i) for i in range(9)])
+    drawn = figure.axes[0].collections[0].get_offsets().data
+    assert np.allclose(np.linalg.norm(drawn[:, None] - drawn, axis=-1), torch.cdist(flat, flat), atol=1e-6)
+    assert "100 %" in pictures.describe(figure)
+    assert len(figure.axes[0].texts) == 9
+
+
+# ---- Maps and tables -------------------------------------------------------------------------------------------------
+
+
+def test_the_map_of_the_course_links_what_can_be_opened():
+    shown = pictures.course_map("06_attention", ready=range(12))
+    for s in STATIONS:
+        assert (f'href="{s.file}.ipynb"' in shown.html) == (s.number < 12 and s.number != 6)
+        assert f"{s.number:02d} {s.name}" in repr(shown)
+    assert shown.html.count("you are here") == 1 and repr(shown).count("▶") == 1
+    with pytest.raises(ValueError, match="from 0 to 14"):
+        pictures.course_map(15)
+
+
+def test_the_stations_are_the_files_of_the_course():
+    assert [s.number for s in STATIONS] == list(range(15))
+    assert all(s.file.startswith(f"{s.number:02d}_") for s in STATIONS)
+
+
+@pytest.mark.parametrize("here", range(1, 15))
+def test_every_notebook_has_its_place_in_the_pipeline(here):
+    assert "**" in repr(pictures.pipeline(here)) and pictures.pipeline(here).html.count("#F9C86B") >= 1
+
+
+def test_no_place_is_marked_where_none_is_given():
+    assert "**" not in repr(pictures.pipeline()) and "▶" not in repr(pictures.course_map())
+
+
+def test_a_table_is_tidy_and_aligned():
+    shown = pictures.table(
+        [{"model": "bigram", "nats": torch.tensor(2.10049), "ok": True}, {"model": "attention", "nats": 1}]
+    )
+    assert repr(shown).splitlines() == [
+        "model      nats  ok",
+        "---------  ----  ---",
+        "bigram      2.1  yes",
+        "attention     1  –",
+    ]
+    assert "text-align:right" in shown.html
+    with pytest.raises(ValueError, match="row 1 has 1 cells"):
+        pictures.table([(1, 2), (3,)])
+    with pytest.raises(ValueError, match="align='lr'"):
+        pictures.table([(1, 2, 3)], align="lr")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.0, "0"), (-0.0, "0"), (1e-9, "1.00e−09"), (123456.7, "123,457"), (-1.25, "−1.25"), (float("nan"), "nan"),
+     (float("-inf"), "−∞"), (np.float32(0.5), "0.5"), (np.int64(7), "7"), (True, "yes"), (99.96, "100")],
+)  # fmt: skip
+def test_numbers_are_tidy(number, text):
+    assert tidy(number) == text
