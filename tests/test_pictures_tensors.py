@@ -1,8 +1,9 @@
-"""Pictures of tensors and attention show the numbers they were given; tables and maps can be read without seeing them."""
+"""Pictures of tensors and attention show the numbers given; tables and maps can be read without seeing them."""
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from gptlab import pictures
 from gptlab.pictures.course import STATIONS
@@ -89,7 +90,7 @@ def test_shapes_say_letters_and_real_sizes():
 def test_nothing_in_a_block_is_written_over_something_else(sizes):
     letters = ["B", "H", "L", "T", "C"][-len(sizes) :] if sizes else []
     figure = pictures.shapes(("x", " ".join(letters), sizes), "→", ("y", " ".join(letters), sizes))
-    renderer = figure.canvas.get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [t for t in figure.axes[0].texts if t.get_text() not in "⋯⋮"]
     boxes = [t.get_window_extent(renderer) for t in texts]
     for i, a in enumerate(boxes):
@@ -146,6 +147,7 @@ def test_a_table_is_tidy_and_aligned():
         "attention     1  –",
     ]
     assert "text-align:right" in shown.html
+    assert repr(pictures.table([(2.1, "x"), (1.31, None), (7, "y")])).split() == ["2.10", "x", "1.31", "–", "7", "y"]
     with pytest.raises(ValueError, match="row 1 has 1 cells"):
         pictures.table([(1, 2), (3,)])
     with pytest.raises(ValueError, match="align='lr'"):

@@ -80,8 +80,8 @@ TURNS = {
     "virtue": "led them home.",
 }
 ENDINGS = {
-    "vice": "found it by the {spot}, and the {home} laughed at {finder.name}.",
-    "virtue": "danced by the {spot}, and the {home} cheered for {finder.name}.",
+    "vice": "found it, and the {home} laughed at {finder.name}.",
+    "virtue": "danced, and the {home} cheered for {finder.name}.",
 }
 MORALS = {
     "proud": "pride comes before a fall.",
@@ -108,7 +108,7 @@ STORY = (
     " said {finder.name} the {finder.animal}, who was {finder.trait}. ",
     "So {finder.name} ",
     ("finder.trait", DEEDS),
-    " Then the {weather.noun} came, and the {thing} ",
+    " Then the {weather.noun} shook the {spot}, and the {thing} ",
     ("finder.kind", TURNS),
     " The {other.trait} {other.animal} ",
     ("finder.kind", ENDINGS),

@@ -1,0 +1,78 @@
+'''Exercises that know the usual mistakes; predictions, questions, and what the reader has done.
+
+**In a notebook**, each as the last line of a cell:
+
+    check("2.3", my_function)          # runs my_function on fresh inputs, and names the most likely mistake
+    hint("2.3")                        # one of three hints; again for the next
+    solution("2.3")                    # the source of one solution, after an attempt or when asked twice
+    compare("2.3", my_function)        # passing code beside the course's
+    find("2.3")                        # the exercise itself; a notebook shows its text
+    progress()                         # what is done, over all notebooks
+
+    predict("6.b", ..., scores.shape)  # a guess in place of the dots, and what came out
+    predict("6.b", (2, 7, 7))          # or in two steps: the guess first,
+    predict("6.b", truth=scores.shape) # and later what it is
+    predict("1.a", "c")                # where the declaration knows the answer, the guess alone
+
+    quiz(6)                            # three questions about earlier notebooks
+    quiz(6, 1, "b")                    # an answer to the first; or all at once, quiz(6, ["b", ..., "a"])
+    recap(6)                           # what was missed
+
+Nothing here raises, whatever it is given, and dots in place of an answer are no answer: a notebook of untouched stubs
+runs to its end.
+
+**To add an exercise**, write it into the list `EXERCISES` of `lesson_NN.py`, whose number is the notebook's; a file that
+is new is found by its name. The tests in `tests/test_exercises.py` then hold it to the rules: the solution passes, each
+mistake is rejected and named, no two mistakes do the same on its inputs. A complete example:
+
+>>> def vowels(text: str) -> int:
+...     """How many vowels a text has."""
+...     return sum(letter in "aeiou" for letter in text)
+>>> def inputs(rng):
+...     yield from [("",), ("a",), ("xyz",), ("banana",)]          # small ones first: the smallest failing one is shown
+...     for length in range(2, 8):
+...         yield ("".join(rng.choice("abcdefghiou") for _ in range(length)),)
+>>> exercise = Exercise(
+...     id="99.1", title="Count the vowels", minutes=5, difficulty=1,
+...     prompt="Count the vowels a, e, i, o, u in a text. Input: `text`, a `str`. Result: an `int`.",
+...     signature="def vowels(text: str) -> int", inputs=inputs, solution=vowels,
+...     mistakes=[
+...         Mistake("every vowel is counted once", lambda text: len(set(text) & set("aeiou")),
+...                 "A vowel that stands twice counts twice: a set forgets how often."),
+...         Mistake("consonants are counted", lambda text: sum(letter not in "aeiou" for letter in text),
+...                 "You count the letters that are not vowels."),
+...         Mistake("all letters are counted", len, "You count every letter."),
+...     ],
+...     hints=["Go through the letters one by one.", "`letter in 'aeiou'` is True or False.",
+...            "`sum` counts the True ones."],
+... )
+>>> judge(exercise, vowels).state
+'passed'
+>>> judge(exercise, lambda text: len(text)).mistake.name
+'all letters are counted'
+>>> judge(exercise, ...).state
+'not attempted yet'
+
+A known mistake must show on at least one of the inputs, and differ from the others: give, before the random inputs, the
+small cases that tell them apart. `reference` may be slow or a library; `properties` are for answers that have no single
+right result; `use` is for classes (`use=lambda Answer, text: Answer(text).encode(text)`).
+
+A prediction goes into `PREDICTIONS` (`Prediction(id="6.b", question=…, kind="shape", explanation=…)`), the three
+questions that open notebook NN into `QUESTIONS` of its file.
+
+Progress is kept in the reader's own data folder; the variable `GPTLAB_PROGRESS` names another file, or is "off".
+'''
+
+from gptlab.exercises.card import Card
+from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.engine import check, compare, hint, progress, solution
+from gptlab.exercises.guess import predict, quiz, recap
+from gptlab.exercises.judge import judge
+from gptlab.exercises.shelf import every, find, predictions
+
+retrieve = quiz
+
+__all__ = [
+    "Card", "Exercise", "Mistake", "Prediction", "Question", "check", "compare", "every", "find", "hint", "judge",
+    "predict", "predictions", "progress", "quiz", "recap", "retrieve", "solution",
+]  # fmt: skip

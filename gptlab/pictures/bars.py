@@ -112,7 +112,9 @@ def by_fact(nats: Mapping[tuple[str, str], Number], k: int = 15, *, title: str =
         labels.append(f"{len(rest)} more fact{'' if len(rest) == 1 else 's'}")
     axes.set_yticks(range(rows), [drawable(label).replace("␣", " ") for label in labels])
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.margins(x=0.12)
+    drawn = [0.0, 1e-9, sum(value for _, value in rest), *nats.values()]
+    low, high = min(drawn), max(drawn)
+    axes.set_xlim(low - 0.12 * (high - low) * (low < 0), high + 0.12 * (high - low))
     axes.set(xlabel="above the floor (nats a story)", title=title)
     axes.legend(loc="lower right")
     said = "; ".join(f"{kind} {fact or 'words'} {tidy(round(value, 3))}" for (kind, fact), value in shown[:5])

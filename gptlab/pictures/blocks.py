@@ -13,6 +13,7 @@ from gptlab.pictures.style import (
     MARKERS,
     PALE,
     SERIES,
+    Number,
     Picture,
     array,
     canvas,
@@ -51,7 +52,7 @@ def _drawn(n: int, most: int = MOST, broken: int = BROKEN) -> int:
     return n if n <= most else broken
 
 
-def _sheet(axes, x: float, y: float, rows: int, columns: int, broken: tuple[bool, bool], front: bool) -> None:
+def _sheet(axes, x: Number, y: Number, rows: int, columns: int, broken: tuple[bool, bool], front: bool) -> None:
     """One grid of cells; an axis that is drawn broken has a gap in it."""
     axes.add_patch(Rectangle((x, y), columns, rows, facecolor="#DCEBF5" if front else "#F3F8FB", zorder=2))
     thin = {"color": "#8A8A8A", "linewidth": 0.5, "zorder": 2}
@@ -67,7 +68,7 @@ def _sheet(axes, x: float, y: float, rows: int, columns: int, broken: tuple[bool
         axes.text(x + columns / 2, y + 1.5, "⋮", ha="center", va="center", fontsize=11, zorder=4)
 
 
-def _axis_label(axes, x: float, y: float, letter: str, size: int, **place: str) -> None:
+def _axis_label(axes, x: Number, y: Number, letter: str, size: int, **place: str) -> None:
     axes.text(x, y, _said(letter, size), color=LETTERS.get(letter, INK), zorder=5, fontsize=11, weight="bold", **place)
 
 
@@ -75,7 +76,7 @@ def _said(letter: str, size: int) -> str:
     return f"{size:,}" if letter == "…" else f"{letter} = {size:,}"
 
 
-def _draw(axes, x: float, letter_width: float, name: str, letters: list[str], sizes: list[int]):
+def _draw(axes, x: Number, letter_width: Number, name: str, letters: list[str], sizes: list[int]):
     """Draw one block with its left edge at x; gives its right edge, its lowest and its highest point (in cells)."""
     columns, rows = _drawn(sizes[-1]) if sizes else 1, _drawn(sizes[-2]) if len(sizes) > 1 else 1
     sheets = _drawn(sizes[-3], 6, 6) if len(sizes) > 2 else 1
@@ -106,10 +107,10 @@ def _draw(axes, x: float, letter_width: float, name: str, letters: list[str], si
     if len(sizes) > 3:
         text = f"{' × '.join(letters[:-3])} = {prod(sizes[:-3]):,} such stacks"
         place = {"ha": "center", "va": "top", "fontsize": 11, "weight": "bold"}
-        axes.text(middle, -rows - 1.7, text, color=LETTERS.get(letters[0], INK), **place)
+        axes.text(middle, -rows - 0.4 - 2.2 * letter_width, text, color=LETTERS.get(letters[0], INK), **place)
         end = max(end, middle + letter_width * len(text) / 2)
     axes.text(middle, depth + 0.4, heading, ha="center", va="bottom", fontsize=12, weight="bold", zorder=5)
-    return end, -rows - (2.9 if len(sizes) > 3 else 1.6), depth + 1.6
+    return end, -rows - 0.6 - letter_width * (4.4 if len(sizes) > 3 else 2.2), depth + 0.5 + 2.4 * letter_width
 
 
 @styled

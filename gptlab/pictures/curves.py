@@ -41,7 +41,7 @@ def _named(histories: Any) -> dict[str, Any]:
     return {"": histories}
 
 
-def _times(history: Any, steps: Sequence[float], x: str) -> np.ndarray:
+def _times(history: Any, steps: Any, x: str) -> np.ndarray:
     """Where on the axis a step stands. Seconds between two measurements are spread evenly over the steps."""
     steps = np.asarray(steps, dtype=float)
     if x == "steps":
@@ -55,7 +55,7 @@ def _times(history: Any, steps: Sequence[float], x: str) -> np.ndarray:
 
 
 def _smoothed(values: np.ndarray, width: int) -> np.ndarray:
-    """The mean of `width` values around each; fewer at the start, where values fall fast, and of the last at the end."""
+    """The mean of `width` values around each, of fewer at the start, where they fall fast."""
     at, half = np.arange(len(values)), width // 2
     sums = np.concatenate([[0.0], np.cumsum(values)])
     starts = at - np.minimum(half, at)

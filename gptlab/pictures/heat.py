@@ -12,6 +12,7 @@ from gptlab.pictures.style import (
     GREY,
     LIMIT,
     WEIGHTS,
+    Number,
     Picture,
     array,
     canvas,
@@ -47,7 +48,7 @@ def axis_labels(w: np.ndarray, query_tokens, key_tokens) -> tuple[list[str], lis
     return [shorten(r, 14) for r in rows], [shorten(c, 14) for c in columns]
 
 
-def _ticks(axes, rows: list[str], columns: list[str], size: float, step: float) -> None:
+def _ticks(axes, rows: list[str], columns: list[str], size: Number, step: Number) -> None:
     """Tokens on both axes; every second or third where `step` (inches a token) leaves no room for all."""
     every = max(1, int(np.ceil(0.17 / step)))
     axes.set_xticks(range(0, len(columns), every), columns[::every], rotation=90, fontsize=size)
@@ -137,7 +138,9 @@ def attention(
     bar.outline.set_visible(False)
     strongest = []
     for h, head in enumerate(heads[:8]):
-        q, k = np.unravel_index(np.nanargmax(head), head.shape)
+        first = int(len(head) > 1)  # with a causal mask the first row is always 1
+        q, k = np.unravel_index(np.nanargmax(head[first:]), head[first:].shape)
+        q += first
         strongest.append(f"{names[h] + ': ' if w.ndim == 3 else ''}{rows[q]} to {columns[k]} {head[q, k]:.2f}")
     alt = f"Heat map of attention weights, {w.shape[-2]} queries by {w.shape[-1]} keys"
     return finish(figure, f"{alt}{f', {len(heads)} heads' if w.ndim == 3 else ''}. Strongest: {'; '.join(strongest)}.")

@@ -117,7 +117,7 @@ def _best(row: np.ndarray, keys: list[str]) -> str:
     return ", ".join(f"{keys[k]} {row[k]:.2f}" for k in best) or "nothing"
 
 
-def _one_table(head: np.ndarray, queries: list[str], keys: list[str], top: float) -> str:
+def _one_table(head: np.ndarray, queries: list[str], keys: list[str], top: Number) -> str:
     name = f"{CHIP};background-color:#ffffff;text-align:right;padding:2px 6px;font-weight:normal"
     width = "max-width:84px;overflow:hidden;text-overflow:ellipsis"
     header = "".join(f'<th style="{name};text-align:center;{width}" title="{escape(k)}">{escape(k)}</th>' for k in keys)

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -89,6 +90,8 @@ def canvas(width: float = 7.5, height: float = 3.6, rows: int = 1, columns: int 
 
 def finish(figure: Picture, alt: str) -> Picture:
     """Give a picture its alternative text, and fix its layout, so that each time it is shown the bytes are the same."""
+    for text in figure.findobj(Text):  # a character that the font lacks would warn at each drawing
+        text.set_text("".join(c if c == "\n" else _in_font(c) for c in text.get_text()))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     figure.alt = " ".join(alt.split())
@@ -154,7 +157,11 @@ def drawable(text: bytes | str) -> str:
     >>> drawable("a 狐")
     'a␣<U+72D0>'
     """
-    return "".join(c if ord(c) in _glyphs() else f"<U+{ord(c):04X}>" for c in visible(text))
+    return "".join(map(_in_font, visible(text)))
+
+
+def _in_font(character: str) -> str:
+    return character if ord(character) in _glyphs() else f"<U+{ord(character):04X}>"
 
 
 def shorten(text: str, most: int = 18) -> str:

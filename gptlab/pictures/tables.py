@@ -1,5 +1,6 @@
 """A small table for measured results."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -52,7 +53,18 @@ def table(
     if len(align) != columns or set(align) - set("lrc"):
         raise ValueError(f"align={align!r} for {columns} columns: give one of l, r, c for each")
     cells = [[_cell(value, digits) for value in row] for row in rows]
+    _equal_decimals(cells, digits)
     return Html(_as_html(cells, header, align, caption), _as_text(cells, header, align, caption))
+
+
+def _equal_decimals(cells: list[list[str]], digits: int) -> None:
+    """Give the decimal numbers of a column equally many decimals (2.1 above 1.31 becomes 2.10), where they need few."""
+    for column in range(len(cells[0]) if cells else 0):
+        found = [re.fullmatch(r"−?[\d,]+\.(\d+)", row[column]) for row in cells]
+        most = max((len(match[1]) for match in found if match), default=0)
+        for row, match in zip(cells, found, strict=True):
+            if match and most < digits:
+                row[column] += "0" * (most - len(match[1]))
 
 
 def _is_number(value: Any) -> bool:
@@ -62,7 +74,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _as_text(cells, header, align: str, caption: str) -> str:
-    lines = [list(header)] * (header is not None) + cells
+    lines = cells if header is None else [list(header), *cells]
     widths = [max(len(line[c]) for line in lines) for c in range(len(align))] if lines else []
     place = {"l": str.ljust, "r": str.rjust, "c": str.center}
     texts = ["  ".join(place[a](t, w) for a, t, w in zip(align, line, widths, strict=True)).rstrip() for line in lines]

@@ -1,0 +1,122 @@
+"""What an exercise, a prediction and a quiz question are: data and small functions, declared in one place."""
+
+import inspect
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known wrong answer: what it is called, a wrong implementation that makes it, and what helps whoever made it."""
+
+    name: str
+    wrong: Callable[..., Any]
+    tell: str
+
+
+def call(answer: Callable[..., Any], *args: Any) -> Any:
+    """How an answer is used unless its exercise says otherwise: it is called."""
+    return answer(*args)
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Exercise:
+    """One exercise, with all that is needed to set it, check it, explain it and solve it.
+
+    Attributes:
+        id: notebook and number, "2.3".  minutes: for a reader who meets it first.  difficulty: 1, 2 or 3.
+        signature: name, arguments and result with their types or shapes, as the reader should write them.
+        inputs: from a `random.Random`, tuples of arguments; small ones first, and such that every mistake shows.
+        solution: a function (or class) whose source is shown to the reader.
+        mistakes: three or more; of several that fit equally well, the first is named.
+        hints: three, each giving away more than the one before.
+        reference: what gives the expected result, the solution unless given. Plain loops, or a library.
+        properties: (statement in words, predicate(answer, *args, result)). With properties and no reference, only they
+            are checked.
+        use: how the answer is called, `use(answer, *args)`; for a class, this makes an object and asks it something.
+        tolerance: relative; by the dtype unless given.  seconds: the time limit of a check.
+        inputs_stay: whether an answer that changes its inputs is wrong.
+        package: dotted name of gptlab's version.
+    """
+
+    id: str
+    title: str
+    prompt: str
+    signature: str
+    minutes: int
+    difficulty: int
+    inputs: Callable[[random.Random], Iterable[tuple]]
+    solution: Callable[..., Any]
+    mistakes: Sequence[Mistake]
+    hints: Sequence[str]
+    reference: Callable[..., Any] | None = None
+    properties: Sequence[tuple[str, Callable[..., Any]]] = ()
+    use: Callable[..., Any] = call
+    tolerance: float | None = None
+    seconds: float = 5.0
+    inputs_stay: bool = True
+    package: str = ""
+
+    @property
+    def notebook(self) -> int:
+        """The number of the notebook it belongs to."""
+        return int(self.id.split(".")[0])
+
+    @property
+    def compares(self) -> bool:
+        """Whether results are compared with expected ones (or only held to properties)."""
+        return self.reference is not None or not self.properties
+
+    def expected(self, *args: Any) -> Any:
+        """The right result for these arguments."""
+        return self.use(self.reference or self.solution, *args)
+
+    def argument_names(self, count: int) -> list[str]:
+        """What the arguments are called, for the card."""
+        function = self.solution if self.use is call else self.use
+        names = list(inspect.signature(function).parameters)[0 if self.use is call else 1 :]
+        return names if len(names) == count else [f"argument {i + 1}" for i in range(count)]
+
+    def _repr_markdown_(self) -> str:
+        stars = "●" * self.difficulty + "○" * (3 - self.difficulty)
+        head = f"**{self.id} {self.title}** ({self.minutes} minutes, difficulty {self.difficulty} of 3 {stars})"
+        return f"{head}\n\n{self.prompt.strip()}\n\n```python\n{self.signature}\n```"
+
+    def __repr__(self) -> str:
+        return f"Exercise({self.id}: {self.title})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A question before the cell that answers it.
+
+    `kind` is "choice", "number", "shape" or "order". Choices are lettered a, b, c …; their `answer` is a letter. For the
+    other kinds `answer` may be left out: then the notebook gives the `truth` that it has computed.
+    `tolerance` is how far, relatively, a number may be off and still count.
+    """
+
+    id: str
+    question: str
+    kind: str
+    explanation: str
+    choices: Sequence[str] = ()
+    answer: Any = None
+    tolerance: float = 0.0
+
+    @property
+    def notebook(self) -> int:
+        """The number of the notebook it belongs to."""
+        return int(self.id.split(".")[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One of the three questions that open a notebook, about an earlier one (`about`); choices as in `Prediction`."""
+
+    about: int
+    question: str
+    choices: Sequence[str]
+    answer: str
+    explanation: str

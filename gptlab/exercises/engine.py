@@ -1,0 +1,203 @@
+"""What a notebook calls: check, hint, solution, compare, progress. Each gives back a card, and none ever raises."""
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from gptlab.exercises import limits, shelf, store
+from gptlab.exercises.card import Card
+from gptlab.exercises.declare import Exercise
+from gptlab.exercises.judge import FAILED, PASSED, UNTOUCHED, Verdict, judge
+
+_hints_given: dict[str, int] = {}  # in this session
+_asked_for_solution: set[str] = set()
+_tried: set[str] = set()
+
+
+def _for_exercise(door: Callable[..., Card]) -> Callable[..., Card]:
+    """Find the exercise of an id, and turn everything that goes wrong into a card."""
+
+    @wraps(door)
+    def opened(id: object, *args: Any, **named: Any) -> Card:
+        try:
+            exercise = shelf.find(id)
+            return door(exercise, *args, **named) if exercise is not None else _unknown(id)
+        except limits.Interrupted:
+            return Card(f"{id}: stopped, because you asked for it", notices=store.notices())
+        except Exception as error:
+            return Card(f"{id}: the checker itself has stumbled, not you ({type(error).__name__}: {error})")
+
+    return opened
+
+
+def _unknown(id: object) -> Card:
+    near = shelf.near(id)
+    number = shelf.notebook_of(shelf.tidy_id(id))
+    if number in shelf.notebooks() and shelf.lesson(number) is None:
+        return Card(f"{id}: the exercises of notebook {number:02} need a package that is not installed")
+    return Card(f"There is no exercise {str(id)[:40]!r}", foot=f"Do you mean {', '.join(near)}?" if near else "")
+
+
+@_for_exercise
+def check(exercise: Exercise, answer: Any = ..., seconds: float | None = None) -> Card:
+    """Check an answer to an exercise on fresh inputs: `check("2.3", my_function)`."""
+    verdict = judge(exercise, answer, seconds=seconds)
+    name = f"{exercise.id} {exercise.title}"
+    if verdict.state == UNTOUCHED:
+        return Card(f"{name}: {UNTOUCHED}")
+    _tried.add(exercise.id)
+    before = store.read()["exercises"].get(exercise.id, {})
+    passed = verdict.state == PASSED or bool(before.get("passed"))
+    tries = before.get("tries", 0)
+    store.update("exercises", exercise.id, passed=passed, tries=tries + 1 if isinstance(tries, int) else 1)
+    return _card(exercise, name, verdict)
+
+
+def _card(exercise: Exercise, name: str, verdict: Verdict) -> Card:
+    remark = [("", verdict.remark)] if verdict.remark else []
+    if verdict.state == PASSED:
+        foot = f'compare("{exercise.id}", …) lays your code beside the course\'s.' if exercise.package else ""
+        return Card(f"{name}: {PASSED}", "good", verdict.checks, advice=remark, foot=foot, notices=store.notices())
+    advice = list(remark)
+    if verdict.mistake is not None:
+        advice.insert(0, (f"Most likely: {verdict.mistake.name}.", verdict.mistake.tell))
+    foot = f'hint("{exercise.id}") gives a hint.'
+    return Card(f"{name}: {FAILED}", "bad", verdict.checks, verdict.facts, advice, foot=foot, notices=store.notices())
+
+
+@_for_exercise
+def hint(exercise: Exercise) -> Card:
+    """The next of three hints, each giving away more than the one before: `hint("2.3")`."""
+    given = _hints_given.get(exercise.id, 0)
+    if given == len(exercise.hints):
+        advice = [(f"{number}.", text) for number, text in enumerate(exercise.hints, start=1)]
+        foot = f'Still stuck? solution("{exercise.id}") shows one way.'
+        return Card(f"{exercise.id} {exercise.title}: these are all the hints", advice=advice, foot=foot)
+    _hints_given[exercise.id] = given + 1
+    head = f"{exercise.id} {exercise.title}: hint {given + 1} of {len(exercise.hints)}"
+    return Card(head, advice=[("", exercise.hints[given])])
+
+
+@_for_exercise
+def solution(exercise: Exercise) -> Card:
+    """One way to do it, after an attempt or when asked twice: `solution("2.3")`."""
+    tried = exercise.id in _tried or exercise.id in store.read()["exercises"]
+    if not tried and exercise.id not in _asked_for_solution:
+        _asked_for_solution.add(exercise.id)
+        foot = f'Ask once more, solution("{exercise.id}"), to see it all the same.'
+        head = f"{exercise.id} {exercise.title}: try it first, and look afterwards"
+        return Card(head, advice=[("", f'hint("{exercise.id}") gives away less.')], foot=foot)
+    return Card(f"{exercise.id} {exercise.title}: one way to do it", code=[("solution", source(exercise.solution))])
+
+
+@_for_exercise
+def compare(exercise: Exercise, answer: Any = ...) -> Card:
+    """The reader's passing code beside the course's: `compare("2.3", my_function)`."""
+    name = f"{exercise.id} {exercise.title}"
+    verdict = judge(exercise, answer)
+    if verdict.state == UNTOUCHED:
+        return Card(f"{name}: {UNTOUCHED}")
+    if verdict.state != PASSED:
+        return Card(f"{name}: {FAILED}", foot=f'First check("{exercise.id}", …), then compare.')
+    where, theirs = "the solution", exercise.solution
+    if exercise.package:
+        where, theirs = exercise.package, _named(exercise.package)
+    lines = [len(source(code).splitlines()) for code in (answer, theirs)]
+    code = [(f"yours, {lines[0]} lines", source(answer)), (f"{where}, {lines[1]} lines", source(theirs))]
+    return Card(f"{name}: two ways to do it", "good", code=code)
+
+
+def _named(dotted: str) -> Any:
+    """gptlab.bpe.merge -> the function, gptlab.tokens.CharTokenizer.encode -> the method."""
+    parts = dotted.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            found = getattr(found, part)
+        return found
+    raise ModuleNotFoundError(dotted)
+
+
+def source(code: Any) -> str:
+    """The source of a function, class or object, or one line that says why there is none."""
+    if not (inspect.isclass(code) or inspect.isroutine(code)):
+        code = type(code)
+    try:
+        return textwrap.dedent(inspect.getsource(inspect.unwrap(code)))
+    except (OSError, TypeError, SyntaxError):
+        return "# the source of this object is not known to Python"
+
+
+# ---- Progress --------------------------------------------------------------------------------------------------------
+
+_DONE, _BEGUN, _NOT = "●", "◐", "○"
+
+
+class Progress:
+    """What is done over all notebooks, as a table of signs."""
+
+    def __init__(self):
+        known = store.read()["exercises"]
+        self.rows: list[tuple[str, list[tuple[str, str, str]]]] = []
+        for number in shelf.notebooks():
+            cells = []
+            for exercise in getattr(shelf.lesson(number), "EXERCISES", ()):
+                entry = known.get(exercise.id)
+                sign = _NOT if entry is None else _DONE if entry.get("passed") else _BEGUN
+                cells.append((sign, exercise.id, exercise.title))
+            self.rows.append((f"{number:02}", cells))
+        self.notices = store.notices()
+
+    @staticmethod
+    def _count(cells: list) -> str:
+        return f"{sum(sign == _DONE for sign, *_ in cells)} of {len(cells)}"
+
+    def __repr__(self) -> str:
+        lines = [f"{_DONE} done  {_BEGUN} begun  {_NOT} not yet"]
+        for number, cells in self.rows:
+            signs = "  ".join(f"{sign} {id}" for sign, id, _ in cells)
+            lines.append(f"{number}  {self._count(cells).rjust(8)}  {signs}")
+        everything = [cell for _, cells in self.rows for cell in cells]
+        lines.append(f"all {self._count(everything).rjust(8)}")
+        return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
+
+    def _repr_html_(self) -> str:
+        from gptlab.pictures.html import escape
+
+        grounds = {_DONE: "#A5DCC6", _BEGUN: "#F9C86B", _NOT: "#ffffff"}
+        words = {_DONE: "done", _BEGUN: "begun", _NOT: "not yet"}
+        cell = "padding:3px 8px;font-size:14px;color:#111111;text-align:left;white-space:nowrap"
+        rows = ""
+        for number, cells in self.rows:
+            signs = " ".join(
+                f'<span style="background-color:{grounds[sign]};border:1px solid #767676;border-radius:3px;'
+                f'padding:1px 5px" title="{escape(f"{title}: {words[sign]}")}" role="img" '
+                f'aria-label="{escape(f"{id} {title}: {words[sign]}")}">{sign} {id}</span>'
+                for sign, id, title in cells
+            )
+            rows += (
+                f'<tr style="background-color:#ffffff"><th scope="row" style="{cell}">{number}</th>'
+                f'<td style="{cell}">{self._count(cells)}</td><td style="{cell};white-space:normal">{signs}</td></tr>'
+            )
+        heads = "".join(f'<th scope="col" style="{cell}">{name}</th>' for name in ("notebook", "done", "exercises"))
+        key = f"{_DONE} done, {_BEGUN} begun, {_NOT} not yet"
+        notes = "".join(f"<div>note: {escape(notice)}</div>" for notice in self.notices)
+        return (
+            f'<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0px">'
+            f'<caption style="caption-side:top;text-align:left;font-size:14px">{key}</caption>'
+            f'<thead><tr style="background-color:#ffffff">{heads}</tr></thead><tbody>{rows}</tbody></table>{notes}</div>'
+        )
+
+
+def progress() -> Progress | Card:
+    """What is done, over all notebooks."""
+    try:
+        return Progress()
+    except Exception as error:
+        return Card(f"Your progress cannot be shown ({type(error).__name__})")

@@ -1,0 +1,116 @@
+"""Run somebody's code so that it can do no harm: with a time limit, silenced, and without a trace in random numbers."""
+
+import contextlib
+import ctypes
+import io
+import random
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+_PATIENCE = 1.0  # seconds in which a thread that is told to stop should do so
+_STACK = 64 << 20  # bytes: deep recursion must end in a RecursionError, not in a dead kernel
+
+
+class Stop(BaseException):
+    """Raised inside code that has run too long."""
+
+
+class Interrupted(Exception):
+    """The reader has pressed the stop button during a check."""
+
+
+def limited(work: Callable[[], Any], seconds: float) -> tuple[Literal["done", "raised", "late"], Any]:
+    """Do `work` in a thread: ("done", its result), ("raised", what it raised), or ("late", None) after the time limit.
+
+    A thread can be stopped on every system, also from a notebook, where signals belong to the kernel. Code that does not
+    let itself be stopped (it waits inside a C function, or catches everything) is left behind; it ends with the kernel.
+
+    >>> limited(lambda: 6 * 7, seconds=5)
+    ('done', 42)
+    """
+    result: list[tuple[Any, Any]] = []
+
+    def body():
+        try:
+            result.append(("done", work()))
+        except Stop:
+            pass
+        except BaseException as error:
+            result.append(("raised", error))
+
+    thread = _start(body)
+    try:
+        _wait(thread, seconds)
+    except KeyboardInterrupt:
+        _stop(thread)
+        raise Interrupted from None
+    if thread.is_alive():
+        _stop(thread)
+    return result[0] if result else ("late", None)
+
+
+def _start(body: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=body, daemon=True, name="gptlab-check")
+    before = threading.stack_size()
+    with contextlib.suppress(ValueError, RuntimeError):
+        threading.stack_size(_STACK)
+    try:
+        thread.start()
+    finally:
+        with contextlib.suppress(ValueError, RuntimeError):
+            threading.stack_size(before)
+    return thread
+
+
+def _wait(thread: threading.Thread, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while thread.is_alive() and time.monotonic() < until:
+        thread.join(max(0.0, min(0.1, until - time.monotonic())))  # short waits, so that the stop button is noticed
+
+
+def _stop(thread: threading.Thread) -> None:
+    until = time.monotonic() + _PATIENCE
+    while thread.is_alive() and time.monotonic() < until:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
+        thread.join(0.05)
+
+
+class _Sink(io.TextIOBase):
+    """Takes what is printed, and keeps only whether it was anything."""
+
+    def __init__(self):
+        self.anything = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.anything = self.anything or bool(text.strip())
+        return len(text)
+
+
+@contextlib.contextmanager
+def untouched_world() -> Iterator[_Sink]:
+    """What is printed inside is swallowed; random numbers, warnings and streams are as before afterwards."""
+    sink, out, err = _Sink(), sys.stdout, sys.stderr
+    python = random.getstate()
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    numpy_state = numpy.random.get_state() if hasattr(numpy, "random") else None
+    torch_state = (torch.get_rng_state(), torch.get_default_dtype()) if hasattr(torch, "get_rng_state") else None
+    sys.stdout = sys.stderr = sink
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield sink
+    finally:
+        sys.stdout, sys.stderr = out, err
+        random.setstate(python)
+        if numpy_state is not None:
+            numpy.random.set_state(numpy_state)
+        if torch_state is not None:
+            torch.set_rng_state(torch_state[0])
+            torch.set_default_dtype(torch_state[1])

@@ -1,0 +1,113 @@
+"""What the reader has done, in one small JSON file in the reader's folder.
+
+`GPTLAB_PROGRESS` names another file (or a folder for it); "off" keeps everything in memory. A file that cannot be read
+is set aside, a folder that cannot be written to is no reason to stop: the next card says so once.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+_KINDS = ("exercises", "predictions", "quiz")
+_memory: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in _KINDS}
+_notices: list[str] = []
+_told: set[str] = set()
+
+
+def place() -> Path | None:
+    """The file; None if nothing is to be kept."""
+    named = os.environ.get("GPTLAB_PROGRESS", "")
+    if named.lower() in ("off", "none", "memory"):
+        return None
+    if named:
+        path = Path(named).expanduser()
+        return path / "progress.json" if path.is_dir() else path
+    try:
+        from platformdirs import user_data_path
+
+        return user_data_path("gptlab", appauthor=False) / "progress.json"
+    except Exception:  # no platformdirs, no home
+        return Path("~/.gptlab/progress.json").expanduser()
+
+
+def notices() -> list[str]:
+    """What the reader should know about the file, once."""
+    new = [notice for notice in _notices if notice not in _told]
+    _told.update(new)
+    _notices.clear()
+    return new
+
+
+def read() -> dict[str, dict[str, dict[str, Any]]]:
+    """Everything: kind ("exercises", "predictions", "quiz"), then id, then what is known."""
+    path = place()
+    on_disk = _from_disk(path) if path is not None else None
+    if on_disk is None:
+        return _memory
+    # What could not be written earlier is still in memory.
+    return {kind: {**on_disk[kind], **_memory[kind]} for kind in _KINDS}
+
+
+def _from_disk(path: Path) -> dict[str, dict[str, dict[str, Any]]] | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {kind: {} for kind in _KINDS}
+    except UnicodeDecodeError:
+        text = ""
+    except OSError:
+        return None
+    try:
+        data = json.loads(text)
+        kinds = {kind: data.get(kind, {}) for kind in _KINDS}
+        if not all(isinstance(known, dict) for part in kinds.values() for known in part.values()):
+            raise ValueError("not what this course writes")
+    except (ValueError, AttributeError, RecursionError):
+        _set_aside(path)
+        return {kind: {} for kind in _KINDS}
+    return kinds
+
+
+def _set_aside(path: Path) -> None:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.unreadable-{number}")).exists():
+        number += 1
+    with contextlib.suppress(OSError):
+        os.replace(path, aside)
+    _notices.append(f"the file with your progress could not be read; it is now called {aside.name}, and a new one begins")
+
+
+def update(kind: str, id: str, **known: Any) -> dict[str, Any]:
+    """Add to what is known about one thing, and write it down; what is known then comes back."""
+    entry = {**read()[kind].get(id, {}), **known}
+    path = place()
+    everything = _from_disk(path) if path is not None else None
+    if path is not None and everything is not None:
+        for part in _KINDS:
+            everything[part].update(_memory[part])
+        everything[kind][id] = entry
+        if _written(path, {"version": 1, **everything}):
+            for part in _KINDS:
+                _memory[part].clear()
+            return entry
+    if path is not None:
+        _notices.append("your progress cannot be written to its folder, so it is kept until this kernel ends")
+    _memory[kind][id] = entry
+    return entry
+
+
+def _written(path: Path, data: dict[str, Any]) -> bool:
+    """Write the file, whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+        return True
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)

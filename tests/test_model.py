@@ -1,0 +1,128 @@
+"""The model: logits of the right meaning, a first loss of ln V, and refusals that name both sides."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from gptlab.model import GPT, GPTConfig, part
+
+IDS = torch.randint(0, 50, (3, 7), generator=torch.Generator().manual_seed(0))
+VARIANTS = [
+    {},
+    {"tie_weights": False, "bias": False, "mlp": "gelu_tanh"},
+    {"norm": "rmsnorm", "position": "rope", "mlp": "swiglu", "n_kv_head": 2, "bias": False},
+    {"position": "sinusoidal", "mlp": "relu2", "qk_norm": True, "convolution": 3, "init": "zero"},
+]
+
+
+def small(**changes) -> GPT:
+    torch.manual_seed(0)
+    return GPT(GPTConfig(50, 16, **{"n_layer": 2, "n_head": 4, "n_embd": 24, **changes}))
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_the_first_loss_is_that_of_knowing_nothing(changes):
+    model = small(**changes)
+    _, loss = model(IDS[:, :-1], IDS[:, 1:])
+    assert loss.item() == pytest.approx(math.log(50), abs=0.15)
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_the_loss_is_the_mean_surprise_at_the_targets(changes):
+    model = small(**changes)
+    logits, loss = model(IDS[:, :-1], IDS[:, 1:])
+    chances = logits.softmax(dim=-1)
+    nats = [-math.log(chances[b, t, IDS[b, t + 1]]) for b in range(3) for t in range(6)]
+    assert loss.item() == pytest.approx(sum(nats) / len(nats), abs=1e-5)
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_every_weight_learns_once_something_is_there_to_learn(changes):
+    model = small(**changes)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model(IDS[:, :-1], IDS[:, 1:])[1].backward()
+    still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    # A bias of the keys moves all scores of a row alike, and the softmax does not see it.
+    assert [name for name in still if not name.endswith("key.bias")] == []
+
+
+def test_tied_weights_are_one_table_counted_once():
+    tied, untied = small(), small(tie_weights=False)
+    assert tied.head.weight is tied.embedding.token.weight
+    assert untied.count_parameters() - tied.count_parameters() == 50 * 24
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters"),
+    [("124M", 124_439_808), ("355M", 354_823_168), ("774M", 774_030_080), ("1558M", 1_557_611_200)],
+)
+def test_gpt2_has_the_published_number_of_parameters(size, parameters):
+    with torch.device("meta"):
+        assert GPT(GPTConfig.gpt2(size)).count_parameters() == parameters
+
+
+def test_a_model_that_starts_with_zero_projections_starts_as_its_embedding():
+    model = small(init="zero")
+    x = model.embedding(IDS)
+    assert torch.allclose(model(IDS)[0], model.head(model.norm(x)), atol=1e-6)
+
+
+def test_projections_back_to_the_stream_start_smaller_the_deeper_the_model():
+    for n_layer in (2, 8):
+        model = small(n_layer=n_layer, n_embd=96)
+        assert model.blocks[0].mlp.output.weight.std().item() == pytest.approx(0.02 / (2 * n_layer) ** 0.5, rel=0.1)
+        assert model.blocks[0].mlp.widen.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_dropout_is_off_when_evaluating():
+    model = small(dropout=0.5)
+    assert not torch.equal(model(IDS)[0], model(IDS)[0])
+    model.eval()
+    assert torch.equal(model(IDS)[0], model(IDS)[0])
+
+
+def test_configurations_survive_json():
+    config = GPTConfig.modern(50, 16, n_embd=24, n_head=4)
+    assert GPTConfig.from_json(config.to_json()) == config
+    with pytest.raises(ValueError, match="n_expert"):
+        GPTConfig.from_json(json.dumps({"vocab_size": 5, "n_expert": 8}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n_embd": 26}, "C=26.*H=4"),
+        ({"n_kv_head": 3}, "H=4.*n_kv_head=3"),
+        ({"vocab_size": 0}, "vocab_size=0"),
+        ({"norm": "batchnorm"}, "unknown norm 'batchnorm'.*layernorm.*rmsnorm"),
+        ({"mlp": "maxout"}, "unknown mlp 'maxout'"),
+        ({"position": "alibi"}, "unknown position 'alibi'.*rope"),
+        ({"init": "orthogonal"}, "'orthogonal'"),
+    ],
+)
+def test_an_impossible_configuration_is_refused_with_what_disagrees(changes, words):
+    with pytest.raises(ValueError, match=words):
+        GPTConfig(**{"vocab_size": 50, "context": 16, "n_head": 4, "n_embd": 24} | changes)
+
+
+def test_an_unknown_size_of_gpt2_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="124M.*1558M"):
+        GPTConfig.gpt2("117M")
+
+
+def test_a_sequence_longer_than_the_context_is_refused_with_both_numbers():
+    with pytest.raises(ValueError, match=r"T=17 tokens do not fit the context of 16: pass the last 16.*context=17"):
+        small()(torch.zeros(1, 17, dtype=torch.long))
+
+
+def test_a_token_outside_the_vocabulary_is_refused_with_both_numbers():
+    with pytest.raises(ValueError, match=r"token id 50 is outside the vocabulary \[0, 50\)"):
+        small()(torch.tensor([[3, 50]]))
+
+
+def test_parts_are_found_by_name_wherever_they_were_registered():
+    assert part("norm", "layernorm")(8, GPTConfig(5)).weight.shape == (8,)
+    assert type(part("norm", "rmsnorm")(8, GPTConfig(5))).__name__ == "RMSNorm"
