@@ -37,7 +37,7 @@ class CheckpointError(OSError):
 # ── A finished model: weights, configuration, tokenizer ──────────────────────────────────────────────────────────────
 
 
-def save_model(folder: str | Path, model: GPT, tokenizer: tokens.Tokenizer | None = None, notes: dict | None = None) -> None:
+def save_model(folder: str | Path, model: nn.Module, tokenizer: tokens.Tokenizer | None = None, notes: dict | None = None) -> None:
     """Keep a trained model: `model.safetensors`, `config.json`, and, where given, `tokenizer.json` and `notes.json`."""
     with _replacing(Path(folder)) as draft:
         save_file(_weights(model), draft / MODEL)
@@ -63,6 +63,19 @@ def load_model(folder: str | Path) -> tuple[GPT, tokens.Tokenizer | None]:
     _fill(model, folder / MODEL)
     tokenizer = tokens.load(folder / TOKENIZER) if (folder / TOKENIZER).exists() else None
     return model.eval(), tokenizer
+
+
+def committed(name: str) -> tuple[GPT, tokens.Tokenizer | None]:
+    """A model that this project has trained and ships in data/models: "fables".
+
+    Raises:
+        CheckpointError: for a name that is not there, with those that are.
+    """
+    folder = Path(__file__).resolve().parents[1] / "data" / "models"
+    if not (folder / name / CONFIG).exists():
+        known = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+        raise CheckpointError(f"there is no model {name!r} in data/models of the course: choose one of {known}")
+    return load_model(folder / name)
 
 
 # ── A running training: also optimisers, generators, and where it stands ─────────────────────────────────────────────

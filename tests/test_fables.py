@@ -208,3 +208,12 @@ def test_white_space_at_the_end_is_no_mistake():
 def test_a_negative_number_of_stories_is_refused():
     with pytest.raises(ValueError, match="-1 stories"):
         fables.tell(-1, seed=0)
+
+
+def test_the_sentence_that_travels_through_the_course_begins_a_fable():
+    reading = fables.read(fables.TRAVELLER)
+    assert reading.facts == {
+        "opening": "Once", "home": "forest", "hero.trait": "proud", "hero.animal": "fox", "hero.name": "Ada",
+        "neighbour": "Nearby", "friend.trait": "patient", "friend.animal": "hen", "friend.name": "Bo",
+    }  # fmt: skip
+    assert "but the text ends" in reading.error

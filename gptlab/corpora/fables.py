@@ -23,6 +23,9 @@ from gptlab.corpora import grammar
 
 SEPARATOR = "\n\n"  # between two stories of a book
 
+# The beginning that travels through the course: every notebook follows these words a station further.
+TRAVELLER = "Once, in a dark forest, there lived a proud fox named Ada. Nearby lived a patient hen named Bo."
+
 
 class Mark(NamedTuple):
     """A stretch `text[start:end]` of a story that states a fact: drawn there (`recalled=False`, costs `nats`) or recalled."""

@@ -54,8 +54,8 @@ class Exercise:
     reference: Callable[..., Any] | None = None
     properties: Sequence[tuple[str, Callable[..., Any]]] = ()
     use: Callable[..., Any] = call
-    tolerance: float | None = None
-    seconds: float = 5.0
+    tolerance: int | float | None = None
+    seconds: int | float = 5.0
     inputs_stay: bool = True
     package: str = ""
 
@@ -103,7 +103,7 @@ class Prediction:
     explanation: str
     choices: Sequence[str] = ()
     answer: Any = None
-    tolerance: float = 0.0
+    tolerance: int | float = 0.0
 
     @property
     def notebook(self) -> int:

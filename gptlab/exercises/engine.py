@@ -42,7 +42,7 @@ def _unknown(id: object) -> Card:
 
 
 @_for_exercise
-def check(exercise: Exercise, answer: Any = ..., seconds: float | None = None) -> Card:
+def check(exercise: Exercise, answer: Any = ..., seconds: int | float | None = None) -> Card:
     """Check an answer to an exercise on fresh inputs: `check("2.3", my_function)`."""
     verdict = judge(exercise, answer, seconds=seconds)
     name = f"{exercise.id} {exercise.title}"

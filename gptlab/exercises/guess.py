@@ -42,7 +42,7 @@ def kind_of(truth: Any) -> str:
     return "number" if isinstance(truth, numbers.Number) else "choice"
 
 
-def compared(guess: Any, truth: Any, kind: str, tolerance: float = 0.0, choices: Sequence[str] = ()) -> tuple[bool, str]:
+def compared(guess: Any, truth: Any, kind: str, tolerance: int | float = 0.0, choices: Sequence[str] = ()) -> tuple[bool, str]:
     """Whether a guess is right, and, if it is not, how far from it.
 
     >>> compared("2, 7, 4", (2, 7, 4), "shape")
@@ -73,7 +73,7 @@ def compared(guess: Any, truth: Any, kind: str, tolerance: float = 0.0, choices:
     return same == len(wanted), "" if same == len(wanted) else f"{same} of {len(wanted)} in place"
 
 
-def _factor(number: float, true: float) -> str:
+def _factor(number: int | float, true: int | float) -> str:
     factor = max(number / true, true / number)
     return f"{factor:.2f}" if factor < 10 else f"{factor:.0f}"
 

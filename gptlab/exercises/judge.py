@@ -153,7 +153,7 @@ def _described(error: BaseException) -> str:
     return said
 
 
-def judge(exercise: Exercise, answer: Any, rng: random.Random | None = None, seconds: float | None = None) -> Verdict:
+def judge(exercise: Exercise, answer: Any, rng: random.Random | None = None, seconds: int | float | None = None) -> Verdict:
     """Check an answer. Never raises because of what the answer does, and leaves no trace of it.
 
     Args:
@@ -206,7 +206,7 @@ def _size(value: Any) -> int:
     return len(value) if isinstance(value, (str, bytes)) else 1
 
 
-def _verdict(exercise: Exercise, cases: list, wanted: list, outcomes: list[Outcome], late: bool, seconds: float):
+def _verdict(exercise: Exercise, cases: list, wanted: list, outcomes: list[Outcome], late: bool, seconds: int | float):
     right = [outcome.right(exercise.inputs_stay) for outcome in outcomes]
     passed = not late and all(right)
     verdict = Verdict(PASSED if passed else FAILED, sum(right), len(cases))
@@ -252,7 +252,7 @@ def _input(exercise: Exercise, args: tuple) -> list[tuple[str, str]]:
 # ---- Which mistake is it? --------------------------------------------------------------------------------------------
 
 
-def _alike(theirs: Outcome, known: Outcome, tolerance: float | None) -> bool:
+def _alike(theirs: Outcome, known: Outcome, tolerance: int | float | None) -> bool:
     if theirs.error or known.error:
         return theirs.error == known.error
     return theirs.changed == known.changed and difference(known.value, theirs.value, tolerance) is None

@@ -23,7 +23,7 @@ class Interrupted(Exception):
     """The reader has pressed the stop button during a check."""
 
 
-def limited(work: Callable[[], Any], seconds: float) -> tuple[Literal["done", "raised", "late"], Any]:
+def limited(work: Callable[[], Any], seconds: int | float) -> tuple[Literal["done", "raised", "late"], Any]:
     """Do `work` in a thread: ("done", its result), ("raised", what it raised), or ("late", None) after the time limit.
 
     A thread can be stopped on every system, also from a notebook, where signals belong to the kernel. Code that does not
@@ -66,7 +66,7 @@ def _start(body: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def _wait(thread: threading.Thread, seconds: float) -> None:
+def _wait(thread: threading.Thread, seconds: int | float) -> None:
     until = time.monotonic() + seconds
     while thread.is_alive() and time.monotonic() < until:
         thread.join(max(0.0, min(0.1, until - time.monotonic())))  # short waits, so that the stop button is noticed

@@ -34,13 +34,13 @@ def _dtype(value: Any) -> str:
     return str(getattr(value, "dtype", "float64")).removeprefix("torch.")
 
 
-def _tolerance(first: Any, second: Any, tolerance: float | None) -> tuple[float, float]:
+def _tolerance(first: Any, second: Any, tolerance: int | float | None) -> tuple[float, float]:
     names = [name for name in _COARSEST_FIRST if name in (_dtype(first), _dtype(second))]
     relative, absolute = _TOLERANCE[names[0] if names else "float64"]
     return (relative if tolerance is None else max(tolerance, relative), absolute)
 
 
-def difference(expected: Any, got: Any, tolerance: float | None = None) -> str | None:
+def difference(expected: Any, got: Any, tolerance: int | float | None = None) -> str | None:
     """None if `got` is as good as `expected`; otherwise what is different, in a few words.
 
     >>> difference([1, 2], (1, 2)), difference(0.1 + 0.2, 0.3)
@@ -84,7 +84,7 @@ def _same_kind(expected: Any, got: Any, kinds: Any) -> str | None:
     return None if isinstance(got, kinds) else f"it is {_a(got)}, not {_a(expected)}"
 
 
-def _numbers_differ(expected: Any, got: Any, tolerance: float | None) -> str | None:
+def _numbers_differ(expected: Any, got: Any, tolerance: int | float | None) -> str | None:
     if not isinstance(got, numbers.Number):
         return f"it is {_a(got)}, not a number"
     if isinstance(expected, numbers.Integral):
@@ -98,7 +98,7 @@ def _numbers_differ(expected: Any, got: Any, tolerance: float | None) -> str | N
     return None if same else "the number is different"
 
 
-def _plain_differs(expected: Any, got: Any, tolerance: float | None) -> str | None:
+def _plain_differs(expected: Any, got: Any, tolerance: int | float | None) -> str | None:
     """Plain Python is expected, and a tensor or array came: its values count, within the rounding of its dtype."""
     if isinstance(expected, (list, tuple, numbers.Number)) and not isinstance(expected, bool):
         values = got.detach().cpu().tolist() if is_tensor(got) else got.tolist()
@@ -107,7 +107,7 @@ def _plain_differs(expected: Any, got: Any, tolerance: float | None) -> str | No
     return f"it is {_a(got)}, not {_a(expected)}"
 
 
-def _sequences_differ(expected: Any, got: Any, tolerance: float | None) -> str | None:
+def _sequences_differ(expected: Any, got: Any, tolerance: int | float | None) -> str | None:
     if len(expected) != len(got):
         return f"it has length {len(got)}, not {len(expected)}"
     for position, (wanted, there) in enumerate(zip(expected, got, strict=True)):
@@ -116,7 +116,7 @@ def _sequences_differ(expected: Any, got: Any, tolerance: float | None) -> str |
     return None
 
 
-def _mappings_differ(expected: Mapping, got: Mapping, tolerance: float | None) -> str | None:
+def _mappings_differ(expected: Mapping, got: Mapping, tolerance: int | float | None) -> str | None:
     for key in expected:
         if key not in got:
             return f"{shown(key)} is missing"
@@ -126,7 +126,7 @@ def _mappings_differ(expected: Mapping, got: Mapping, tolerance: float | None) -
     return None if len(got) == len(expected) else f"{shown(extra)} should not be in it"
 
 
-def _tensors_differ(expected: Any, got: Any, tolerance: float | None) -> str | None:
+def _tensors_differ(expected: Any, got: Any, tolerance: int | float | None) -> str | None:
     torch = sys.modules["torch"]
     if not is_tensor(got):
         if not (is_array(got) or isinstance(got, (list, tuple, numbers.Number))):

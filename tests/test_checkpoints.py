@@ -1,0 +1,177 @@
+"""Checkpoints: what was saved comes back, and no accident costs more than the newest one."""
+
+import errno
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from gptlab import checkpoints
+from gptlab.bpe import BPETokenizer
+from gptlab.checkpoints import CheckpointError
+from gptlab.model import GPT, GPTConfig
+from gptlab.tokens import CharTokenizer
+from gptlab.training import TrainConfig, make_optimizers
+
+IDS = torch.randint(0, 30, (2, 9), generator=torch.Generator().manual_seed(0))
+
+
+def small(seed: int = 0, **changes) -> GPT:
+    torch.manual_seed(seed)
+    return GPT(GPTConfig(30, 16, **{"n_layer": 2, "n_head": 2, "n_embd": 12, **changes})).eval()
+
+
+def step(model, optimizers):
+    model(IDS[:, :-1], IDS[:, 1:])[1].backward()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_weights": False}, {"position": "rope", "convolution": 3, "qk_norm": True}])
+def test_a_saved_model_gives_the_same_logits(tmp_path, changes):
+    model = small(**changes)
+    checkpoints.save_model(tmp_path / "m", model, notes={"made": "here"})
+    again, tokenizer = checkpoints.load_model(tmp_path / "m")
+    assert torch.equal(again(IDS)[0], model(IDS)[0]) and tokenizer is None
+    assert again.config == model.config and not again.training
+    assert json.loads((tmp_path / "m" / "notes.json").read_text()) == {"made": "here"}
+
+
+@pytest.mark.parametrize("tokenizer", [CharTokenizer.from_text("abc"), BPETokenizer.train("abcabc", 258)])
+def test_the_tokenizer_comes_back_with_the_model(tmp_path, tokenizer):
+    checkpoints.save_model(tmp_path / "m", small(), tokenizer)
+    assert checkpoints.load_model(tmp_path / "m")[1].encode("cab") == tokenizer.encode("cab")
+
+
+def test_a_tied_table_is_stored_once_and_nothing_is_pickled(tmp_path):
+    checkpoints.save_model(tmp_path / "m", small())
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["config.json", "model.safetensors"]
+    size = (tmp_path / "m" / "model.safetensors").stat().st_size
+    assert size < 4 * small().count_parameters() + 5000
+
+
+def test_saving_again_replaces_the_model_as_a_whole(tmp_path):
+    checkpoints.save_model(tmp_path / "m", small(0), CharTokenizer.from_text("abc"))
+    checkpoints.save_model(tmp_path / "m", small(1))
+    again, tokenizer = checkpoints.load_model(tmp_path / "m")
+    assert torch.equal(again(IDS)[0], small(1)(IDS)[0]) and tokenizer is None
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_has_the_optimisers_memory(tmp_path, optimizer):
+    config = TrainConfig(optimizer=optimizer)
+    model = small()
+    optimizers = make_optimizers(model, config)
+    step(model, optimizers)
+    checkpoints.save(tmp_path, model, optimizers, step=1, state={"note": 5})
+    step(model, optimizers)
+    fresh = small(3)
+    fresh_optimizers = make_optimizers(fresh, config)
+    state = checkpoints.resume(tmp_path, fresh, fresh_optimizers)
+    assert (state["step"], state["note"]) == (1, 5)
+    step(fresh, fresh_optimizers)
+    assert torch.equal(fresh(IDS)[0], model(IDS)[0])
+
+
+def test_a_run_in_progress_can_be_opened_as_a_model(tmp_path):
+    model = small()
+    checkpoints.save(tmp_path, model, make_optimizers(model, TrainConfig()), step=3, state={})
+    assert torch.equal(checkpoints.load_model(tmp_path)[0](IDS)[0], model(IDS)[0])
+
+
+def test_the_random_generator_goes_on_where_it_was(tmp_path):
+    model = small()
+    torch.manual_seed(5)
+    checkpoints.save(tmp_path, model, [], step=1, state={})
+    expected = torch.rand(3)
+    torch.manual_seed(99)
+    checkpoints.resume(tmp_path, model, [])
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path):
+    model = small()
+    checkpoints.save(tmp_path, model, [], step=1, state={})
+    (tmp_path / ".step-00000002-xyz").mkdir()
+    (tmp_path / "step-00000003").mkdir()
+    assert checkpoints.latest(tmp_path).name == "step-00000001"
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert checkpoints.latest(tmp_path / "nowhere") is None
+    assert checkpoints.resume(tmp_path, small(), []) is None
+
+
+def test_an_unknown_folder_is_refused_by_name(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no model in .*nowhere.*train one"):
+        checkpoints.load_model(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizers.safetensors"])
+def test_a_truncated_checkpoint_is_refused_by_name(tmp_path, file):
+    model = small()
+    optimizers = make_optimizers(model, TrainConfig())
+    step(model, optimizers)
+    path = checkpoints.save(tmp_path, model, optimizers, step=1, state={}) / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=rf"{file}.*truncated.*older checkpoint"):
+        checkpoints.resume(tmp_path, small(), make_optimizers(small(), TrainConfig()))
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_with_what_differs(tmp_path):
+    checkpoints.save(tmp_path, small(), [], step=1, state={})
+    with pytest.raises(CheckpointError, match="n_embd: 12 there, 16 here"):
+        checkpoints.resume(tmp_path, small(n_embd=16), [])
+
+
+def test_weights_that_do_not_fit_their_configuration_are_named(tmp_path):
+    checkpoints.save_model(tmp_path / "m", small())
+    (tmp_path / "m" / "config.json").write_text(small(n_embd=16).config.to_json())
+    with pytest.raises(CheckpointError, match=r"does not fit.*\(12,\) for \(16,\)|does not fit.*12.* for .*16"):
+        checkpoints.load_model(tmp_path / "m")
+
+
+def test_a_full_disk_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    model = small()
+    checkpoints.save(tmp_path, model, [], step=1, state={})
+    monkeypatch.setattr(checkpoints, "save_file", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(CheckpointError, match=r"No space left.*untouched"):
+        checkpoints.save(tmp_path, model, [], step=2, state={})
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    assert torch.equal(checkpoints.load_model(tmp_path)[0](IDS)[0], model(IDS)[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on file sizes is a POSIX matter")
+def test_a_file_that_really_cannot_grow_leaves_the_old_checkpoint(tmp_path):
+    checkpoints.save(tmp_path, small(), [], step=1, state={})
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from gptlab import checkpoints; from gptlab.model import GPT, GPTConfig\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))\n"
+        "try: checkpoints.save(sys.argv[1], GPT(GPTConfig(30, 16, n_layer=2, n_head=2, n_embd=12)), [], 2, {})\n"
+        "except checkpoints.CheckpointError as error: print('refused:', error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert "refused:" in done.stdout, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_a_compiled_models_names_are_those_of_the_model(tmp_path):
+    model = small()
+
+    class Wrapped(torch.nn.Module):  # what torch.compile's wrapper does to the names
+        def __init__(self):
+            super().__init__()
+            self._orig_mod, self.config = model, model.config
+
+    checkpoints.save_model(tmp_path / "m", Wrapped())
+    assert torch.equal(checkpoints.load_model(tmp_path / "m")[0](IDS)[0], model(IDS)[0])
+
+
+def test_an_unknown_model_of_the_course_is_refused_with_those_there_are():
+    with pytest.raises(CheckpointError, match="no model 'dune' in data/models"):
+        checkpoints.committed("dune")
