@@ -135,8 +135,8 @@ class Recipe:
 
 
 FABLES = Recipe(
-    model=dict(context=160, n_layer=2, n_head=4, n_embd=128, convolution=4),
-    training=TrainConfig(steps=1000, optimizer="muon", learning_rate=8e-3, matrix_rate=0.02, warmup=30, evaluate_every=50),
+    model=dict(context=160, n_layer=2, n_head=8, n_embd=128, convolution=4),
+    training=TrainConfig(steps=1000, optimizer="muon", learning_rate=8e-3, matrix_rate=0.04, warmup=30, evaluate_every=50),
 )
 _SHAKESPEARE = dict(corpus="shakespeare", tokens="characters")
 RECIPES: dict[str, Recipe] = {

@@ -99,12 +99,15 @@ def squared_relu(x: Tensor) -> Tensor:
 class ShortConvolution(nn.Module):
     """Add to each position a weighted sum of its last n neighbours, channel by channel (Poli et al. 2023).
 
-    It makes "what came directly before?" a gift, so that attention can spend its first layer on something else.
+    It makes "what came directly before?" a gift, so that attention can spend its first layer on something else. The
+    weights begin at random: then each channel looks back in its own way from the first step, and heads have something
+    to choose from. (From zero weights the same model learned to recall much later.)
     """
 
     def __init__(self, C: int, width: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(width, C))  # row i weighs the token i places back; zero: no change
+        self.weight = nn.Parameter(torch.empty(width, C))  # row i weighs the token i places back
+        nn.init.normal_(self.weight, std=0.3)
 
     def forward(self, x: Float[Tensor, "B T C"], cache=None) -> Float[Tensor, "B T C"]:
         width, T = self.weight.shape[0], x.shape[1]

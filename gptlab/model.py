@@ -215,7 +215,7 @@ class GPT(nn.Module):
         """GPT-2: normal with deviation 0.02, and less for what is added to the stream by each of 2L parts."""
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2 or "convolution" in name:
-                continue  # norms and biases come as ones and zeros
+                continue  # norms come as ones; a convolution has its own beginning
             if not name.endswith("output.weight"):
                 nn.init.normal_(parameter, std=0.02)
             elif self.config.init == "zero":

@@ -132,6 +132,7 @@ _KINDS = {
     "word": ("gptlab.tokens", "WordTokenizer"),
     "byte": ("gptlab.tokens", "ByteTokenizer"),
     "bpe": ("gptlab.bpe", "BPETokenizer"),
+    "unigram": ("gptlab.unigram", "UnigramTokenizer"),
 }
 
 

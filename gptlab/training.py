@@ -4,6 +4,7 @@ From top to bottom: the learning rate's shape over time, the optimisers, one eva
 only fables allow, the distance to the best possible loss.
 """
 
+import itertools
 import json
 import math
 import sys
@@ -163,13 +164,19 @@ def train(model: nn.Module, batches, config: TrainConfig | None = None, *, progr
     True
     """
     config = TrainConfig() if config is None else config
+    return watch(run(model, batches, config, **options), config.steps, progress)
+
+
+def watch(running: Iterator[History], steps: int, progress: bool = True) -> History:
+    """Let a `run` go on for (at most) `steps` more steps, with a line of progress; the history so far.
+    """
     history = History()
-    bar = tqdm(total=config.steps, disable=None if progress else True, file=sys.stdout, unit="step")
-    for history in run(model, batches, config, **options):  # noqa: B007
-        bar.update(history.steps - bar.n)
-        if history.evaluations and history.evaluations[-1]["step"] == history.steps:
-            numbers = list(history.evaluations[-1].items())[2:]
-            bar.set_postfix({name: f"{number:.3f}" for name, number in numbers})
+    bar = tqdm(total=steps, disable=None if progress else True, file=sys.stdout, unit="step")
+    for history in itertools.islice(running, steps):
+        bar.update()
+        entry = history.evaluations[-1] if history.evaluations else {}
+        if entry.get("step") == history.steps:
+            bar.set_postfix({name: f"{value:.3f}" for name, value in entry.items() if name not in ("step", "seconds")})
     bar.close()
     return history
 

@@ -187,7 +187,7 @@ def test_a_stranger_who_finds_the_thing_is_a_contradiction():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("there lived", "there sat"), "goes on with 'lived a', but here stands 'sat a"),
+        (lambda text: text.replace("there lived", "there sat"), "goes on with 'lived', but here stands 'sat"),
         (lambda text: text[: len(text) // 2], "but the text ends"),
         (lambda text: text + " The end.", "the fable has ended"),
         (lambda text: "A " + text, "goes on with 'Once or Long ago'"),

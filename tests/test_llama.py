@@ -64,7 +64,6 @@ def test_squared_relu_is_its_formula():
 
 def test_the_short_convolution_is_the_librarys_and_sees_no_future():
     layer, x = ShortConvolution(6, 3), draw(2, 7, 6)
-    assert torch.equal(layer(x), x)  # it starts as no change
     layer.weight.data = draw(3, 6, seed=1)
     kernel = layer.weight.flip(0).T[:, None]  # [C, 1, width]: the library's last entry weighs the present
     padded = torch.nn.functional.pad(x.transpose(1, 2), (2, 0))

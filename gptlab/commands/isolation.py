@@ -34,6 +34,7 @@ def sandboxed(folder: Path, variables: dict[str, str]) -> dict[str, str]:
 def enter() -> None:
     """Move this process into a fresh folder, and cut it off from the network; each kernel does this first."""
     os.chdir(tempfile.mkdtemp(dir=os.environ[SANDBOX], prefix="run-"))
+    os.environ["GPTLAB_PROGRESS"] = os.path.join(os.getcwd(), "progress.json")  # what is done is the reader's, not ours
     os.environ["GPTLAB_OFFLINE"] = "1"
     for scheme in ("http_proxy", "https_proxy", "all_proxy"):
         os.environ[scheme] = os.environ[scheme.upper()] = _CLOSED

@@ -24,7 +24,7 @@ from gptlab.corpora import grammar
 SEPARATOR = "\n\n"  # between two stories of a book
 
 # The beginning that travels through the course: every notebook follows these words a station further.
-TRAVELLER = "Once, in a dark forest, there lived a proud fox named Ada. Nearby lived a patient hen named Bo."
+TRAVELLER = "Once, in a dark forest, there lived Ada the proud fox. Nearby lived Bo the patient hen."
 
 
 class Mark(NamedTuple):

@@ -1,6 +1,6 @@
 """The grammar of the fables, as data: read it as a recipe for telling a story.
 
-A template such as ``"a {hero.trait} {hero.animal} named {hero.name}."`` mentions *facts* in braces. The **first** mention
+A template such as ``"lived {hero.name} the {hero.trait} {hero.animal}."`` mentions *facts* in braces. The **first** mention
 of a fact draws it from its table, with the weights written there; that draw is the only thing a reader cannot know
 beforehand, and it costs `-ln p` nats. **Every later mention recalls** what was drawn, and costs nothing to somebody who
 has paid attention. `fables.tell` and `fables.read` both walk this data, so they cannot disagree about it.
@@ -100,12 +100,12 @@ MORALS = {
 
 # The story: a tuple of templates and of branches. A branch `(fact, table)` goes on with the table's line for that fact.
 STORY = (
-    "{opening}, in a {home.look} {home}, there lived a {hero.trait} {hero.animal} named {hero.name}. ",
-    "{neighbour} lived a {friend.trait} {friend.animal} named {friend.name}. ",
+    "{opening}, in a {home.look} {home}, there lived {hero.name} the {hero.trait} {hero.animal}. ",
+    "{neighbour} lived {friend.name} the {friend.trait} {friend.animal}. ",
     "One {weather} morning, {finder.name} found a {thing.look} {thing} by the {spot}. ",
     '"May I {thing.use} the {thing}?" asked {other.name}. ',
     ("finder.kind", ANSWERS),
-    " said {finder.name} the {finder.animal}, who was {finder.trait}. ",
+    " said {finder.name}, for the {finder.animal} was {finder.trait}. ",
     "So {finder.name} ",
     ("finder.trait", DEEDS),
     " Then the {weather.noun} shook the {spot}, and the {thing} ",

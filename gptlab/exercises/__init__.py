@@ -21,8 +21,8 @@
 Nothing here raises, whatever it is given, and dots in place of an answer are no answer: a notebook of untouched stubs
 runs to its end.
 
-**To add an exercise**, write it into the list `EXERCISES` of `lesson_NN.py`, whose number is the notebook's; a file that
-is new is found by its name. The tests in `tests/test_exercises.py` then hold it to the rules: the solution passes, each
+**To add an exercise**, write it into the list `EXERCISES` of `lesson_NN.py`, whose number is the notebook's; a new file
+is found by its name. The tests in `tests/test_exercises.py` then hold it to the rules: the solution passes, each
 mistake is rejected and named, no two mistakes do the same on its inputs. A complete example:
 
 >>> def vowels(text: str) -> int:

@@ -15,13 +15,23 @@ _EDGES = {"good": "#009E73", "bad": "#D55E00", "plain": "#767676"}
 _SIGNS = {"good": "✓", "bad": "✗", "plain": "○"}
 
 
+def _marked(text: str) -> str:
+    """Escaped text, in which what stands between backticks is set as code."""
+    from gptlab.pictures.html import escape
+
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # a backtick without a partner is a backtick
+        return escape(text)
+    return "".join(f'<code style="{_MONO}">{part}</code>' if i % 2 else part for i, part in enumerate(parts))
+
+
 @dataclass(repr=False)
 class Card:
     """One answer of the engine to the reader.
 
     Attributes:
-        head: one line that says it all.  mood: "good", "bad" or "plain".
-        checks: (holds, statement).  facts: (name, value), the value shown as code.
+        head: one line that says it all (in advice, `x` is code).  mood: "good", "bad" or "plain".
+        checks: (holds, statement).  facts: (name, value); the value is code unless `prose`.
         advice: (bold part, text).  code: (title, source), side by side.  foot: what to do next.
     """
 
@@ -32,6 +42,7 @@ class Card:
     advice: Sequence[tuple[str, str]] = ()
     code: Sequence[tuple[str, str]] = ()
     foot: str = ""
+    prose: bool = False
     notices: Sequence[str] = field(default=())
 
     def __repr__(self) -> str:
@@ -55,15 +66,16 @@ class Card:
         for holds, statement in self.checks:
             parts.append(f"<div>{'✓ yes:' if holds else '✗ no:'} {escape(statement)}</div>")
         rows = "".join(
-            f'<tr style="background-color:#ffffff"><th scope="row" style="text-align:left;padding:2px 12px 2px 0px;{_INK};'
-            f'vertical-align:top;font-weight:bold">{escape(name)}</th><td style="text-align:left;padding:2px 0px;{_INK};'
-            f'{_MONO};white-space:pre-wrap">{escape(value)}</td></tr>'
+            f'<tr style="background-color:#ffffff"><th scope="row" style="text-align:left;padding:2px 12px 2px 0px;'
+            f'{_INK};vertical-align:top;font-size:14px;font-weight:bold">{escape(name)}</th><td style="text-align:left;'
+            f"padding:2px 0px;{_INK};{'font-size:14px' if self.prose else _MONO};"
+            f'white-space:pre-wrap">{escape(value)}</td></tr>'
             for name, value in self.facts
         )
         if rows:
             parts.append(f'<table style="border-collapse:collapse;margin:4px 0px"><tbody>{rows}</tbody></table>')
         for bold, text in self.advice:
-            parts.append(f'<div style="margin:4px 0px"><b>{escape(bold)}</b> {escape(text)}</div>')
+            parts.append(f'<div style="margin:4px 0px"><b>{_marked(bold)}</b> {_marked(text)}</div>')
         if self.code:
             parts.append(self._code())
         if self.foot:
@@ -80,9 +92,12 @@ class Card:
 
         share = 100 // len(self.code)
         cells = "".join(
-            f'<td style="vertical-align:top;text-align:left;width:{share}%;padding:4px 8px 4px 0px;{_INK}"><b>{escape(title)}</b>'
+            f'<td style="vertical-align:top;text-align:left;font-size:14px;width:{share}%;'
+            f'padding:4px 8px 4px 0px;{_INK}">'
+            f"<b>{escape(title)}</b>"
             f'<pre style="{_MONO};{_INK};background-color:#F3F7FA;padding:6px;margin:2px 0px;white-space:pre-wrap;'
             f'text-align:left">{escape(source.rstrip())}</pre></td>'
             for title, source in self.code
         )
-        return f'<table style="width:100%;border-collapse:collapse"><tbody><tr style="background-color:#ffffff">{cells}</tr></tbody></table>'
+        row = f'<tr style="background-color:#ffffff">{cells}</tr>'
+        return f'<table style="width:100%;border-collapse:collapse"><tbody>{row}</tbody></table>'

@@ -92,8 +92,8 @@ class Exercise:
 class Prediction:
     """A question before the cell that answers it.
 
-    `kind` is "choice", "number", "shape" or "order". Choices are lettered a, b, c …; their `answer` is a letter. For the
-    other kinds `answer` may be left out: then the notebook gives the `truth` that it has computed.
+    `kind` is "choice", "number", "shape" or "order". Choices are lettered a, b, c …; their `answer` is a letter. For
+    the other kinds `answer` may be left out: then the notebook gives the `truth` that it has computed.
     `tolerance` is how far, relatively, a number may be off and still count.
     """
 

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from functools import wraps
@@ -129,7 +130,8 @@ def source(code: Any) -> str:
     if not (inspect.isclass(code) or inspect.isroutine(code)):
         code = type(code)
     try:
-        return textwrap.dedent(inspect.getsource(inspect.unwrap(code)))
+        lines = textwrap.dedent(inspect.getsource(inspect.unwrap(code)))
+        return re.sub(r"[ ]+# (noqa|fmt):.*", "", lines)  # remarks to our tools are no part of it
     except (OSError, TypeError, SyntaxError):
         return "# the source of this object is not known to Python"
 
@@ -191,7 +193,8 @@ class Progress:
         return (
             f'<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0px">'
             f'<caption style="caption-side:top;text-align:left;font-size:14px">{key}</caption>'
-            f'<thead><tr style="background-color:#ffffff">{heads}</tr></thead><tbody>{rows}</tbody></table>{notes}</div>'
+            f'<thead><tr style="background-color:#ffffff">{heads}</tr></thead>'
+            f"<tbody>{rows}</tbody></table>{notes}</div>"
         )
 
 

@@ -42,7 +42,9 @@ def kind_of(truth: Any) -> str:
     return "number" if isinstance(truth, numbers.Number) else "choice"
 
 
-def compared(guess: Any, truth: Any, kind: str, tolerance: int | float = 0.0, choices: Sequence[str] = ()) -> tuple[bool, str]:
+def compared(
+    guess: Any, truth: Any, kind: str, tolerance: int | float = 0.0, choices: Sequence[str] = ()
+) -> tuple[bool, str]:
     """Whether a guess is right, and, if it is not, how far from it.
 
     >>> compared("2, 7, 4", (2, 7, 4), "shape")
@@ -151,7 +153,7 @@ def _predict(id: str, guess: Any, truth: Any) -> Card:
 
 def _asked(declared: Prediction) -> Card:
     foot = f'Your guess: predict("{declared.id}", ...) with it in place of the dots.'
-    return Card(f"{declared.id}: {declared.question}", facts=_listed(declared.choices), foot=foot)
+    return Card(f"{declared.id}: {declared.question}", facts=_listed(declared.choices), foot=foot, prose=True)
 
 
 def _remember(kind: str, id: str, right: bool, said: str, answer: str, question: str) -> None:
@@ -173,7 +175,9 @@ def quiz(notebook: object, *answers: Any) -> Card:
             return Card(f"There is no quiz for {notebook}. There is one for: {', '.join(there)}")
         return _quiz(number, questions, _given(answers, len(questions)))
     except Exception as error:
-        return Card(f"{notebook}: these answers could not be read ({type(error).__name__}); go on, nothing depends on it")
+        return Card(
+            f"{notebook}: these answers could not be read ({type(error).__name__}); go on, nothing depends on it"
+        )
 
 
 def _given(answers: tuple, count: int) -> dict[int, Any]:
@@ -209,7 +213,7 @@ def _quiz(number: int, questions: Sequence[Question], given: dict[int, Any]) -> 
     else:
         head, mood = f"Quiz of notebook {number:02}: {right} of {len(given)} right", "bad" if advice else "good"
     foot = f'Answer with letters, for example quiz({number}, 1, "b").' if left else ""
-    return Card(head, mood, checks=checks, facts=facts, advice=advice, foot=foot, notices=store.notices())
+    return Card(head, mood, checks=checks, facts=facts, advice=advice, foot=foot, prose=True, notices=store.notices())
 
 
 # ---- Recap -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import dis
 import inspect
 import linecache
 import random
+import sysconfig
 import traceback
 import types
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from gptlab.exercises.declare import Exercise, Mistake, call
 from gptlab.exercises.values import difference, is_tensor, shown
 
 PASSED, FAILED, UNTOUCHED = "passed", "not yet", "not attempted yet"
-_PACKAGE = Path(__file__).parents[1]
+# Code of this package, of installed packages and of Python itself is not the reader's.
+_NOT_THEIRS = {Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("purelib", "stdlib"))}
 _SUFFICIENT = 2 / 3  # of the failing inputs must look like a mistake before it is named
 
 
@@ -116,6 +118,12 @@ def _not_callable(exercise: Exercise, answer: Any) -> str:
     )
 
 
+def _says_nothing(outcome: Outcome) -> bool:
+    """Whether a stub was run: it gave its dots back, or came to where they still stand in its middle."""
+    dots = outcome.value is ... or outcome.value is NotImplemented or "'ellipsis'" in outcome.message
+    return dots or outcome.error == "NotImplementedError"
+
+
 # ---- Running it ------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +153,7 @@ def _described(error: BaseException) -> str:
     """An exception in one line, with the line of code that it came from, if it is the reader's."""
     said = f"{type(error).__name__}: {shown(str(error), 160)[1:-1]}" if str(error) else type(error).__name__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if _PACKAGE in Path(frame.filename).parents:
+        if any(folder in Path(frame.filename).parents for folder in _NOT_THEIRS):
             continue
         line = linecache.getline(frame.filename, frame.lineno or 0).strip()
         if line:
@@ -153,7 +161,9 @@ def _described(error: BaseException) -> str:
     return said
 
 
-def judge(exercise: Exercise, answer: Any, rng: random.Random | None = None, seconds: int | float | None = None) -> Verdict:
+def judge(
+    exercise: Exercise, answer: Any, rng: random.Random | None = None, seconds: int | float | None = None
+) -> Verdict:
     """Check an answer. Never raises because of what the answer does, and leaves no trace of it.
 
     Args:
@@ -174,8 +184,7 @@ def judge(exercise: Exercise, answer: Any, rng: random.Random | None = None, sec
                 if problem:
                     break
                 outcomes.append(_attempt(exercise, function, args, expected))
-                first = outcomes[0]
-                if any(first.value is n for n in (..., NotImplemented)) or first.error == "NotImplementedError":
+                if _says_nothing(outcomes[0]):
                     break
             return problem
 
@@ -184,7 +193,7 @@ def judge(exercise: Exercise, answer: Any, rng: random.Random | None = None, sec
             return Verdict(FAILED, remark=f"It could not be called at all. {_described(problem)}")
         if problem:
             return Verdict(FAILED, remark=problem)
-        if outcomes and len(outcomes) < len(cases) and end == "done":
+        if outcomes and end == "done" and _says_nothing(outcomes[0]):
             return Verdict(UNTOUCHED)
         verdict = _verdict(exercise, cases, wanted, outcomes, late=end == "late", seconds=seconds)
         if verdict.state == FAILED and end == "done":

@@ -101,7 +101,8 @@ _ENCODE = Exercise(
     title="Text to ids",
     minutes=3,
     difficulty=1,
-    prompt="Write a text as the ids of its characters, first character first.\n\nInput: `text`, a `str`, and `id_of`, a "
+    prompt="Write a text as the ids of its characters, first character first.\n\nInput: `text`, a `str`, and "
+    "`id_of`, a "
     "`dict` that has an id for every character of it. Result: a `list` of `int`, as long as the text.",
     signature="def encode(text: str, id_of: dict[str, int]) -> list[int]",
     inputs=_encode_inputs,
@@ -162,7 +163,8 @@ _DECODE = Exercise(
     minutes=5,
     difficulty=1,
     prompt="The way back. You have the vocabulary of the way there: it leads from character to id, and its entries may "
-    "stand in any order.\n\nInput: `ids`, a `list` of `int`, and `id_of`, a `dict` from character to id. Result: a `str`.",
+    "stand in any order.\n\nInput: `ids`, a `list` of `int`, and `id_of`, a `dict` from character to id. "
+    "Result: a `str`.",
     signature="def decode(ids: list[int], id_of: dict[str, int]) -> str",
     inputs=_decode_inputs,
     solution=decode,
@@ -210,7 +212,13 @@ def encode_words(words: list[str], id_of: dict[str, int], unknown: int) -> list[
 
 def _word_inputs(rng):
     id_of = {"the": 0, "<unk>": 1, "fox": 2, "The": 3}
-    yield from [([], id_of, 1), (["fox"], id_of, 1), (["the"], id_of, 1), (["owl"], id_of, 1), (["The", "fox"], id_of, 1)]
+    yield from [
+        ([], id_of, 1),
+        (["fox"], id_of, 1),
+        (["the"], id_of, 1),
+        (["owl"], id_of, 1),
+        (["The", "fox"], id_of, 1),
+    ]
     yield ["the", "owl", "saw", "the", "fox"], id_of, 1
     known = ["the", "<unk>", "fox", "The", "hen", "saw", "Fox"]
     for length in range(3, 12):
@@ -229,8 +237,10 @@ _UNKNOWN = Exercise(
     title="A word that nobody has seen",
     minutes=5,
     difficulty=1,
-    prompt="A vocabulary of words meets a word that it lacks. Write `unknown` in its place.\n\nInput: `words`, a `list` "
-    "of `str`; `id_of`, a `dict` from word to id; `unknown`, the `int` that stands for all other words. Result: a `list` "
+    prompt="A vocabulary of words meets a word that it lacks. Write `unknown` in its place.\n\nInput: `words`, "
+    "a `list` "
+    "of `str`; `id_of`, a `dict` from word to id; `unknown`, the `int` that stands for all other words. Result: "
+    "a `list` "
     "of `int`, one for each word.",
     signature="def encode_words(words: list[str], id_of: dict[str, int], unknown: int) -> list[int]",
     inputs=_word_inputs,
@@ -297,7 +307,8 @@ _UTF8 = Exercise(
     minutes=10,
     difficulty=2,
     prompt="UTF-8 writes a character in 1 to 4 bytes, depending on its code point `ord(c)`: below 128 one byte, below "
-    "0x800 two, below 0x10000 three, and four from there on. Count without `encode`.\n\nInput: `text`, a `str`. Result: a "
+    "0x800 two, below 0x10000 three, and four from there on. Count without `encode`.\n\nInput: `text`, a `str`. "
+    "Result: a "
     "`list` of `int`, the bytes of each character.",
     signature="def utf8_lengths(text: str) -> list[int]",
     inputs=_utf8_inputs,
@@ -370,7 +381,8 @@ _BITS = Exercise(
     title="Bits a character",
     minutes=10,
     difficulty=2,
-    prompt=r"How many bits does a character of this text cost, if a code gives short words to frequent characters? At best "
+    prompt=r"How many bits does a character of this text cost, if a code gives short words to frequent "
+    r"characters? At best "
     r"$-\sum_c p_c \log_2 p_c$, where $p_c$ is the part of all characters that are $c$."
     "\n\nInput: `text`, a `str` that is not empty. Result: a `float`, in bits a character.",
     signature="def bits_per_character(text: str) -> float",
@@ -482,10 +494,13 @@ _CLASS = Exercise(
     title="A tokenizer of your own",
     minutes=15,
     difficulty=2,
-    prompt="Put it all into a class. `Tokenizer(text)` learns the characters of a text; `encode` and `decode` go there and "
-    "back without a loss; `vocab_size` is V. Pass the class: `check(\"1.7\", Tokenizer)`.\n\nTypes: `encode` takes a `str` "
+    prompt="Put it all into a class. `Tokenizer(text)` learns the characters of a text; `encode` and `decode` "
+    "go there and "
+    'back without a loss; `vocab_size` is V. Pass the class: `check("1.7", Tokenizer)`.\n\nTypes: `encode` '
+    "takes a `str` "
     "and gives a `list` of `int` in `range(V)`, `decode` the reverse, `vocab_size` is an `int`.",
-    signature="class Tokenizer:\n    def __init__(self, text: str): ...\n    def encode(self, text: str) -> list[int]: ...\n"
+    signature="class Tokenizer:\n    def __init__(self, text: str): ...\n    def encode(self, text: str) -> "
+    "list[int]: ...\n"
     "    def decode(self, ids: list[int]) -> str: ...",
     inputs=_tokenizer_inputs,
     solution=Tokenizer,
@@ -526,7 +541,8 @@ _CLASS = Exercise(
     ],
     hints=[
         "What must be remembered from the text? Only its characters, each once, in a fixed order.",
-        "Keep `self.characters = sorted(set(text))`: a character's place is its id, and the way back is `self.characters[id]`.",
+        "Keep `self.characters = sorted(set(text))`: a character's place is its id, and the way back is "
+        "`self.characters[id]`.",
         "`encode` is exercise 1.2, `decode` is exercise 1.3, and `self.vocab_size = len(self.characters)`.",
     ],
     package="gptlab.tokens.CharTokenizer",
@@ -550,8 +566,10 @@ _SPLIT = Exercise(
     title="Words, and all that is between them",
     minutes=10,
     difficulty=2,
-    prompt="Cut a text into words and single other characters, so that joining the parts gives the text back. A word is a "
-    "run of letters and digits; a space, a newline, a comma are parts of their own.\n\nInput: `text`, a `str`. Result: a "
+    prompt="Cut a text into words and single other characters, so that joining the parts gives the text back. A "
+    "word is a "
+    "run of letters and digits; a space, a newline, a comma are parts of their own.\n\nInput: `text`, a `str`. "
+    "Result: a "
     "`list` of `str`.",
     signature="def split_words(text: str) -> list[str]",
     inputs=_split_inputs,
@@ -570,7 +588,8 @@ _SPLIT = Exercise(
         Mistake(
             "runs of other characters stay together",
             lambda text: re.findall(r"\w+|\W+", text),
-            "With `\\W+` each mixture of comma and spaces is a token of its own. One character a token, `\\W`, needs few.",
+            "With `\\W+` each mixture of comma and spaces is a token of its own. One character a token, `\\W`, "
+            "needs few.",
         ),
         Mistake(
             "empty parts are among the result",
@@ -603,7 +622,8 @@ PREDICTIONS = [
     ),
     Prediction(
         id="1.b",
-        question="A tokenizer of words has read a long book. It meets a second book. What happens to words that are new?",
+        question="A tokenizer of words has read a long book. It meets a second book. What happens to words that "
+        "are new?",
         kind="choice",
         choices=("there are none after a long book", "they become one and the same unknown id", "they get new ids"),
         answer="b",

@@ -44,7 +44,8 @@ _COUNT = Exercise(
     title="Count the pairs",
     minutes=5,
     difficulty=1,
-    prompt="How often does each pair of neighbours occur? In `[1, 1, 1]` the pair `(1, 1)` occurs twice.\n\nInput: `ids`, a "
+    prompt="How often does each pair of neighbours occur? In `[1, 1, 1]` the pair `(1, 1)` occurs "
+    "twice.\n\nInput: `ids`, a "
     "`list` of `int`. Result: a `dict` from pair, a `tuple` of two `int`, to its count.",
     signature="def count_pairs(ids: list[int]) -> dict[tuple[int, int], int]",
     inputs=_sequences,
@@ -187,7 +188,8 @@ _MERGE = Exercise(
         Mistake(
             "the last id is lost",
             _merge_losing_last,
-            "The loop ends before the last id, which may stand alone. Let i run to `len(ids)`, and ask before `ids[i + 1]`.",
+            "The loop ends before the last id, which may stand alone. Let i run to `len(ids)`, and ask before "
+            "`ids[i + 1]`.",
         ),
         Mistake(
             "only the first place is merged",
@@ -197,7 +199,8 @@ _MERGE = Exercise(
         Mistake(
             "it goes from right to left",
             _merge_from_right,
-            "For `[1, 1, 1]` this gives `[1, 9]`. All tokenizers go from the left, and encoding must do as training does.",
+            "For `[1, 1, 1]` this gives `[1, 9]`. All tokenizers go from the left, and encoding must do as "
+            "training does.",
         ),
         Mistake(
             "the pair is merged in either order",
@@ -246,8 +249,10 @@ _BEST = Exercise(
     title="Which pair comes next?",
     minutes=5,
     difficulty=1,
-    prompt="One step of training: the pair that occurs most often. Of several that occur equally often, take the one of "
-    "smaller ids (first the first id, then the second), so that the order of the text does not matter.\n\nInput: `ids`, a "
+    prompt="One step of training: the pair that occurs most often. Of several that occur equally often, take "
+    "the one of "
+    "smaller ids (first the first id, then the second), so that the order of the text does not "
+    "matter.\n\nInput: `ids`, a "
     "`list` of two or more `int`. Result: a `tuple` of two `int`.",
     signature="def best_pair(ids: list[int]) -> tuple[int, int]",
     inputs=_best_inputs,
@@ -333,8 +338,10 @@ _TRAIN = Exercise(
     title="Train",
     minutes=15,
     difficulty=2,
-    prompt="The whole loop. Begin with the bytes of the text (UTF-8). Find the best pair (tie rule of 2.3), note it, merge "
-    "it under the next id: 256, then 257, and so on. Stop after `steps` merges, or when no pair is left.\n\nInput: `text`, a "
+    prompt="The whole loop. Begin with the bytes of the text (UTF-8). Find the best pair (tie rule of 2.3), "
+    "note it, merge "
+    "it under the next id: 256, then 257, and so on. Stop after `steps` merges, or when no pair is "
+    "left.\n\nInput: `text`, a "
     "`str`; `steps`, an `int`. Result: the pairs in the order found, a `list` of `tuple` of two `int`.",
     signature="def train(text: str, steps: int) -> list[tuple[int, int]]",
     inputs=_train_inputs,
@@ -394,20 +401,23 @@ def encode(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
 
 
 def _ranks(*tokens: bytes) -> dict[bytes, int]:
-    return {bytes([byte]): byte for byte in range(256)} | {token: 256 + i for i, token in enumerate(tokens)}
+    return {token: id for id, token in enumerate([b"a", b"b", b"c", b"d", *tokens])}
 
 
 def _encode_inputs(rng):
-    small = _ranks(b"bc", b"ab", b"abc", b"cd")
+    small = _ranks(b"bc", b"ab", b"cd", b"aa")
     yield from [(b"", small), (b"a", small), (b"ab", small), (b"abc", small), (b"abcd", small), (b"bcbc", small)]
-    yield b"aaab", _ranks(b"aa", b"aaa", b"aab")
-    yield b"abcab", _ranks(b"ab", b"abc", b"ca")
+    yield b"aaab", small
+    yield b"abab", _ranks(b"ab", b"aba")
+    yield b"abcda", _ranks(b"ab", b"bc", b"abcd")  # a token that no merge leads to
     for length in range(4, 16):
-        text = "".join(rng.choice("abc") for _ in range(40))
-        tokens = [bytes([byte]) for byte in range(256)]
-        for step in bpe.train_textbook([text], rng.randrange(3, 9)):
-            tokens.append(tokens[step.pair[0]] + tokens[step.pair[1]])
-        yield bytes(rng.choice(b"abcd") for _ in range(length)), {token: id for id, token in enumerate(tokens)}
+        ids = [rng.randrange(3) for _ in range(40)]
+        tokens = [b"a", b"b", b"c", b"d"]
+        for _ in range(rng.randrange(3, 9)):
+            pair = best_pair(ids)
+            tokens.append(tokens[pair[0]] + tokens[pair[1]])
+            ids = merge(ids, pair, len(tokens) - 1)
+        yield bytes(rng.choice(b"abcd") for _ in range(length)), _ranks(*tokens[4:])
 
 
 def _encode_longest(piece, ranks):
@@ -444,10 +454,13 @@ _ENCODE = Exercise(
     title="Encode by rank",
     minutes=20,
     difficulty=3,
-    prompt="Encode with a published vocabulary. Begin with single bytes. Of all neighbours whose joined bytes are a token, "
-    "join those of the lowest rank (the leftmost, if it stands at several places); repeat until nothing can be joined. A "
-    "token's rank is its id.\n\nInput: `piece`, of type `bytes`; `ranks`, a `dict` from `bytes` to `int` that has all single "
-    "bytes. Result: a `list` of `int`.",
+    prompt="Encode with a published vocabulary. Begin with single bytes. Of all neighbours whose joined bytes "
+    "are a token, "
+    "join those of the lowest rank (the leftmost, if it stands at several places); repeat until nothing can be "
+    "joined. A "
+    "token's rank is its id.\n\nInput: `piece`, of type `bytes`; `ranks`, a `dict` from `bytes` to `int` that "
+    "has every "
+    "single byte of the piece. Result: a `list` of `int`.",
     signature="def encode(piece: bytes, ranks: dict[bytes, int]) -> list[int]",
     inputs=_encode_inputs,
     solution=encode,
@@ -485,8 +498,10 @@ _ENCODE = Exercise(
         ),
     ],
     hints=[
-        "Keep a list of parts, at first the single bytes. Which neighbours could be joined now, and what are their ranks?",
-        "Collect `(rank, place)` of all possible joins; `min` finds the one of the lowest rank, and the leftmost of those.",
+        "Keep a list of parts, at first the single bytes. Which neighbours could be joined now, and what are "
+        "their ranks?",
+        "Collect `(rank, place)` of all possible joins; `min` finds the one of the lowest rank, and the "
+        "leftmost of those.",
         "`parts[i : i + 2] = [parts[i] + parts[i + 1]]` joins; stop when there is nothing to join.",
     ],
     package="gptlab.bpe.merge_by_rank",
@@ -519,9 +534,11 @@ _PRINTABLE = Exercise(
     title="A letter for every byte",
     minutes=15,
     difficulty=3,
-    prompt="GPT-2's vocabulary is a JSON file, so each of the 256 bytes needs a letter that can be seen. The bytes 33–126, "
+    prompt="GPT-2's vocabulary is a JSON file, so each of the 256 bytes needs a letter that can be seen. The "
+    "bytes 33–126, "
     "161–172 and 174–255 are written as the character with that number. The others get, in order, the characters "
-    "256, 257, 258, … Space, byte 32, becomes Ġ.\n\nInput: `data`, of type `bytes`. Result: a `str` of the same length.",
+    "256, 257, 258, … Space, byte 32, becomes Ġ.\n\nInput: `data`, of type `bytes`. Result: a `str` of the same "
+    "length.",
     signature="def printable(data: bytes) -> str",
     inputs=_byte_inputs,
     solution=printable,
@@ -558,7 +575,8 @@ _PRINTABLE = Exercise(
     ],
     hints=[
         "Make a dict from byte to letter first, for all 256 bytes.",
-        "Go through the bytes from 0 to 255. If one is in the three ranges it is `chr(byte)`, otherwise the next free letter.",
+        "Go through the bytes from 0 to 255. If one is in the three ranges it is `chr(byte)`, otherwise the "
+        "next free letter.",
         "The next free letter is `chr(256 + n)`, where n counts how many were given away so far.",
     ],
     package="gptlab.bpe.byte_characters",
@@ -601,7 +619,8 @@ _SPECIAL = Exercise(
     minutes=15,
     difficulty=2,
     prompt="Cut a text at the special tokens, and keep them as parts of their own. Where one special token begins with "
-    "another, the longer one is meant. There are no empty parts.\n\nInput: `text`, a `str`; `special`, a `list` of `str`, "
+    "another, the longer one is meant. There are no empty parts.\n\nInput: `text`, a `str`; `special`, a `list` "
+    "of `str`, "
     "which may be empty. Result: a `list` of `str`; joined, it is the text.",
     signature="def split_special(text: str, special: list[str]) -> list[str]",
     inputs=_special_inputs,
@@ -671,9 +690,12 @@ _STREAM = Exercise(
     title="Text that is still arriving",
     minutes=15,
     difficulty=3,
-    prompt="A model writes one token after the other, and a token may end in the middle of a character. After each chunk of "
-    "bytes, give the text that is certain now, and hold back the bytes of a character that is not whole yet. What never "
-    "becomes whole is never shown.\n\nInput: `chunks`, a `list` of `bytes`. Result: a `list` of `str`, one for each chunk.",
+    prompt="A model writes one token after the other, and a token may end in the middle of a character. After "
+    "each chunk of "
+    "bytes, give the text that is certain now, and hold back the bytes of a character that is not whole yet. "
+    "What never "
+    "becomes whole is never shown.\n\nInput: `chunks`, a `list` of `bytes`. Result: a `list` of `str`, one for "
+    "each chunk.",
     signature="def stream(chunks: list[bytes]) -> list[str]",
     inputs=_chunk_inputs,
     solution=stream,
@@ -732,7 +754,8 @@ PREDICTIONS = [
     ),
     Prediction(
         id="2.c",
-        question="A text has 1,000 bytes. Its most frequent pair occurs 40 times, without overlaps. How many tokens are left "
+        question="A text has 1,000 bytes. Its most frequent pair occurs 40 times, without overlaps. How many "
+        "tokens are left "
         "after one merge?",
         kind="number",
         answer=960,

@@ -45,7 +45,7 @@ def _texts(rng: random.Random):
     yield "ab", {"a": -1.0, "b": -1.0, "ab": -3.0}
     yield "abc", {"a": -2.0, "b": -2.0, "c": -2.0, "ab": -3.9, "bc": -1.0}
     yield "abab", {"a": -1.0, "b": -1.2, "ab": -2.6, "aba": -2.9, "bab": -3.0}
-    for length in range(3, 12):
+    for length in (3, 4, 5, 6, 7, 8, 5, 6):
         logp = _model(rng)
         yield "".join(rng.choice("abc") for _ in range(length)), logp
 
@@ -70,7 +70,8 @@ _NORMALISE = Exercise(
     minutes=10,
     difficulty=1,
     prompt="SentencePiece, as it comes, first tidies the text: blanks at both ends go, runs of blanks (also tabs and "
-    "newlines) become one space, a space is put in front of the first word (the dummy prefix), and each space is written ▁ "
+    "newlines) become one space, a space is put in front of the first word (the dummy prefix), and each space "
+    "is written ▁ "
     "(U+2581). A text without words stays empty.\n\nInput: `text`, a `str`. Result: a `str`.",
     signature="def normalise(text: str) -> str",
     inputs=_raw_texts,
@@ -129,7 +130,8 @@ _LOGPROB = Exercise(
     minutes=5,
     difficulty=1,
     prompt="The Unigram model draws pieces one by one, each without regard to the others. So the probability of a "
-    "segmentation is the product of its pieces' probabilities, and its logarithm is a sum.\n\nInput: `pieces`, a `list` of "
+    "segmentation is the product of its pieces' probabilities, and its logarithm is a sum.\n\nInput: `pieces`, "
+    "a `list` of "
     "`str`; `logp`, a `dict` from piece to its log-probability. Result: a `float`, the log-probability, in nats.",
     signature="def segmentation_logprob(pieces: list[str], logp: dict[str, float]) -> float",
     inputs=_segmented,
@@ -166,6 +168,7 @@ _LOGPROB = Exercise(
         "A sum of logarithms, one for each piece.",
         "`sum(logp[piece] for piece in pieces)`; begin with 0.0.",
     ],
+    package="gptlab.unigram.score",
 )
 
 # ---- 3.3 -------------------------------------------------------------------------------------------------------------
@@ -210,9 +213,12 @@ _VITERBI = Exercise(
     title="The best segmentation",
     minutes=25,
     difficulty=3,
-    prompt="Find the segmentation of the highest log-probability. There are 2^(n-1) ways to cut n characters, so do not try "
-    "them all: the best way to `text[:end]` is the best way to some `text[:start]`, and one more piece (Viterbi 1967).\n\n"
-    "Input: `text`, a `str`; `logp`, a `dict` from piece to log-probability that has every character of the text. Result: a "
+    prompt="Find the segmentation of the highest log-probability. There are 2^(n-1) ways to cut n characters, "
+    "so do not try "
+    "them all: the best way to `text[:end]` is the best way to some `text[:start]`, and one more piece (Viterbi "
+    "1967).\n\n"
+    "Input: `text`, a `str`; `logp`, a `dict` from piece to log-probability that has every character of the "
+    "text. Result: a "
     "`list` of `str`, in the order of the text. No two segmentations here are equally good.",
     signature="def viterbi(text: str, logp: dict[str, float]) -> list[str]",
     inputs=_texts,
@@ -252,9 +258,11 @@ _VITERBI = Exercise(
     ],
     hints=[
         "Keep two lists, one entry for each end: the best score up to there, and where its last piece begins.",
-        "For each end, try each start before it: if `text[start:end]` is a piece, is `best[start] + logp[piece]` better?",
+        "For each end, try each start before it: if `text[start:end]` is a piece, is `best[start] + "
+        "logp[piece]` better?",
         "From the last end go back, piece by piece, to where each begins; then turn the list around.",
     ],
+    package="gptlab.unigram.viterbi",
 )
 
 # ---- 3.4 -------------------------------------------------------------------------------------------------------------
@@ -279,7 +287,8 @@ _FORWARD = Exercise(
     title="All segmentations together",
     minutes=20,
     difficulty=3,
-    prompt="How likely is the text, however it is cut? Add up the probabilities of all its segmentations; again without "
+    prompt="How likely is the text, however it is cut? Add up the probabilities of all its segmentations; again "
+    "without "
     "listing them, from left to right (the forward sum).\n\nInput: `text`, a `str`; `logp`, a `dict` from piece to "
     "log-probability that has every character of the text. Result: a `float`, the logarithm of the sum.",
     signature="def log_total(text: str, logp: dict[str, float]) -> float",
@@ -318,6 +327,7 @@ _FORWARD = Exercise(
         "Keep `total[end]`, the probability of `text[:end]` over all ways; `total[0]` is 1.",
         "`total[end] += total[start] * exp(logp[piece])` for each piece that ends there; the logarithm comes last.",
     ],
+    package="gptlab.unigram.log_total",
 )
 
 # ---- 3.5 -------------------------------------------------------------------------------------------------------------
@@ -362,9 +372,12 @@ _EXPECTED = Exercise(
     title="Expected counts",
     minutes=30,
     difficulty=3,
-    prompt="The E of EM. How often is each piece used, on average over all segmentations of the text, each weighed with its "
-    "part of the total probability? A piece at a place is used with the probability (all ways before it) × (its own) × (all "
-    "ways after it) / (all ways).\n\nInput: `text`, a `str`; `logp`, a `dict` from piece to log-probability that has every "
+    prompt="The E of EM. How often is each piece used, on average over all segmentations of the text, each "
+    "weighed with its "
+    "part of the total probability? A piece at a place is used with the probability (all ways before it) × (its "
+    "own) × (all "
+    "ways after it) / (all ways).\n\nInput: `text`, a `str`; `logp`, a `dict` from piece to log-probability "
+    "that has every "
     "character of the text. Result: a `dict` from piece to `float`, with the pieces that occur in the text.",
     signature="def expected_counts(text: str, logp: dict[str, float]) -> dict[str, float]",
     inputs=_texts,
@@ -374,9 +387,7 @@ _EXPECTED = Exercise(
         Mistake(
             "only the best segmentation is counted",
             lambda text, logp: {
-                piece: float(_best(text, logp).count(piece))
-                for way in _segmentations(text, logp)
-                for piece in way
+                piece: float(_best(text, logp).count(piece)) for way in _segmentations(text, logp) for piece in way
             },
             "That is called hard EM. Here every segmentation counts, with its part of the probability.",
         ),
@@ -401,6 +412,7 @@ _EXPECTED = Exercise(
         "You need the forward sums of 3.4, and the same from the right: all ways to write `text[i:]`.",
         "Add `before[i] * exp(logp[piece]) * after[j] / before[n]` to the piece's count, for every i and j.",
     ],
+    package="gptlab.unigram.expected_counts",
 )
 
 # ---- 3.6 -------------------------------------------------------------------------------------------------------------
@@ -418,7 +430,12 @@ def pruning_loss(words: dict[str, int], logp: dict[str, float], piece: str) -> f
 
 def _pruning_inputs(rng):
     logp = {"a": -2.0, "b": -2.5, "ab": -3.0}
-    yield from [({"a": 1}, logp, "ab"), ({"ab": 1}, logp, "ab"), ({"ab": 3}, logp, "ab"), ({"abab": 1, "b": 2}, logp, "ab")]
+    yield from [
+        ({"a": 1}, logp, "ab"),
+        ({"ab": 1}, logp, "ab"),
+        ({"ab": 3}, logp, "ab"),
+        ({"abab": 1, "b": 2}, logp, "ab"),
+    ]
     yield {"ab": 4, "abc": 2}, {"a": -2.0, "b": -2.0, "c": -2.0, "ab": -2.5, "bc": -1.9}, "ab"
     for length in range(2, 9):
         logp = _model(rng)
@@ -452,10 +469,13 @@ _PRUNING = Exercise(
     title="What a piece is worth",
     minutes=15,
     difficulty=3,
-    prompt="Unigram begins with too many pieces and drops those that matter least. What would be lost without this one? For "
+    prompt="Unigram begins with too many pieces and drops those that matter least. What would be lost without "
+    "this one? For "
     "each word: the best score with all pieces, minus the best score without this piece, times how often the word "
-    "occurs.\n\nInput: `words`, a `dict` from word to its count; `logp`, a `dict` from piece to log-probability; `piece`, a "
-    "`str` of two or more characters. Result: a `float`, 0 or more. (Your function of 3.3 helps; `viterbi` may be used.)",
+    "occurs.\n\nInput: `words`, a `dict` from word to its count; `logp`, a `dict` from piece to "
+    "log-probability; `piece`, a "
+    "`str` of two or more characters. Result: a `float`, 0 or more. (Your function of 3.3 helps; `viterbi` may "
+    "be used.)",
     signature="def pruning_loss(words: dict[str, int], logp: dict[str, float], piece: str) -> float",
     inputs=_pruning_inputs,
     solution=pruning_loss,
@@ -581,7 +601,8 @@ PREDICTIONS = [
     ),
     Prediction(
         id="3.b",
-        question="SentencePiece, as it comes, encodes a text with two spaces in a row, and decodes it. What comes back?",
+        question="SentencePiece, as it comes, encodes a text with two spaces in a row, and decodes it. What "
+        "comes back?",
         kind="choice",
         choices=("the same text", "a text with one space there", "an error"),
         answer="b",

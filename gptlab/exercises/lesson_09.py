@@ -58,8 +58,10 @@ _LOSS = Exercise(
     minutes=15,
     difficulty=2,
     prompt="How surprised is the model, on average, by the token that really comes? Softmax over the vocabulary, the "
-    "logarithm of the right token's probability, minus, mean over all positions. It must also hold for logits of 1,000, "
-    "where `exp` overflows.\n\nShapes: `logits` is a float tensor [B, T, V], `targets` an integer tensor [B, T]. Result: a "
+    "logarithm of the right token's probability, minus, mean over all positions. It must also hold for logits "
+    "of 1,000, "
+    "where `exp` overflows.\n\nShapes: `logits` is a float tensor [B, T, V], `targets` an integer tensor [B, "
+    "T]. Result: a "
     "tensor with one number, in nats a token. (Without `F.cross_entropy`.)",
     signature='def cross_entropy(logits: Float[Tensor, "B T V"], targets: Int[Tensor, "B T"]) -> Float[Tensor, ""]',
     inputs=_logit_inputs,
@@ -69,7 +71,8 @@ _LOSS = Exercise(
         Mistake(
             "exp overflows",
             _overflowing,
-            "exp(1000) is infinite, and infinite / infinite is no number. Subtract the highest logit first: softmax does not "
+            "exp(1000) is infinite, and infinite / infinite is no number. Subtract the highest logit first: "
+            "softmax does not "
             "change, and no exponent is above 0.",
         ),
         Mistake(
@@ -129,8 +132,10 @@ _SHIFT = Exercise(
     title="What comes next?",
     minutes=5,
     difficulty=1,
-    prompt="At each position the model shall name the token that comes after it. Cut a batch of sequences into inputs and "
-    "targets.\n\nShapes: `ids` is an integer tensor [B, T + 1]. Result: two tensors [B, T]; `targets[b, t]` is the token "
+    prompt="At each position the model shall name the token that comes after it. Cut a batch of sequences into "
+    "inputs and "
+    "targets.\n\nShapes: `ids` is an integer tensor [B, T + 1]. Result: two tensors [B, T]; `targets[b, t]` is "
+    "the token "
     "after `inputs[b, t]`.",
     signature='def inputs_and_targets(ids: Int[Tensor, "B T+1"]) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]',
     inputs=_id_inputs,
@@ -193,8 +198,10 @@ _PADDING = Exercise(
     title="Padding does not count",
     minutes=10,
     difficulty=2,
-    prompt="Sequences of different lengths are filled up, and the targets there are -100. Take the mean of the losses over "
-    "the targets that count; each token weighs the same, whatever sequence it is in.\n\nShapes: `losses` is a float tensor "
+    prompt="Sequences of different lengths are filled up, and the targets there are -100. Take the mean of the "
+    "losses over "
+    "the targets that count; each token weighs the same, whatever sequence it is in.\n\nShapes: `losses` is a "
+    "float tensor "
     "[B, T], `targets` an integer tensor [B, T]. Result: a tensor with one number.",
     signature='def mean_of_counted(losses: Float[Tensor, "B T"], targets: Int[Tensor, "B T"]) -> Float[Tensor, ""]',
     inputs=_padded_inputs,
@@ -276,7 +283,8 @@ _RATE = Exercise(
     title="Warm up, then cool down",
     minutes=10,
     difficulty=2,
-    prompt=r"The learning rate rises in a straight line over the first `warmup` steps: the first step (number 0) already has "
+    prompt=r"The learning rate rises in a straight line over the first `warmup` steps: the first step (number "
+    r"0) already has "
     r"1/`warmup` of the highest rate, and the last of them the highest. Then it falls along half a cosine, "
     r"$\frac{1}{2}(1 + \cos \pi x)$ with $x$ from 0 at step `warmup` to 1 at step `steps`, from `highest` to `lowest`."
     "\n\nInput: `step`, `steps`, `warmup` of type `int`, `highest`, `lowest` of type `float`. Result: a `float`.",
@@ -307,14 +315,16 @@ _RATE = Exercise(
         ),
         Mistake(
             "there is no warm-up",
-            lambda step, steps, warmup, highest, lowest: lowest
-            + (highest - lowest) * 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / (steps - warmup))),
+            lambda step, steps, warmup, highest, lowest: (
+                lowest + (highest - lowest) * 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / (steps - warmup)))
+            ),
             "In the first `warmup` steps the rate grows, because the first gradients are large and tell little.",
         ),
     ],
     hints=[
         "Two cases: within the warm-up, and after it.",
-        "After it: x = (step - warmup) / (steps - warmup), and the fall is (1 + cos(pi x)) / 2, which goes from 1 to 0.",
+        "After it: x = (step - warmup) / (steps - warmup), and the fall is (1 + cos(pi x)) / 2, which goes from "
+        "1 to 0.",
         "`lowest + (highest - lowest) * fall` maps 1 to the highest rate and 0 to the lowest.",
     ],
     package="gptlab.training.rate_factor",
@@ -358,8 +368,10 @@ _CLIP = Exercise(
     title="A gradient that is too long",
     minutes=10,
     difficulty=2,
-    prompt="All gradients of a model together are one long vector. If it is longer than `longest`, shorten it to that length "
-    "and keep its direction; otherwise leave it as it is. Give new tensors.\n\nShapes: `gradients` is a `list` of float "
+    prompt="All gradients of a model together are one long vector. If it is longer than `longest`, shorten it "
+    "to that length "
+    "and keep its direction; otherwise leave it as it is. Give new tensors.\n\nShapes: `gradients` is a `list` "
+    "of float "
     "tensors of any shapes, `longest` a `float`. Result: a `list` of tensors of the same shapes.",
     signature="def clip(gradients: list[Tensor], longest: float) -> list[Tensor]",
     inputs=_gradient_inputs,
@@ -389,6 +401,11 @@ _CLIP = Exercise(
             "the lengths of the tensors are added",
             _by_factor(lambda gradients, longest: min(1.0, longest / max(sum(_whole([g]) for g in gradients), 1e-12))),
             "Lengths do not add up, squares do (Pythagoras): add the squares of all, then take the root.",
+        ),
+        Mistake(
+            "long gradients stay long",
+            lambda gradients, longest: [g * 1.0 for g in gradients],
+            "A gradient longer than `longest` must become shorter: multiply everything by longest / length.",
         ),
         Mistake(
             "the tensors that were given are changed",
@@ -426,9 +443,11 @@ _PERPLEXITY = Exercise(
     title="Perplexity",
     minutes=5,
     difficulty=1,
-    prompt="A model with perplexity 8 is as uncertain as somebody who has to choose between 8 equally likely tokens. It is "
+    prompt="A model with perplexity 8 is as uncertain as somebody who has to choose between 8 equally likely "
+    "tokens. It is "
     "e to the mean loss a token. The losses come batch by batch, and batches have different numbers of tokens.\n\n"
-    "Input: `losses`, a `list` of `float`, the mean loss of each batch in nats a token; `counts`, a `list` of `int`, its "
+    "Input: `losses`, a `list` of `float`, the mean loss of each batch in nats a token; `counts`, a `list` of "
+    "`int`, its "
     "tokens. Result: a `float`.",
     signature="def perplexity(losses: list[float], counts: list[int]) -> float",
     inputs=_perplexity_inputs,
@@ -525,7 +544,8 @@ _ADAMW = Exercise(
     r"$v \leftarrow \beta_2 v + (1-\beta_2) g^2$. Both began at 0, so divide by $1-\beta_1^{t}$ and $1-\beta_2^{t}$ "
     r"($t$ = `step`, 1 for the first) to get $\hat m$ and $\hat v$. Then "
     r"$w \leftarrow w\,(1 - \text{lr} \cdot \text{decay}) - \text{lr} \; \hat m / (\sqrt{\hat v} + \epsilon)$."
-    "\n\nShapes: `w`, `g`, `m`, `v` are float tensors of the same shape; `betas` is a `tuple` of two `float`. Result: the new "
+    "\n\nShapes: `w`, `g`, `m`, `v` are float tensors of the same shape; `betas` is a `tuple` of two `float`. "
+    "Result: the new "
     "(w, m, v), with m and v before the division.",
     signature="def adamw_step(w, g, m, v, step: int, lr: float, betas: tuple[float, float], eps: float, decay: float)\n"
     "    -> tuple[Tensor, Tensor, Tensor]",
@@ -541,7 +561,8 @@ _ADAMW = Exercise(
         Mistake(
             "the decay goes through the gradient",
             _adam_variant(decoupled=False),
-            "That is Adam with an L2 penalty: weights with large gradients hardly decay. AdamW shrinks the weight itself.",
+            "That is Adam with an L2 penalty: weights with large gradients hardly decay. AdamW shrinks the "
+            "weight itself.",
         ),
         Mistake(
             "the square root is missing",
@@ -600,9 +621,11 @@ _EXCESS = Exercise(
     title="How far above the floor?",
     minutes=5,
     difficulty=1,
-    prompt="A fable carries its exact surprise: no model can do better on average. How many nats a token is the model above "
+    prompt="A fable carries its exact surprise: no model can do better on average. How many nats a token is the "
+    "model above "
     "that, over all tokens of all stories?\n\nInput: `story_nats`, a `list` of `float`, the model's total loss on each "
-    "story; `floor_nats`, a `list` of `float`, the story's own surprise; `tokens`, a `list` of `int`. Result: a `float`, in "
+    "story; `floor_nats`, a `list` of `float`, the story's own surprise; `tokens`, a `list` of `int`. Result: a "
+    "`float`, in "
     "nats a token.",
     signature="def excess(story_nats: list[float], floor_nats: list[float], tokens: list[int]) -> float",
     inputs=_excess_inputs,
@@ -662,7 +685,8 @@ PREDICTIONS = [
     ),
     Prediction(
         id="9.c",
-        question="The targets were not shifted: each position shall name the token that it sees. What does the loss do?",
+        question="The targets were not shifted: each position shall name the token that it sees. What does the "
+        "loss do?",
         kind="choice",
         choices=("it stays at ln V", "it falls to almost 0", "it falls to the entropy of the text"),
         answer="b",

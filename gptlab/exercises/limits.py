@@ -1,5 +1,6 @@
 """Run somebody's code so that it can do no harm: with a time limit, silenced, and without a trace in random numbers."""
 
+import builtins
 import contextlib
 import ctypes
 import io
@@ -26,8 +27,8 @@ class Interrupted(Exception):
 def limited(work: Callable[[], Any], seconds: int | float) -> tuple[Literal["done", "raised", "late"], Any]:
     """Do `work` in a thread: ("done", its result), ("raised", what it raised), or ("late", None) after the time limit.
 
-    A thread can be stopped on every system, also from a notebook, where signals belong to the kernel. Code that does not
-    let itself be stopped (it waits inside a C function, or catches everything) is left behind; it ends with the kernel.
+    A thread can be stopped on every system, also from a notebook, where signals belong to the kernel. Code that cannot
+    be stopped (it waits inside a C function, or catches everything) is left behind; it ends with the kernel.
 
     >>> limited(lambda: 6 * 7, seconds=5)
     ('done', 42)
@@ -93,6 +94,10 @@ class _Sink(io.TextIOBase):
         return len(text)
 
 
+def _nobody(prompt: object = "") -> str:
+    raise EOFError("nobody answers during a check: use the arguments instead of input()")
+
+
 @contextlib.contextmanager
 def untouched_world() -> Iterator[_Sink]:
     """What is printed inside is swallowed; random numbers, warnings and streams are as before afterwards."""
@@ -101,13 +106,15 @@ def untouched_world() -> Iterator[_Sink]:
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     numpy_state = numpy.random.get_state() if hasattr(numpy, "random") else None
     torch_state = (torch.get_rng_state(), torch.get_default_dtype()) if hasattr(torch, "get_rng_state") else None
+    ask = builtins.input
     sys.stdout = sys.stderr = sink
+    builtins.input = _nobody
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield sink
     finally:
-        sys.stdout, sys.stderr = out, err
+        sys.stdout, sys.stderr, builtins.input = out, err, ask
         random.setstate(python)
         if numpy_state is not None:
             numpy.random.set_state(numpy_state)

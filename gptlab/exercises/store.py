@@ -76,7 +76,9 @@ def _set_aside(path: Path) -> None:
         number += 1
     with contextlib.suppress(OSError):
         os.replace(path, aside)
-    _notices.append(f"the file with your progress could not be read; it is now called {aside.name}, and a new one begins")
+    _notices.append(
+        f"the file with your progress could not be read; it is now called {aside.name}, and a new one begins"
+    )
 
 
 def update(kind: str, id: str, **known: Any) -> dict[str, Any]:

@@ -1,0 +1,577 @@
+"""Every exercise ever declared keeps the same promises, and the engine survives whatever it is given."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from gptlab import exercises
+from gptlab.exercises import (
+    Card,
+    Exercise,
+    Mistake,
+    check,
+    compare,
+    engine,
+    every,
+    guess,
+    hint,
+    judge,
+    limits,
+    predict,
+    predictions,
+    progress,
+    quiz,
+    recap,
+    shelf,
+    solution,
+    store,
+)  # fmt: skip
+from gptlab.exercises.values import difference, shown
+
+ALL = every()
+FORBIDDEN = re.compile(r"\b(simply|just|obviously)\b|!(?![=\]])", re.IGNORECASE)
+by_id = pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.id)
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path, monkeypatch):
+    """Each test has its own progress file and its own session."""
+    monkeypatch.setenv("GPTLAB_PROGRESS", str(tmp_path / "progress.json"))
+    memories = (
+        engine._hints_given,
+        engine._asked_for_solution,
+        engine._tried,
+        guess._noted,
+        store._told,
+        store._notices,
+    )
+    for memory in (*memories, *store._memory.values()):
+        memory.clear()
+    return tmp_path / "progress.json"
+
+
+def html(thing):
+    return thing._repr_html_()
+
+
+# ---- What every exercise promises ------------------------------------------------------------------------------------
+
+
+def test_ids_are_unique_and_count_up_in_each_notebook():
+    ids = [exercise.id for exercise in ALL]
+    assert len(set(ids)) == len(ids)
+    for number in shelf.notebooks():
+        own = [exercise.id for exercise in ALL if exercise.notebook == number]
+        assert own == [f"{number}.{i}" for i in range(1, len(own) + 1)] and len(own) >= 6
+
+
+@by_id
+def test_it_is_declared_completely(exercise):
+    assert len(exercise.mistakes) >= 3 and len(exercise.hints) == 3 and exercise.difficulty in (1, 2, 3)
+    assert len({mistake.name for mistake in exercise.mistakes}) == len(exercise.mistakes)
+    assert re.search(r"\[B, T|Shapes: |`(str|int|list|bytes|dict|float)`", exercise.prompt)
+    assert exercise.solution.__name__ in exercise.signature
+    words = [exercise.title, exercise.prompt, *exercise.hints]
+    words += [text for mistake in exercise.mistakes for text in (mistake.name, mistake.tell)]
+    said = [re.sub(r"`[^`]*`|\$[^$]*\$", "", text) for text in words]
+    assert not [text for text in said if FORBIDDEN.search(text)]
+    assert not exercise.package or engine._named(exercise.package)
+    assert exercise.title in exercise._repr_markdown_() and exercise.signature in exercise._repr_markdown_()
+
+
+@by_id
+def test_the_solution_passes_on_fresh_inputs(exercise):
+    verdict = judge(exercise, exercise.solution)
+    assert verdict.state == "passed", verdict
+
+
+@by_id
+def test_every_known_mistake_is_rejected_and_named(exercise):
+    for mistake in exercise.mistakes:
+        verdict = judge(exercise, mistake.wrong, random.Random(3))
+        assert verdict.state == "not yet", mistake.name
+        assert verdict.mistake is mistake, (mistake.name, verdict.mistake and verdict.mistake.name)
+        assert verdict.facts or verdict.remark
+
+
+@by_id
+def test_an_untouched_stub_is_not_attempted(exercise):
+    def not_implemented(*args):
+        """Your code here."""
+        raise NotImplementedError("your code here")
+
+    def dots(*args): ...
+
+    def gives_dots(*args):
+        result = ...
+        return result
+
+    for stub in (..., None, NotImplemented, not_implemented, dots, gives_dots, lambda *args: ...):
+        card = check(exercise.id, stub)
+        assert repr(card) == f"{exercise.id} {exercise.title}: not attempted yet"
+        assert "not attempted yet" in html(card)
+    assert not store.read()["exercises"]
+
+
+@by_id
+def test_an_answer_that_raises_is_told_what_and_where(exercise):
+    def answer(*args):
+        return args[999]
+
+    card = repr(check(exercise.id, answer))
+    assert "not yet" in card and "runs without an exception (0 of" in card
+    assert exercise.notebook != 2 or "IndexError: tuple index out of range, in the line `return args[999]`" in card
+
+
+def test_importing_the_exercises_loads_nothing_heavy(tmp_path):
+    code = "import gptlab.exercises, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert (
+        not {"torch", "numpy", "matplotlib", "regex"} & set(done.stdout.split()) and "gptlab.exercises" in done.stdout
+    )
+
+
+# ---- The judge -------------------------------------------------------------------------------------------------------
+
+
+def double(numbers):
+    return [2 * number for number in numbers]
+
+
+def _double_in_place(numbers):
+    numbers[:] = double(numbers)
+    return numbers
+
+
+SMALL = Exercise(
+    id="99.1",
+    title="Double",
+    prompt="Input: a `list` of `int`.",
+    signature="def double(numbers: list[int]) -> list[int]",
+    minutes=1,
+    difficulty=1,
+    inputs=lambda rng: [([n] * n,) for n in range(6)],
+    solution=double,
+    mistakes=[
+        Mistake("added instead", lambda numbers: [2 + number for number in numbers], "Multiply."),
+        Mistake("squared", lambda numbers: [number**2 for number in numbers], "Do not square."),
+        Mistake("the list twice", lambda numbers: 2 * numbers, "Each number, not the list."),
+    ],
+    hints=["one", "two", "three"],
+    seconds=10,
+)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """An exercise that is found by its id, as if it were declared."""
+    monkeypatch.setattr(shelf, "find", lambda id: SMALL if shelf.tidy_id(id) == "99.1" else None)
+    return SMALL
+
+
+def test_the_object_that_is_passed_in_is_run(small):
+    def impostor(numbers):
+        return numbers
+
+    impostor.__name__ = impostor.__qualname__ = "double"
+    assert "not yet" in repr(check("99.1", impostor))
+    calls = []
+    assert "passed" in repr(check("99.1", lambda numbers: calls.append(1) or double(numbers)))
+    assert len(calls) == 6
+
+
+def test_the_smallest_failing_input_is_shown(small):
+    card = repr(check("99.1", lambda numbers: double(numbers) if len(numbers) < 3 else []))
+    assert "numbers=[3, 3, 3]" in card and "[6, 6, 6]" in card and "3 of 6 inputs" in card and "length 0, not 3" in card
+
+
+def test_of_two_mistakes_that_fit_the_one_that_fits_more_often_is_named():
+    wrong = [Mistake(f"{name}", f, "") for name, f in (("zeros", lambda n: [0] * len(n)), ("empty", lambda n: []))]
+    exercise = Exercise(**{**vars(SMALL), "mistakes": wrong})
+    assert judge(exercise, lambda n: []).mistake.name == "empty"
+    assert judge(exercise, lambda n: [0] * len(n)).mistake.name == "zeros"
+    assert judge(exercise, lambda n: ["what"] * (len(n) + 9)).mistake is None
+
+
+def test_changing_the_input_is_noticed(small):
+    card = repr(check("99.1", _double_in_place))
+    assert "✗ no  leaves its inputs as they were" in card and "Work on a copy" in card
+    assert judge(Exercise(**{**vars(SMALL), "inputs_stay": False}), _double_in_place).state == "passed"
+
+
+class Hostile:
+    def __eq__(self, other):
+        raise RuntimeError("not to be compared")
+
+    def __repr__(self):
+        raise RuntimeError("not to be shown")
+
+    __hash__ = None
+
+
+def _forever(numbers):
+    while True:
+        pass
+
+
+def _forever_and_stubborn(numbers):
+    while True:
+        with contextlib.suppress(Exception):
+            time.sleep(0.01)
+
+
+def _deep(numbers):
+    return [*_deep(numbers), 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (_forever, "nothing within 0.4 s"),
+        (_forever_and_stubborn, "nothing within 0.4 s"),
+        (lambda numbers: sys.exit(1), "SystemExit: 1"),
+        (lambda numbers: (_ for _ in ()).throw(KeyboardInterrupt), "KeyboardInterrupt"),
+        (_deep, "RecursionError"),
+        (lambda numbers: (2 * n for n in numbers), "put list(...) around it"),
+        (lambda numbers: None if numbers else [], "is a `return` missing"),
+        (lambda numbers: str(numbers), "it is text, not a list"),
+        (lambda numbers: [0] * 3_000_000, "length 3000000, not"),
+        (lambda numbers: [2.0 * n for n in numbers], "not an integer"),
+        (lambda numbers: Hostile(), "Hostile"),
+        (lambda numbers: [Hostile()] * len(numbers), "Hostile"),
+        (lambda: [], "TypeError"),
+        (lambda numbers: input("how many?"), "nobody answers during a check"),
+        (lambda numbers: 10**6000, "it is an int, not a list"),
+        (double([1, 2]), "Pass the function itself, without brackets"),
+        ("double", "of type str"),
+        (Hostile(), "Pass the function itself"),
+        (print, "None"),
+        (int, "TypeError"),
+        (Hostile, "not yet"),
+    ],
+)
+def test_hostile_answers_are_answered_kindly(small, capsys, answer, said):
+    started = time.monotonic()
+    card = check("99.1", answer, seconds=0.4 if "forever" in getattr(answer, "__name__", "") else None)
+    assert said in repr(card) and "not yet" in repr(card), repr(card)
+    assert "stumbled" not in repr(card)
+    assert len(repr(card)) < 3000 and html(card)
+    assert time.monotonic() - started < 30
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+    assert "passed" in repr(check("99.1", double)), "the next check works"
+    assert not [thread for thread in threading.enumerate() if thread.name == "gptlab-check"]
+
+
+def test_what_cannot_be_stopped_is_left_behind(small):
+    released = threading.Event()
+
+    def waits(numbers):
+        while not released.is_set():
+            with contextlib.suppress(BaseException):
+                released.wait(0.2)
+
+    try:
+        assert "nothing within 0.2 s" in repr(check("99.1", waits, seconds=0.2))
+        assert "passed" in repr(check("99.1", double))
+    finally:
+        released.set()
+
+
+def test_prints_are_swallowed_and_streams_come_back(small, capsys):
+    out = sys.stdout
+
+    def answer(numbers):
+        print("hello")
+        print("there", file=sys.stderr)
+        return double(numbers)
+
+    card = check("99.1", answer)
+    assert sys.stdout is out and capsys.readouterr() == ("", "")
+    assert "passed" in repr(card) and "printed is left out" in repr(card)
+
+
+def test_random_numbers_go_on_as_if_nothing_had_been_checked(small):
+    numpy, torch = pytest.importorskip("numpy"), pytest.importorskip("torch")
+
+    def draws():
+        return float(numpy.random.rand()), float(torch.rand(()))
+
+    def answer(numbers):
+        random.seed(0), numpy.random.seed(0), torch.manual_seed(0)
+        return double(numbers)
+
+    states = numpy.random.get_state(), torch.get_rng_state()
+    expected = draws()
+    numpy.random.set_state(states[0]), torch.set_rng_state(states[1])
+    assert "passed" in repr(check("99.1", answer))
+    assert draws() == expected
+    with limits.untouched_world():  # the type checks of the tests draw from `random` themselves, so this is done alone
+        before = random.getstate()
+        with limits.untouched_world():
+            random.seed(0)
+        assert random.getstate() == before
+
+
+def test_the_stop_button_ends_a_check_and_nothing_else(small, monkeypatch):
+    def pressed(thread, seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(limits, "_wait", pressed)
+    assert "stopped, because you asked for it" in repr(check("99.1", _forever))
+
+
+def test_objects_and_classes_are_answers_too(small):
+    class Callable:
+        def __call__(self, numbers):
+            return double(numbers)
+
+    class Method:
+        def double(self, numbers):
+            return double(numbers)
+
+    class NeedsMore:
+        def __init__(self, more):
+            pass
+
+        double = Method.double
+
+    class Empty:
+        def double(self, numbers): ...
+
+    for answer in (Callable(), Method(), Method):
+        assert "passed" in repr(check("99.1", answer))
+    assert "It could not be called at all. TypeError" in repr(check("99.1", NeedsMore))
+    assert "not attempted yet" in repr(check("99.1", Empty))
+
+
+@pytest.mark.parametrize("id", ["99.7", "2.33", "", None, 7, "banana", "2.3.4", object(), "…"])
+def test_an_unknown_id_is_a_card(id):
+    for door in (check, hint, solution, compare):
+        assert "There is no exercise" in repr(door(id))
+    assert html(check(id))
+    assert "2.3" in repr(check("2.33"))
+
+
+def test_an_error_of_the_checker_is_not_the_readers(small, monkeypatch):
+    monkeypatch.setattr(engine, "judge", lambda *args, **named: 1 / 0)
+    assert "the checker itself has stumbled, not you" in repr(check("99.1", double))
+
+
+def test_values_are_compared_as_far_as_a_reader_should_care():
+    torch, numpy = pytest.importorskip("torch"), pytest.importorskip("numpy")
+    third = torch.tensor([1 / 3, 2 / 3])
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        assert difference(third, third.to(dtype)) is None
+    assert difference(third, third + 0.01) and difference(third.double(), third.double() + 1e-4)
+    assert difference(third, third[None]) == "its shape is [1, 2], not [2]"
+    assert difference([1, 2], torch.tensor([1, 2])) is difference([1, 2], numpy.array([1, 2])) is None
+    assert difference(1 / 3, torch.tensor(1 / 3)) is difference(third, [1 / 3, 2 / 3]) is None
+    assert difference([1, 2], torch.tensor([1.0, 2.0])) and difference(torch.tensor([1, 2]), torch.tensor([1, 3]))
+    assert difference({"a": 1}, {"a": 1, "b": 2}) == "'b' should not be in it"
+    assert difference({"a": 1}, {}) == "'a' is missing"
+    assert difference(float("nan"), 1.0) and difference(1.0, float("nan"))
+    assert difference(third, third * float("nan")) and difference(third, "no") == "it is text, not a tensor"
+    assert shown(torch.zeros(2, 3)).endswith("(shape [2, 3], float32)")
+    assert len(shown("x" * 10**6)) < 200 and len(shown(list(range(10**6)))) < 200 and len(shown(10**5000)) < 250
+
+
+# ---- Cards, hints, solutions, comparison -----------------------------------------------------------------------------
+
+
+def test_html_is_self_contained_and_says_everything_in_words(small):
+    cards = [check("99.1", answer) for answer in (double, lambda n: [2 + m for m in n], ..., _double_in_place)]
+    cards += [
+        check("2.2", ALL[0].solution),
+        hint("2.2"),
+        solution("2.2"),
+        progress(),
+        quiz(2),
+        quiz(2, ["a", "b", "c"]),
+    ]
+    cards += [compare("99.1", double), predict("1.b", "a"), recap(1), check("http")]
+    for card in cards:
+        text = html(card)
+        assert not re.search(r"http|<script|<style|<svg|javascript|\son\w+=|class=", text)
+        assert "✗" not in text or "✗ no:" in text or "not yet" in text or "you said" in text or "right" in text
+        assert text.count("<div") == text.count("</div>") and text == html(card) and repr(card)
+    assert "added instead" in html(cards[1]) and 'role="group" aria-label="99.1 Double: not yet"' in html(cards[1])
+
+
+def test_values_of_the_reader_are_escaped():
+    assert "<b>" not in html(Card("<b>", facts=[("<b>", "<b>")], code=[("<b>", "<b>")])).replace("<b>&lt;b", "&lt;b")
+
+
+def test_three_hints_come_one_after_the_other():
+    said = [repr(hint("2.2")) for _ in range(4)]
+    for number, text in enumerate(ALL[[e.id for e in ALL].index("2.2")].hints):
+        assert f"hint {number + 1} of 3" in said[number] and text[:30] in said[number]
+    assert "these are all the hints" in said[3]
+
+
+def test_the_solution_comes_after_an_attempt_or_when_asked_twice():
+    assert "try it first" in repr(solution("2.2"))
+    assert "def merge(ids" in repr(solution("2.2"))
+    check("2.3", ...)
+    assert "try it first" in repr(solution("2.3"))
+    check("2.1", lambda ids: {})
+    assert "def count_pairs(ids" in repr(solution("2.1"))
+
+
+def test_passing_code_is_laid_beside_the_packages():
+    assert "First check" in repr(compare("2.2", lambda ids, pair, new_id: ids)) and "not attempted" in repr(
+        compare("2.2")
+    )
+    merge = shelf.find("2.2").solution
+    card = compare("2.2", merge)
+    assert "yours" in repr(card) and "--- gptlab.bpe.merge" in repr(card) and "from left to right" in html(card)
+    namespace = {}
+    exec("def f(ids, pair, new_id):\n    return merge(ids, pair, new_id)", {"merge": merge}, namespace)
+    assert "source of this object is not known" in repr(compare("2.2", namespace["f"]))
+
+
+# ---- Progress --------------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_kept_in_one_small_file(fresh):
+    assert "● 2.2" not in repr(progress())
+    check("2.2", shelf.find("2.2").solution)
+    check("2.3", lambda ids: (0, 0))
+    assert "● 2.2" in repr(progress()) and "◐ 2.3" in repr(progress()) and "○ 2.1" in repr(progress())
+    assert json.loads(fresh.read_text())["exercises"]["2.2"] == {"passed": True, "tries": 1}
+    check("2.2", lambda *args: 0)
+    assert "● 2.2" in repr(progress()), "what was done once stays done"
+    assert [path.name for path in fresh.parent.iterdir()] == ["progress.json"]
+    assert "done" in html(progress())
+
+
+def test_two_kernels_share_the_file(fresh):
+    check("2.2", shelf.find("2.2").solution)
+    data = json.loads(fresh.read_text())
+    data["exercises"]["1.1"] = {"passed": True, "tries": 1}
+    fresh.write_text(json.dumps(data))
+    check("2.3", shelf.find("2.3").solution)
+    assert all(f"● {id}" in repr(progress()) for id in ("1.1", "2.2", "2.3"))
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[1]", b'{"exercises": {"2.2": 1}}', b'{"quiz": 3}', b""])
+def test_a_file_that_cannot_be_read_is_set_aside(fresh, content):
+    fresh.write_bytes(content)
+    card = check("2.2", shelf.find("2.2").solution)
+    assert "passed" in repr(card) and "could not be read" in repr(card)
+    assert fresh.with_name("progress.json.unreadable-1").read_bytes() == content
+    assert "● 2.2" in repr(progress()) and "could not be read" not in repr(progress())
+
+
+def test_a_folder_that_cannot_be_written_to_is_no_reason_to_stop(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("GPTLAB_PROGRESS", str(tmp_path / "file" / "progress.json"))
+    assert "kept until this kernel ends" in repr(check("2.2", shelf.find("2.2").solution))
+    again = repr(check("2.3", shelf.find("2.3").solution))
+    assert "note:" not in again
+    assert "● 2.2" in repr(progress()) and "● 2.3" in repr(progress())
+
+
+def test_the_file_can_be_elsewhere_or_nowhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("GPTLAB_PROGRESS", str(tmp_path))
+    assert store.place() == tmp_path / "progress.json"
+    monkeypatch.setenv("GPTLAB_PROGRESS", "off")
+    check("2.2", shelf.find("2.2").solution)
+    assert store.place() is None and "● 2.2" in repr(progress()) and os.listdir(tmp_path) == []
+    monkeypatch.delenv("GPTLAB_PROGRESS")
+    assert store.place().name == "progress.json"
+
+
+# ---- Predictions, questions, recap -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prediction", predictions(), ids=lambda prediction: prediction.id)
+def test_every_prediction_can_be_answered(prediction):
+    truth = prediction.answer if prediction.answer is not None else (1, 2)
+    assert "no guess" in repr(predict(prediction.id, ..., truth)) or prediction.question in repr(predict(prediction.id))
+    assert "right" in repr(predict(prediction.id, truth, truth))
+    assert prediction.kind in ("choice", "number", "shape", "order") and prediction.explanation
+    if prediction.kind == "choice":
+        assert [guess._choice(prediction.answer, prediction.choices)] == [prediction.answer]
+        wrong = [guess.letter(i) for i in range(len(prediction.choices)) if guess.letter(i) != prediction.answer]
+        assert len(wrong) >= 1 and all("you said" in repr(predict(prediction.id, letter)) for letter in wrong)
+    assert not FORBIDDEN.search(prediction.question + prediction.explanation)
+
+
+def test_prediction_ids_are_unique():
+    ids = [prediction.id for prediction in predictions()]
+    assert len(ids) == len(set(ids)) and all(re.fullmatch(r"\d+\.[a-z]", id) for id in ids)
+
+
+@pytest.mark.parametrize(
+    ("said", "truth", "right"),
+    [
+        ((2, 7, 7), (2, 7, 7), True), ("[2, 7, 7]", (2, 7, 7), True), ([7, 2, 7], (2, 7, 7), False),
+        (14, (2, 7), False),
+        (12, 12, True), ("12", 12, True), ("twelve", 12, False), (11, 12, False), (-12, 12, False), (0, 12, False),
+        (["a", "b"], ["a", "b"], True), ("a, b", ["a", "b"], True), ("b > a", ["a", "b"], False), ({}, (1, 2), False),
+        ("c", "c", True), (" C ", "c", True), ("d", "c", False), (object(), "c", False),
+    ],
+)  # fmt: skip
+def test_guesses_are_read_in_any_reasonable_form(said, truth, right):
+    card = repr(predict("66.b", said, truth))
+    assert (": right" in card) is right and ("you said" in card) is not right
+
+
+def test_a_guess_of_tensors_and_their_shapes():
+    torch = pytest.importorskip("torch")
+    assert "right" in repr(predict("66.b", (2, 3), torch.zeros(2, 3).shape))
+    assert "right" in repr(predict("66.b", 3.0, torch.tensor(3.0)))
+
+
+def test_a_prediction_in_two_steps():
+    assert repr(predict("66.b")) == "66.b: no guess yet"
+    assert "noted" in repr(predict("66.b", (2, 4)))
+    assert "you said (2, 4); it is (2, 7)" in repr(predict("66.b", truth=(2, 7)))
+    assert repr(predict("66.c", truth=(2, 7))) == "66.c: no guess; it is (2, 7)"
+
+
+@pytest.mark.parametrize("number", [n for n in shelf.notebooks() if n > 1])
+def test_three_questions_open_a_notebook(number):
+    questions = shelf.questions(number)
+    assert len(questions) == 3
+    for n, question in enumerate(questions, start=1):
+        assert question.about < number and question.answer in "abc"[: len(question.choices)]
+        assert "1 of 1 right" in repr(quiz(number, n, question.answer)) == repr(quiz(str(number), {n: question.answer}))
+        assert not FORBIDDEN.search(question.question + question.explanation)
+    answers = [question.answer for question in questions]
+    assert "3 of 3 right" in repr(quiz(f"{number:02}", answers)) and "3 of 3" in repr(quiz(number, *answers))
+    assert all(question.question in repr(quiz(number, [..., ..., ...])) for question in questions)
+
+
+def test_strange_answers_to_a_quiz_are_survived():
+    for strange in ([9, 9, 9], "b", {7: "a"}, [[], {}, object()], 3.5, (1, 2, 3, 4)):
+        assert repr(quiz(2, strange))
+    assert "There is no quiz" in repr(quiz("what")) and "There is no quiz" in repr(quiz(77))
+    assert exercises.retrieve is quiz
+
+
+def test_the_recap_gives_back_what_was_missed():
+    assert "no guesses made" in repr(recap(2))
+    predict("2.a", 2), predict("2.b", "b"), quiz(2, ["a", "c", ...])
+    card = " ".join(repr(recap("02")).split())
+    assert "2 of 4 to look at again" in card and "You said 2; it is 4" in card and "prediction 2.b" not in card
+    predict("2.a", 4)
+    assert "Right since then" in repr(recap(2))
+    predict("1.a", 5)
+    assert "right" in repr(recap(1)) and "look at again" not in repr(recap(1))
+    assert repr(recap("nonsense")) and repr(recap(None))
+
+
+def test_untouched_cells_print_little_and_write_nothing(fresh):
+    cards = [check("2.2", ...), predict("2.a"), predict("66.b", ..., 3), quiz(2), recap(2), progress(), hint("2.2")]
+    assert all(len(repr(card).splitlines()) < 16 for card in cards)
+    assert not fresh.exists()
