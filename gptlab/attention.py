@@ -67,7 +67,7 @@ class Head(nn.Module):
 
 
 def split_heads(x: Float[Tensor, "B T C"], H: int) -> Float[Tensor, "B H T hs"]:
-    """Cut the channels into H heads, and put the heads before time. A `view` straight to [B, H, T, hs] would mix them up.
+    """Cut the channels into H heads, heads before time. A `view` straight to [B, H, T, hs] would mix them up.
 
     >>> split_heads(torch.arange(6.0).view(1, 1, 6), H=2)[0, :, 0].tolist()
     [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]

@@ -1,7 +1,7 @@
 """Checkpoints: a run or a finished model as files that survive a crash, and open without running any code.
 
-Tensors lie in safetensors files, everything else in JSON; nothing is ever unpickled. A checkpoint is written to a folder
-beside the others and renamed when it is complete: a crash or a full disk in between leaves the one before it untouched.
+Tensors lie in safetensors files, everything else in JSON; nothing is ever unpickled. A checkpoint is written to a
+folder beside the others and renamed when it is complete: a crash or a full disk leaves the one before it untouched.
 """
 
 import json
@@ -37,7 +37,9 @@ class CheckpointError(OSError):
 # ── A finished model: weights, configuration, tokenizer ──────────────────────────────────────────────────────────────
 
 
-def save_model(folder: str | Path, model: nn.Module, tokenizer: tokens.Tokenizer | None = None, notes: dict | None = None) -> None:
+def save_model(
+    folder: str | Path, model: nn.Module, tokenizer: tokens.Tokenizer | None = None, notes: dict | None = None
+) -> None:
     """Keep a trained model: `model.safetensors`, `config.json`, and, where given, `tokenizer.json` and `notes.json`."""
     with _replacing(Path(folder)) as draft:
         save_file(_weights(model), draft / MODEL)
@@ -82,7 +84,12 @@ def committed(name: str) -> tuple[GPT, tokens.Tokenizer | None]:
 
 
 def save(
-    folder: str | Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], step: int, state: dict, keep: int = 2
+    folder: str | Path,
+    model: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    step: int,
+    state: dict,
+    keep: int = 2,
 ) -> Path:
     """Keep a training run after `step` steps under `folder`/step-…, and drop all but the newest `keep`."""
     folder = Path(folder)
@@ -145,7 +152,11 @@ def _replacing(target: Path) -> Iterator[Path]:
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield draft
+        mask = os.umask(0)
+        os.umask(mask)
+        draft.chmod(0o777 & ~mask)  # a temporary folder is closed to others; a checkpoint is like any other file
         for path in draft.iterdir():
+            path.chmod(0o666 & ~mask)
             with open(path, "rb+") as file:
                 os.fsync(file.fileno())
         old = draft.with_suffix(".old")

@@ -12,7 +12,7 @@ def check_ids(ids: Int[Tensor, "B T"], vocab_size: int) -> None:
     """Refuse ids that no table row has, before a GPU would turn them into an unreadable assert.
 
     Raises:
-        ValueError: for an id < 0 or >= V, naming both. (Ids on an accelerator are not looked at: that would wait for it.)
+        ValueError: for an id < 0 or >= V, naming both. (Ids on a GPU are not looked at: that would wait for it.)
     """
     if ids.device.type == "cpu" and ids.numel() and not torch.compiler.is_compiling():
         low, high = (int(x) for x in ids.aminmax())

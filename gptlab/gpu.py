@@ -126,7 +126,7 @@ class Recipe:
 
     corpus: str = "fables"
     tokens: str = "bpe"
-    vocab_size: int = 768
+    vocab_size: int = 859
     B: int = 16
     seed: int = 0
     modern: bool = True
@@ -136,7 +136,9 @@ class Recipe:
 
 FABLES = Recipe(
     model=dict(context=160, n_layer=2, n_head=8, n_embd=128, convolution=4),
-    training=TrainConfig(steps=1000, optimizer="muon", learning_rate=8e-3, matrix_rate=0.04, warmup=30, evaluate_every=50),
+    training=TrainConfig(
+        steps=1000, optimizer="muon", learning_rate=8e-3, matrix_rate=0.04, warmup=30, evaluate_every=50
+    ),
 )
 _SHAKESPEARE = dict(corpus="shakespeare", tokens="characters")
 RECIPES: dict[str, Recipe] = {

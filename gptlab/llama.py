@@ -60,7 +60,7 @@ def rotate(
 
 
 class RotaryPositions(nn.Module):
-    """The table of turns for a model; called with where a stretch of tokens stands, it gives the function that turns it."""
+    """The table of turns for a model; called with the place of a stretch of tokens, it gives what turns it."""
 
     def __init__(self, hs: int, T: int, theta: float = 10_000.0):
         super().__init__()

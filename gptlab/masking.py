@@ -1,8 +1,8 @@
 """Masks: who may listen to whom (lesson 07).
 
 One convention everywhere: `keep_mask` is boolean, and **True means "may attend"**, as in PyTorch's
-`scaled_dot_product_attention`. (`nn.MultiheadAttention` means the opposite: there True drops a key.) Two masks are joined
-with `&`. A row that may attend to nothing gives zeros, and finite gradients.
+`scaled_dot_product_attention`. (`nn.MultiheadAttention` means the opposite: there True drops a key.) Two masks are
+joined with `&`. A row that may attend to nothing gives zeros, and finite gradients.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,12 +23,14 @@ def causal(T: int, Tk: int | None = None, device: torch.device | str | None = No
     [[1, 1, 1, 0], [1, 1, 1, 1]]
     """
     Tk = T if Tk is None else Tk
-    if T > Tk:
+    if Tk < T:
         raise ValueError(f"{T} queries are more than {Tk} keys: a causal mask needs a key for each query, Tk >= T")
     return torch.ones(T, Tk, dtype=torch.bool, device=device).tril(diagonal=Tk - T)
 
 
-def padding(lengths: Sequence[int] | Int[Tensor, " B"], T: int, device: torch.device | str | None = None) -> Bool[Tensor, "B 1 T"]:
+def padding(
+    lengths: Sequence[int] | Int[Tensor, " B"], T: int, device: torch.device | str | None = None
+) -> Bool[Tensor, "B 1 T"]:
     """Nobody listens to padding: of sequence b only the first `lengths[b]` of T keys may be attended to.
 
     >>> padding([2, 3], 3).int().tolist()
@@ -51,7 +53,9 @@ def sliding(T: int, window: int, device: torch.device | str | None = None) -> Bo
     return causal(T, device=device).triu(diagonal=1 - window)
 
 
-def assert_causal(model: Callable[[Tensor], Tensor], ids: Int[Tensor, "B T"], vocab_size: int, tolerance: float = 1e-4) -> None:
+def assert_causal(
+    model: Callable[[Tensor], Tensor], ids: Int[Tensor, "B T"], vocab_size: int, tolerance: float = 1e-4
+) -> None:
     """Change one token at a time: nothing before it may move. Shape tests cannot see a leak; this can.
 
     `model` maps ids [B, T] to something with a time axis, [B, T, ...]: logits, or a `(logits, loss)` pair.

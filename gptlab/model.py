@@ -19,8 +19,6 @@ from gptlab.batches import IGNORE
 from gptlab.embedding import TokenAndPositionEmbedding
 from gptlab.masking import causal
 
-
-
 PARTS: dict[str, dict[str, Callable]] = {"norm": {}, "position": {}, "mlp": {}, "convolution": {}}
 
 

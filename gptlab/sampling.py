@@ -15,7 +15,10 @@ from gptlab.tokens import StreamDecoder, Tokenizer
 
 
 def probabilities(
-    logits: Float[Tensor, "*batch V"], temperature: float | int = 1.0, top_k: int | None = None, top_p: float | int | None = None
+    logits: Float[Tensor, "*batch V"],
+    temperature: float | int = 1.0,
+    top_k: int | None = None,
+    top_p: float | int | None = None,
 ) -> Float[Tensor, "*batch V"]:
     """The distribution that the next token is drawn from.
 

@@ -1,4 +1,4 @@
-"""Training: show the model text, measure its surprise, move every weight a little so that it is surprised less (lesson 09).
+"""Training: show the model text, measure its surprise, move every weight a little to make it smaller (lesson 09).
 
 From top to bottom: the learning rate's shape over time, the optimisers, one evaluation, the loop; then the measure that
 only fables allow, the distance to the best possible loss.
@@ -159,7 +159,8 @@ def train(model: nn.Module, batches, config: TrainConfig | None = None, *, progr
 
     >>> from gptlab.batches import Batches
     >>> from gptlab.embedding import BigramLanguageModel
-    >>> history = train(BigramLanguageModel(V=3), Batches([0, 1, 2] * 20, B=4, T=6), TrainConfig(steps=30, learning_rate=0.5))
+    >>> batches = Batches([0, 1, 2] * 20, B=4, T=6)
+    >>> history = train(BigramLanguageModel(V=3), batches, TrainConfig(steps=30, learning_rate=0.5))
     >>> history.losses[0] > 1.09 and history.losses[-1] < 0.01
     True
     """
@@ -168,8 +169,7 @@ def train(model: nn.Module, batches, config: TrainConfig | None = None, *, progr
 
 
 def watch(running: Iterator[History], steps: int, progress: bool = True) -> History:
-    """Let a `run` go on for (at most) `steps` more steps, with a line of progress; the history so far.
-    """
+    """Let a `run` go on for (at most) `steps` more steps, with a line of progress; the history so far."""
     history = History()
     bar = tqdm(total=steps, disable=None if progress else True, file=sys.stdout, unit="step")
     for history in itertools.islice(running, steps):
@@ -195,7 +195,7 @@ def run(
 
     Args:
         batches: anything whose `batch(step)` gives (ids, targets).
-        evaluate: called with the model every `config.evaluate_every` steps and at the end; its numbers go to the history.
+        evaluate: called with the model every `config.evaluate_every` steps and at the end; its numbers are kept.
         folder: where to keep checkpoints.  resume: go on from the last one there, exactly as if nothing had stopped.
         dtype: of the matrix products: float32, or bfloat16 / float16 (then with a gradient scaler) by autocast.
 

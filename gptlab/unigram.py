@@ -2,12 +2,12 @@ r"""Lesson 03, the Unigram tokenizer: of all ways to cut a text, take the most l
 
 Byte-pair encoding grows a vocabulary by merging. Unigram (Kudo 2018) goes the other way: it begins with too many
 pieces, gives each a probability, and drops those that the text can best do without. A text is then cut so that the
-product of its pieces' probabilities is largest; and as the model knows how likely *every* cut is, it can also sample one.
+product of its pieces' probabilities is largest; and as the model knows how likely *every* cut is, it can sample one.
 
-The module goes the way of its notebook: the score of a segmentation, all segmentations, the lattice that holds them, the
-best path (Viterbi 1967), the sum over all paths, a sample, expected counts (EM), pruning, training, and the tokenizer.
-`UnigramTokenizer.from_sentencepiece` takes over a model of the library SentencePiece (Kudo and Richardson 2018) and cuts
-every text as the library does.
+The module goes the way of its notebook: the score of a segmentation, all segmentations, the lattice that holds them,
+the best path (Viterbi 1967), the sum over all paths, a sample, expected counts (EM), pruning, and the tokenizer.
+`UnigramTokenizer.from_sentencepiece` takes over a model of the library SentencePiece (Kudo and Richardson 2018) and
+cuts every text as the library does.
 
 Everywhere, `logp` leads from a piece to ln p (its *score*, in nats), and a space is written ▁ (U+2581).
 """
@@ -70,8 +70,10 @@ def segmentations(text: str, logp: Mapping[str, float]) -> Iterator[list[str]]:
 Lattice = list[list[tuple[int, float]]]  # lattice[end]: (start, score) of each piece text[start:end]; starts ascend
 
 
-def lattice(text: str, logp: Mapping[str, float], unknown: float | None = None) -> Lattice:
-    """The pieces that end at each place of the text. `unknown` is the score of a character that is no piece itself.
+def lattice(text: str, logp: Mapping[str, float], unknown: float | None = None, longest: int = LONGEST) -> Lattice:
+    """The pieces of up to `longest` characters that end at each place of the text.
+
+    `unknown` is the score of a character that is no piece itself.
 
     Raises:
         ValueError: a character is not covered, and `unknown` is not given.
@@ -79,7 +81,6 @@ def lattice(text: str, logp: Mapping[str, float], unknown: float | None = None) 
     >>> lattice("aab", {"a": -1.0, "b": -2.0, "ab": -2.5})
     [[], [(0, -1.0)], [(1, -1.0)], [(1, -2.5), (2, -2.0)]]
     """
-    longest = max(map(len, logp), default=1)
     arcs: Lattice = [[]]
     for end in range(1, len(text) + 1):
         starts = range(max(0, end - longest), end)
@@ -93,8 +94,8 @@ def lattice(text: str, logp: Mapping[str, float], unknown: float | None = None) 
 
 def _not_covered(character: str, position: int, pieces: int) -> ValueError:
     return ValueError(
-        f"character {character!r} at position {position} is none of the {pieces} pieces, so no segmentation reaches the "
-        f"end: train on a text that has the character, or with byte_fallback=True, which can write every character"
+        f"character {character!r} at position {position} is none of the {pieces} pieces, so no segmentation gets to "
+        f"the end: train on a text that has the character, or with byte_fallback=True, which can write every character"
     )
 
 
@@ -154,8 +155,8 @@ def forward(arcs: Lattice, alpha: float = 1.0) -> list[float]:
 def log_total(text: str, logp: Mapping[str, float]) -> float:
     """ln p of the text, however it is cut: never less than the score of its best segmentation.
 
-    >>> round(log_total("ab", {"a": math.log(0.5), "b": math.log(0.2), "ab": math.log(0.3)}), 4) == round(math.log(0.4), 4)
-    True
+    >>> round(math.exp(log_total("ab", {"a": math.log(0.5), "b": math.log(0.2), "ab": math.log(0.3)})), 4)
+    0.4
     """
     return forward(lattice(text, logp))[-1]
 
@@ -175,7 +176,7 @@ def sample_path(arcs: Lattice, alpha: float, generator: random.Random) -> list[i
     return cuts[::-1]
 
 
-def expected_counts(text: str, logp: Mapping[str, float]) -> Counter[str]:
+def expected_counts(text: str, logp: Mapping[str, float]) -> dict[str, float]:
     """How often each piece is used, averaged over all segmentations by their probability (the E of EM).
 
     A piece at `text[start:end]` is used with the probability of the ways to `start`, times its own, times that of the
@@ -183,7 +184,7 @@ def expected_counts(text: str, logp: Mapping[str, float]) -> Counter[str]:
 
     >>> half = math.log(0.5)
     >>> expected_counts("ab", {"a": half, "b": half, "ab": 2 * half})
-    Counter({'a': 0.5, 'ab': 0.5, 'b': 0.5})
+    {'a': 0.5, 'ab': 0.5, 'b': 0.5}
     """
     arcs = lattice(text, logp)
     before, n = forward(arcs), len(text)
@@ -193,10 +194,11 @@ def expected_counts(text: str, logp: Mapping[str, float]) -> Counter[str]:
         after[end] = _log_sum(onward[end]) if end < n else 0.0
         for start, step in arcs[end]:
             onward[start].append(step + after[end])
-    counts: Counter[str] = Counter()
+    counts: dict[str, float] = {}
     for end in range(1, n + 1):
         for start, step in arcs[end]:
-            counts[text[start:end]] += math.exp(before[start] + step + after[end] - before[n])
+            piece = text[start:end]
+            counts[piece] = counts.get(piece, 0.0) + math.exp(before[start] + step + after[end] - before[n])
     return counts
 
 
@@ -285,8 +287,8 @@ def train_pieces(words: Mapping[str, int], size: int) -> dict[str, float]:
     characters = len(set().union(*words))
     if size < characters:
         raise ValueError(
-            f"{size} pieces are too few for {characters} different characters: ask for at least {characters} (and the "
-            f"256 bytes with byte_fallback), or lower the coverage, so that rare characters become bytes"
+            f"too few for its {characters} different characters: ask for at least {characters} (and the 256 bytes with "
+            f"byte_fallback), or lower the coverage, so that rare characters become bytes"
         )
     logp = seed_pieces(words, 8 * size)
     while True:
@@ -297,8 +299,8 @@ def train_pieces(words: Mapping[str, int], size: int) -> dict[str, float]:
         logp = prune(words, logp, max(int(1.1 * size), int(0.75 * len(logp))))
     if len(logp) < size:
         raise ValueError(
-            f"{size} pieces are asked for, but this text needs only {len(logp)} (more would be used less than once): ask "
-            f"for at most {len(logp)} (and the 256 bytes with byte_fallback), or give a longer text"
+            f"the text has use for {len(logp)} only: ask for at most {len(logp)} (and the 256 bytes with "
+            f"byte_fallback), or give a longer text"
         )
     return em_step(words, prune(words, logp, size), rarest=0.0)
 
@@ -324,7 +326,7 @@ class UnigramTokenizer(SavedAsJson):
         collapse: make one space of several, and none of those at both ends. Does not give every text back.
         rules: SentencePiece's compiled table of characters to be replaced first; empty for none.
         symbols: pieces that are cut out wherever they stand (SentencePiece's user-defined symbols).
-        like_sentencepiece: add up scores in 32-bit numbers over the whole text, so that roundings fall as they do there.
+        like_sentencepiece: add up scores in 32-bit numbers over the whole text, so that roundings fall as there.
     """
 
     pieces: list[str]
@@ -344,6 +346,7 @@ class UnigramTokenizer(SavedAsJson):
         self.logp = {piece: value for piece, value, _ in scored}
         self._id_of = {piece: id for piece, _, id in scored}
         self._byte_ids = _byte_ids(self.pieces, self.scores)
+        self._longest = max(map(len, self.logp), default=1)
         normal = [value for piece, value in self.logp.items() if piece not in self.symbols]
         self._unknown_score = _single(min(normal, default=0.0) - UNKNOWN_PENALTY)
         # A trie as a dict: each piece with its score, and each beginning of a piece that is none, with None.
@@ -361,8 +364,8 @@ class UnigramTokenizer(SavedAsJson):
         text (counted in characters) whose characters must be pieces; rarer ones are left to the bytes.
 
         Raises:
-            ValueError: the text is empty, or `vocab_size` is too small or too large for it; `coverage` is not in (0, 1],
-            or below 1 without byte fallback.
+            ValueError: the text is empty, or `vocab_size` is too small or too large for it; or `coverage` is not in
+                (0, 1], or below 1 without byte fallback.
         """
         if not 0 < coverage <= 1 or (coverage < 1 and not byte_fallback):
             raise ValueError(f"coverage={coverage} must be above 0 and at most 1, and 1 if byte_fallback is off")
@@ -396,7 +399,10 @@ class UnigramTokenizer(SavedAsJson):
         """
         ids = range(processor.get_piece_size())
         no_text = [any(f(id) for f in (processor.is_control, processor.is_unknown, processor.is_byte)) for id in ids]
-        scores = [None if no or processor.is_unused(id) else processor.get_score(id) for id, no in zip(ids, no_text)]
+        scores = [
+            None if no or processor.is_unused(id) else processor.get_score(id)
+            for id, no in zip(ids, no_text, strict=True)
+        ]
         given = [value for value in scores if value is not None and value != 0.0]
         if given == [-float(rank) for rank in range(1, len(given) + 1)]:
             raise ValueError("the scores of this model are ranks (0, -1, -2, …), so it is BPE: only Unigram has ln p")
@@ -501,7 +507,9 @@ class UnigramTokenizer(SavedAsJson):
         if alpha < 0:
             raise ValueError(f"alpha={alpha} would prefer unlikely segmentations: give 0 (all alike) or more")
         text = self.normalise(text)
-        cuts = sample_path(lattice(text, self.logp, self._unknown_score), alpha, generator or random.Random())
+        cuts = sample_path(
+            lattice(text, self.logp, self._unknown_score, self._longest), alpha, generator or random.Random()
+        )
         return self._ids(text, cuts)
 
     # -- ids to text
@@ -518,7 +526,7 @@ class UnigramTokenizer(SavedAsJson):
         return b"".join(parts).decode("utf-8", errors="replace")
 
     def token_bytes(self, id: int) -> bytes:
-        """The bytes of one token, with its ▁ as a space. Control tokens have none; unknown is " ⁇ ", as in the library."""
+        """The bytes of one token, with its ▁ as a space. Control tokens have none; unknown is " ⁇ " as there."""
         (id,) = checked_ids([id], self.vocab_size)
         if id == self.unknown:
             return " ⁇ ".encode()
@@ -566,7 +574,8 @@ def _rare_characters(words: Mapping[str, int], coverage: float) -> list[str]:
             counts[character] += count
     ranked = sorted(counts, key=lambda character: (-counts[character], character))
     enough = coverage * sum(counts.values()) - 1e-9
-    return [c for c, so_far in zip(ranked, accumulate(counts[c] for c in ranked)) if so_far - counts[c] >= enough]
+    before = accumulate((counts[character] for character in ranked), initial=0)
+    return [character for character, covered in zip(ranked, before, strict=False) if covered >= enough]
 
 
 def _character_rules(model_proto: bytes) -> bytes:

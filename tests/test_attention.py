@@ -60,7 +60,9 @@ def test_attend_is_the_librarys(shape, seed):
     assert torch.allclose(ours, theirs, atol=1e-5)
     way = draw(*ours.shape, seed=seed + 4)
     for a, b in zip(
-        torch.autograd.grad((ours * way).sum(), (q, k, v)), torch.autograd.grad((theirs * way).sum(), (q, k, v)), strict=True
+        torch.autograd.grad((ours * way).sum(), (q, k, v)),
+        torch.autograd.grad((theirs * way).sum(), (q, k, v)),
+        strict=True,
     ):
         assert torch.allclose(a, b, atol=1e-5)
 
@@ -100,7 +102,11 @@ def test_sequences_of_a_batch_do_not_talk_to_each_other():
     before = attention(x)
     x[1] += 5
     after = attention(x)
-    assert torch.equal(after[0], before[0]) and torch.equal(after[2], before[2]) and not torch.allclose(after[1], before[1])
+    assert (
+        torch.equal(after[0], before[0])
+        and torch.equal(after[2], before[2])
+        and not torch.allclose(after[1], before[1])
+    )
 
 
 def test_heads_split_and_merged_are_the_same_again():

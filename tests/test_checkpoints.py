@@ -30,7 +30,9 @@ def step(model, optimizers):
         optimizer.zero_grad()
 
 
-@pytest.mark.parametrize("changes", [{}, {"tie_weights": False}, {"position": "rope", "convolution": 3, "qk_norm": True}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"tie_weights": False}, {"position": "rope", "convolution": 3, "qk_norm": True}]
+)
 def test_a_saved_model_gives_the_same_logits(tmp_path, changes):
     model = small(**changes)
     checkpoints.save_model(tmp_path / "m", model, notes={"made": "here"})
@@ -138,7 +140,9 @@ def test_weights_that_do_not_fit_their_configuration_are_named(tmp_path):
 def test_a_full_disk_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     model = small()
     checkpoints.save(tmp_path, model, [], step=1, state={})
-    monkeypatch.setattr(checkpoints, "save_file", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    monkeypatch.setattr(
+        checkpoints, "save_file", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left"))
+    )
     with pytest.raises(CheckpointError, match=r"No space left.*untouched"):
         checkpoints.save(tmp_path, model, [], step=2, state={})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

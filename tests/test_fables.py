@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import random
 import re
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from gptlab.corpora import fables, grammar
 
-STORIES = fables.tell(2000, seed=3)
+# 100,000 for the whole proof: GPTLAB_STORIES=100000 pytest tests/test_fables.py --jaxtyping-packages=
+STORIES = fables.tell(int(os.environ.get("GPTLAB_STORIES", "600")), seed=3)
 BOOK = Path(__file__).parents[1] / "data" / "fables.txt"
 
 
@@ -72,11 +74,11 @@ def test_the_entropy_is_the_mean_surprise():
 
 
 def test_how_often_a_thing_is_drawn_is_its_weight():
-    drawn = [story.facts["hero.animal"] for story in fables.tell(6000, seed=11)]
+    drawn = [story.facts["hero.animal"] for story in fables.tell(2000, seed=11)]
     total = sum(grammar.ANIMALS.values())
     for animal, weight in grammar.ANIMALS.items():
         p = weight / total
-        assert abs(drawn.count(animal) / 6000 - p) < 5 * (p * (1 - p) / 6000) ** 0.5
+        assert abs(drawn.count(animal) / 2000 - p) < 5 * (p * (1 - p) / 2000) ** 0.5
 
 
 def ways_to_go_on() -> list[list[str]]:
@@ -124,7 +126,7 @@ def test_a_changed_word_is_caught_or_makes_another_story():
     vocabulary = sorted({word for story in STORIES for word in words(story.text)})
     draw = random.Random(5)
     caught = 0
-    for story in STORIES[:1000]:
+    for story in STORIES[:400]:
         spot = draw.choice(list(re.finditer(r"[A-Za-z]+", story.text)))
         word = draw.choice([w for w in vocabulary if w != spot.group()])
         text = story.text[: spot.start()] + word + story.text[spot.end() :]
@@ -135,7 +137,7 @@ def test_a_changed_word_is_caught_or_makes_another_story():
         else:
             caught += 1
             assert reading.nats == math.inf
-    assert caught > 980
+    assert caught > 390
 
 
 def replaced(story: fables.Fable, mark: fables.Mark, text: str) -> str:
@@ -146,7 +148,9 @@ def mark_of(story: fables.Fable, fact: str) -> fables.Mark:
     return [mark for mark in story.marks if mark.fact == fact and mark.recalled][-1]
 
 
-@pytest.mark.parametrize("fact", ["finder.name", "other.name", "finder.animal", "other.animal", "other.trait", "home", "spot"])
+@pytest.mark.parametrize(
+    "fact", ["finder.name", "other.name", "finder.animal", "other.animal", "other.trait", "home", "spot"]
+)
 def test_a_forgotten_fact_is_a_contradiction_that_names_both_sides(fact):
     for story in STORIES[:20]:
         mark = mark_of(story, fact)

@@ -109,7 +109,7 @@ def test_an_impossible_configuration_is_refused_with_what_disagrees(changes, wor
 
 
 def test_an_unknown_size_of_gpt2_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="124M.*1558M"):
+    with pytest.raises(ValueError, match=r"124M.*1558M"):
         GPTConfig.gpt2("117M")
 
 

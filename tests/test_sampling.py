@@ -56,7 +56,12 @@ def test_every_distribution_sums_to_one():
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"temperature": -1.0}, "temperature=-1"), ({"top_k": 0}, "top_k=0"), ({"top_p": 0.0}, "top_p=0"), ({"top_p": 1.5}, "1.5")],
+    [
+        ({"temperature": -1.0}, "temperature=-1"),
+        ({"top_k": 0}, "top_k=0"),
+        ({"top_p": 0.0}, "top_p=0"),
+        ({"top_p": 1.5}, "1.5"),
+    ],
 )
 def test_impossible_knobs_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
@@ -102,7 +107,9 @@ def test_a_row_that_has_stopped_stays_stopped_and_all_stopped_ends():
 
 def test_generating_leaves_the_model_in_the_mode_it_was_in():
     model = small(dropout=0.5).train()
-    assert torch.equal(generate(model, draw_ids(1, 2), 4, temperature=0), generate(model, draw_ids(1, 2), 4, temperature=0))
+    assert torch.equal(
+        generate(model, draw_ids(1, 2), 4, temperature=0), generate(model, draw_ids(1, 2), 4, temperature=0)
+    )
     assert model.training
 
 

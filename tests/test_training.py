@@ -1,5 +1,6 @@
 """Training: schedule, optimisers, the loop, exact resume, and the distance to the floor."""
 
+import itertools
 import math
 
 import pytest
@@ -40,9 +41,9 @@ def test_the_rate_rises_in_the_warmup_stays_and_falls_to_the_end():
     config = TrainConfig(steps=200, warmup=20, decay=0.5)
     factors = [rate_factor(step, config) for step in range(200)]
     assert factors[0] == pytest.approx(1 / 20) and max(factors) == 1.0
-    assert all(a <= b for a, b in zip(factors[:20], factors[1:21], strict=True))
+    assert all(a <= b for a, b in itertools.pairwise(factors[:21]))
     assert factors[20:100] == [1.0] * 80
-    assert all(a > b for a, b in zip(factors[100:], factors[101:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(factors[100:]))
     assert factors[-1] == pytest.approx(0.01)
 
 
@@ -67,7 +68,9 @@ def test_muon_gets_the_matrices_inside_the_blocks_and_nothing_else():
 def test_a_model_learns_a_text_that_repeats(optimizer):
     model = small_model()
     batches = Batches([1, 2, 3, 4, 5] * 60, B=8, T=16)
-    history = train(model, batches, TrainConfig(steps=80, optimizer=optimizer, learning_rate=0.02, warmup=5), progress=False)
+    history = train(
+        model, batches, TrainConfig(steps=80, optimizer=optimizer, learning_rate=0.02, warmup=5), progress=False
+    )
     assert history.losses[0] == pytest.approx(math.log(30), abs=0.3)
     assert history.losses[-1] < 0.1
 
@@ -135,7 +138,7 @@ def test_an_impossible_configuration_is_refused_by_name(changes):
 
 
 class Oracle(nn.Module):
-    """A model that gives the exact probabilities of the fables, character by character where nothing is left to choose."""
+    """A model that gives the exact probabilities of the fables, character by character."""
 
     def __init__(self, stories, tokenizer, end, leak=0.0):
         super().__init__()

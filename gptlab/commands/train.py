@@ -63,7 +63,7 @@ def train(
     count = prepared.model.count_parameters()
     print(f"{chosen.corpus}: a GPT of {count:,} parameters, {chosen.training.steps} steps on {place}, {dtype}")
     began = time.perf_counter()
-    for history in training.run(  # noqa: B007
+    for history in training.run(
         prepared.model,
         prepared.batches,
         chosen.training,

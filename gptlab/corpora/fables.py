@@ -28,7 +28,7 @@ TRAVELLER = "Once, in a dark forest, there lived Ada the proud fox. Nearby lived
 
 
 class Mark(NamedTuple):
-    """A stretch `text[start:end]` of a story that states a fact: drawn there (`recalled=False`, costs `nats`) or recalled."""
+    """A stretch `text[start:end]` of a story that states a fact: drawn there (it costs `nats`) or recalled."""
 
     fact: str
     text: str
@@ -40,7 +40,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Fable:
-    """A told story: its text, its exact surprise −ln p in nats, its facts, and where in the text each of them stands."""
+    """A told story: its text, its exact surprise −ln p in nats, its facts, and where in the text they stand."""
 
     text: str
     nats: float
@@ -62,17 +62,16 @@ class Contradiction(NamedTuple):
     found: str
 
     def __str__(self) -> str:
-        return (
-            f"at character {self.start}: the story has {_in_words(self.fact)} {self.expected!r}, but here {self.found!r}"
-        )
+        said = f"the story has {_in_words(self.fact)} {self.expected!r}"
+        return f"at character {self.start}: {said}, but here {self.found!r}"
 
 
 @dataclass(frozen=True)
 class Reading:
     """What `read` found: the nats of a flawless story (`inf` otherwise), its facts, and what is wrong with it.
 
-    `form_error` is the first place where the text is no fable any more, `contradictions` are the places where its form is
-    right and its content is not; `error` is the first of them all in words, or None.
+    `form_error` is the first place where the text is no fable any more, `contradictions` are the places where its form
+    is right and its content is not; `error` is the first of them all in words, or None.
     """
 
     nats: float
@@ -131,7 +130,9 @@ def entropy() -> float:
             total += _entropy(table)
         else:  # the friend never repeats the hero: one entropy for each thing that the hero may be
             weight = sum(table.values())
-            total += sum(w / weight * _entropy({k: v for k, v in table.items() if k != left}) for left, w in table.items())
+            total += sum(
+                w / weight * _entropy({k: v for k, v in table.items() if k != left}) for left, w in table.items()
+            )
     return total
 
 
@@ -318,7 +319,9 @@ class _Reading(_Story):
     def expect(self, literal: str) -> None:
         literal = literal.rstrip() if self.at + len(literal) > len(self.text) else literal
         if not self.text.startswith(literal, self.at):
-            agreed = next((i for i, (a, b) in enumerate(zip(literal, self.text[self.at :], strict=False)) if a != b), None)
+            agreed = next(
+                (i for i, (a, b) in enumerate(zip(literal, self.text[self.at :], strict=False)) if a != b), None
+            )
             agreed = len(self.text) - self.at if agreed is None else agreed
             self.at += literal.rfind(" ", 0, agreed + 1) + 1 if agreed else 0  # point at the whole word
             self.refuse((literal[literal.rfind(" ", 0, agreed + 1) + 1 :] if agreed else literal).strip())

@@ -1,9 +1,9 @@
 """The grammar of the fables, as data: read it as a recipe for telling a story.
 
-A template such as ``"lived {hero.name} the {hero.trait} {hero.animal}."`` mentions *facts* in braces. The **first** mention
-of a fact draws it from its table, with the weights written there; that draw is the only thing a reader cannot know
-beforehand, and it costs `-ln p` nats. **Every later mention recalls** what was drawn, and costs nothing to somebody who
-has paid attention. `fables.tell` and `fables.read` both walk this data, so they cannot disagree about it.
+A template such as ``"lived {hero.name} the {hero.trait} {hero.animal}."`` mentions *facts* in braces. The **first**
+mention of a fact draws it from its table, with the weights written there; that draw is the only thing a reader cannot
+know beforehand, and it costs `-ln p` nats. **Every later mention recalls** what was drawn, and costs nothing to
+somebody who has paid attention. `fables.tell` and `fables.read` both walk this data, so they cannot disagree about it.
 
 Rules that a test proves for the whole grammar:
 
@@ -18,8 +18,9 @@ ANIMALS = {
     "cat": 2, "dog": 2, "pig": 2, "lamb": 2, "lion": 2, "deer": 1, "mole": 1, "swan": 1, "snail": 1, "crab": 1,
 }  # fmt: skip
 NAMES = {
-    "Ada": 3, "Bo": 3, "Cleo": 2, "Dara": 2, "Eli": 2, "Fern": 2, "Gus": 2, "Hugo": 2, "Ivy": 2, "Jem": 2, "Kit": 2, "Lena": 2,
-    "Milo": 1, "Nell": 1, "Otto": 1, "Pia": 1, "Quin": 1, "Rosa": 1, "Sven": 1, "Tess": 1, "Uma": 1, "Vito": 1, "Yara": 1, "Zeb": 1,
+    "Ada": 3, "Bo": 3, "Cleo": 2, "Dara": 2, "Eli": 2, "Fern": 2, "Gus": 2, "Hugo": 2,
+    "Ivy": 2, "Jem": 2, "Kit": 2, "Lena": 2, "Milo": 1, "Nell": 1, "Otto": 1, "Pia": 1,
+    "Quin": 1, "Rosa": 1, "Sven": 1, "Tess": 1, "Uma": 1, "Vito": 1, "Yara": 1, "Zeb": 1,
 }  # fmt: skip
 
 # What they are like. The trait of the one who finds the thing decides the answer, the deed, the turn and the moral.
@@ -30,7 +31,18 @@ TRAITS = {
 VICES = ("proud", "greedy", "lazy", "vain", "stubborn", "careless")
 
 # Where and what. Further forms of a fact are written `{home.look}`, `{thing.look}`, `{thing.use}`, `{weather.noun}`.
-HOMES = {"valley": 3, "forest": 3, "village": 2, "meadow": 2, "garden": 2, "harbour": 1, "desert": 1, "orchard": 1, "castle": 1, "island": 1}
+HOMES = {
+    "valley": 3,
+    "forest": 3,
+    "village": 2,
+    "meadow": 2,
+    "garden": 2,
+    "harbour": 1,
+    "desert": 1,
+    "orchard": 1,
+    "castle": 1,
+    "island": 1,
+}
 HOME_LOOKS = {
     "valley": "green", "forest": "dark", "village": "quiet", "meadow": "wide", "garden": "walled",
     "harbour": "busy", "desert": "dry", "orchard": "shady", "castle": "ruined", "island": "lonely",
@@ -40,15 +52,23 @@ THINGS = {
     "pear": 1, "mirror": 1, "key": 1, "flute": 1, "ball": 1, "map": 1, "cart": 1,
 }  # fmt: skip
 THING_LOOKS = {
-    "bell": "silver", "lamp": "brass", "drum": "wooden", "kite": "red", "crown": "golden", "book": "worn", "boat": "small",
-    "pear": "sweet", "mirror": "round", "key": "rusty", "flute": "thin", "ball": "blue", "map": "torn", "cart": "heavy",
+    "bell": "silver", "lamp": "brass", "drum": "wooden", "kite": "red", "crown": "golden", "book": "worn",
+    "boat": "small", "pear": "sweet",
+    "mirror": "round", "key": "rusty", "flute": "thin", "ball": "blue", "map": "torn", "cart": "heavy",
 }  # fmt: skip
 THING_USES = {
     "bell": "ring", "lamp": "light", "drum": "beat", "kite": "fly", "crown": "wear", "book": "read", "boat": "row",
     "pear": "taste", "mirror": "hold", "key": "turn", "flute": "play", "ball": "throw", "map": "study", "cart": "pull",
 }  # fmt: skip
 WEATHERS = {"windy": 3, "rainy": 3, "snowy": 2, "foggy": 1, "stormy": 1, "frosty": 1}
-WEATHER_NOUNS = {"windy": "wind", "rainy": "rain", "snowy": "snow", "foggy": "fog", "stormy": "storm", "frosty": "frost"}
+WEATHER_NOUNS = {
+    "windy": "wind",
+    "rainy": "rain",
+    "snowy": "snow",
+    "foggy": "fog",
+    "stormy": "storm",
+    "frosty": "frost",
+}
 SPOTS = {"mill": 3, "well": 3, "bridge": 2, "tower": 2, "gate": 1, "oak": 1, "cave": 1, "pond": 1}
 
 # How it is worded: free choices that nothing later depends on.

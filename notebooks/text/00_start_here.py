@@ -48,7 +48,7 @@ def tell(beginning="", seed=0, temperature=1.0, words=150):
     for piece in sampling.stream(model, tokenizer, prompt, words, **options):
         print(piece, end="", flush=True)
         text += piece
-        time.sleep(0.03)  # slow enough to watch
+        time.sleep(0.015)  # slow enough to watch
     print()
     return text
 
@@ -183,18 +183,19 @@ pictures.embedding_map(vectors, [word for word, _ in words], [group for _, group
 # %% [markdown]
 # ### Attention: who looks at whom?
 #
-# So far every word stands alone. To go on with a story one must look back, and here is a place where it matters. After
-# our sentence, the fable goes on. *Before you run the next cell:* which word comes next, and which word in the text tells
-# you?
+# So far every word stands alone. To go on with a story one must look back, and here is a place where it matters. Our
+# fable goes on: Bo finds a bell, and answers. *Before you run the next cell:* which word comes next, and which word in the
+# text tells you?
 
 # %% tags=["nbval-check-output"]
-scene = " One windy morning, Bo the"
+scene = ' One windy morning, Bo found a silver bell by the mill. "May I ring the bell?" asked Ada. '
+scene += '"Yes, Ada," said Bo, for the'
 print(sentence + scene + " ...")
 
 # %% [markdown]
 # <details><summary>The answer</summary>
 #
-# *hen*. You looked for Bo, found *a patient hen named Bo*, and took the animal from there. You did not read every word
+# *hen*. You looked for Bo, found *Bo the patient hen* far back, and took the animal from there. You did not read every word
 # again: you knew what to look for.
 # </details>
 
@@ -250,7 +251,7 @@ pictures.shapes(("ids", "B T", prompts), "→", ("logits", "B T V", logits))
 # the next word only the last position counts. Turned into probabilities, for our sentence, it looks like this.
 
 # %%
-pictures.next_token(logits[0, -1].softmax(-1), tokenizer, k=6, title="One windy morning, Bo the ...")
+pictures.next_token(logits[0, -1].softmax(-1), tokenizer, k=6, title="... said Bo, for the ...")
 
 # %% [markdown]
 # Each bar is the probability that the model gives to a token, and grey are all the others together. This is all that a
@@ -261,11 +262,11 @@ pictures.next_token(logits[0, -1].softmax(-1), tokenizer, k=6, title="One windy 
 # %% [markdown]
 # ## It remembers: change one word
 #
-# Now the twin. Everything is the same, but it was a patient *wolf* that is named Bo. *Before you run the next cell:* what
+# Now the twin. Everything is the same, but Bo was a patient *wolf*. *Before you run the next cell:* what
 # will the picture look like?
 
 # %%
-pictures.next_token(logits[1, -1].softmax(-1), tokenizer, k=6, title="The same, after a patient wolf named Bo")
+pictures.next_token(logits[1, -1].softmax(-1), tokenizer, k=6, title="The same, after: Bo the patient wolf")
 
 # %% [markdown]
 # <details><summary>The answer</summary>
@@ -292,13 +293,13 @@ def go_on(text, n):
     return tokenizer.decode(ids[0, -n:].tolist())
 
 
-question = sentence + scene + ' hen found a silver bell by the mill. "May I ring the bell?" asked'
+question = sentence + ' One windy morning, Bo found a silver bell by the mill. "May I ring the bell?" asked'
 for trait in ("patient", "greedy", "brave"):
-    print(f"a {trait} hen: ...", go_on(question.replace("patient", trait), n=28).strip(), "\n")
+    print(f"Bo the {trait} hen: ...", go_on(question.replace("patient", trait), n=28).strip(), "\n")
 
 # %% [markdown]
 # Look how much of the past is in those lines. Only Ada can be the one who asks. A greedy hen says no. What Bo does next
-# belongs to the trait, the bell is still the bell, and the trait itself stands thirty words before.
+# belongs to the trait, the bell is still a bell, and the trait was named thirty words before.
 #
 # To always take the likeliest makes every story alike. So `tell` throws dice instead, with the probabilities of the bars.
 # How bold it is allowed to be is called the **temperature**. Try 0.2, 1.0 and 2.0.
@@ -361,7 +362,7 @@ pictures.table([(name, c.n_layer, c.n_head, c.n_embd, c.vocab_size, n) for name,
 # do not.
 
 # %%
-text = tell("Once, in a lonely island, there lived a stubborn crab named Zeb. Nearby lived a kind swan named Pia.", seed=5)
+text = tell("Once, in a lonely island, there lived Zeb the stubborn crab. Nearby lived Pia the kind swan.", seed=5)
 print("\nWhat is wrong with it:", fables.read(text).error or "nothing.")
 
 # %% [markdown]

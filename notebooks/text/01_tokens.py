@@ -204,7 +204,7 @@ assert "".join(pieces) == sentence
 
 # %% tags=["nbval-check-output"]
 words = tokens.WordTokenizer.from_text(book)
-first = sentence.split(" Nearby")[0]
+first = sentence.split(". ")[0] + "."
 pictures.tokens(first, chars, words)
 
 # %% [markdown]

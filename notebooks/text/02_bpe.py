@@ -323,12 +323,12 @@ print("tokens:", token_of[256:262])
 # means merged early, hence frequent. It is also its id. tiktoken keeps ranks; GPT-2's own files and Hugging Face keep
 # merges. Is anything lost without the pairs?
 #
-# **Before you read on:** you know that ` the` has rank 258 and you know all tokens before it. How do you find out which
-# pair was merged into it?
+# **Before you read on:** you know the rank of ` lived`, and all tokens before it. How do you find out which pair was merged
+# into it?
 #
 # <details><summary>Answer</summary>
 #
-# Encode <code> the</code> with the tokens before it only. Two parts are left, because the merge of these two is what
+# Encode <code> lived</code> with the tokens before it only. Two parts are left, because the merge of these two is what
 # made it. Those are the pair.
 # </details>
 
@@ -388,17 +388,17 @@ def longest_first(piece, ranks):
     return parts
 
 
-rows = []
-for word in ("forest", "None", "standard", " parameter", " returns"):
-    row = [word]
-    for method in (bpe.merge_by_rank, longest_first):
-        row.append(b"|".join(method(word.encode(), ranks)).decode())
-    rows.append([cell.replace(" ", "␣") for cell in row])
-pictures.table(rows, ["word", "by rank", "longest first"])
+differ = []
+for word in "forest largest nearest handling standard bound return parameter line leaves friends message".split():
+    cuts = [method(word.encode(), ranks) for method in (bpe.merge_by_rank, longest_first)]
+    if cuts[0] != cuts[1]:
+        differ.append([len(cuts[1]) - len(cuts[0]), word, *(b"|".join(cut).decode() for cut in cuts)])
+differ.sort(reverse=True)
+pictures.table([row[1:] for row in differ], ["word", "by rank", "longest first"])
 
 # %% [markdown]
-# The two agree on common words and part on others. Sometimes one is shorter, sometimes the other. Neither is wrong by
-# itself (WordPiece, the tokenizer of BERT, takes the longest first), but a model that was trained with one and used with
+# These are the words, out of a dozen, on which the two part. Above are those that are shorter by rank, below those that are
+# shorter with the longest first, if there are any. Neither is wrong by itself (WordPiece, the tokenizer of BERT, takes the longest first), but a model that was trained with one and used with
 # the other meets ids in places where it never saw them. Decoding gives the text back in both cases, so a round trip does
 # not expose this mistake. Comparing the ids does, and this is what the tests of this course do.
 #
@@ -431,7 +431,7 @@ print(tokenizer)
 pictures.tokens(fables.TRAVELLER, raw, tokenizer)
 
 # %% [markdown]
-# Point at a chip to read its bytes and its rank. Low ids are bytes: `k` alone has the id of its byte.
+# Point at a chip to read its bytes and its rank. Ids below 256 are single bytes, as in the row above.
 #
 # **Before you run the next cell:** has `fox` at the beginning of a text the same id as `fox` in the middle?
 
@@ -639,7 +639,7 @@ if missing:
 # cl100k_base is GPT-4's, o200k_base GPT-4o's. Here is the end of the sentence that travels, with two lines of code:
 
 # %%
-sample = "Nearby lived a patient hen named Bo.\n    if hens == 12345:\n        return True"
+sample = fables.TRAVELLER.split(". ")[-1] + "\n    if hens == 12345:\n        return True"
 if published:
     display(pictures.tokens(sample, *published.values()))
 

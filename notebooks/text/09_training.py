@@ -49,7 +49,7 @@ torch.manual_seed(0)
 # tells you.
 
 # %%
-tokenizer = BPETokenizer.train(fables.book(), vocab_size=862, special_tokens=("<|endoftext|>",))
+tokenizer = BPETokenizer.train(fables.book(), vocab_size=859, special_tokens=("<|endoftext|>",))
 end = tokenizer.special_tokens["<|endoftext|>"]
 config = GPTConfig.modern(tokenizer.vocab_size, context=160, n_layer=2, n_head=8, n_embd=128, convolution=4)
 model = GPT(config)

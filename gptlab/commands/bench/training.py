@@ -18,13 +18,11 @@ TURN = 20  # steps
 
 
 def contestants() -> dict[str, gpu.Recipe]:
-    """The four runs, by name. The two modern ones differ in their length: a rate that falls to zero needs to know it."""
+    """The four runs, by name. The modern ones differ in their length: a rate that falls to zero must know it."""
     base, modern = gpu.RECIPES["nanogpt-cpu"], gpu.RECIPES["shakespeare"]
 
     def shorter(steps: int, **changes) -> gpu.Recipe:
-        return dataclasses.replace(
-            modern, training=dataclasses.replace(modern.training, steps=steps, **changes), B=12
-        )
+        return dataclasses.replace(modern, training=dataclasses.replace(modern.training, steps=steps, **changes), B=12)
 
     tuned = dataclasses.replace(base.training, learning_rate=4e-3, final=0.0)
     return {
@@ -41,9 +39,7 @@ def race(recipes: dict[str, gpu.Recipe]) -> dict[str, History]:
     histories: dict[str, History] = {}
     for name, recipe in recipes.items():
         prepared = gpu.prepare(recipe)
-        running[name] = training.run(
-            prepared.model, prepared.batches, recipe.training, evaluate=prepared.evaluate
-        )
+        running[name] = training.run(prepared.model, prepared.batches, recipe.training, evaluate=prepared.evaluate)
         print(f"{name}: {prepared.model.count_parameters():,} parameters, {recipe.training.steps} steps of {recipe.B}")
     while running:
         for name in list(running):
@@ -69,7 +65,10 @@ def bench_training() -> None:
     """Run the race and print its table."""
     histories = race(contestants())
     whole = histories["nanoGPT's recipe"].seconds
-    print(f"\nTiny Shakespeare, characters, context 64, validation on all of the last 10 %, {torch.get_num_threads()} threads")
+    print(
+        "\nTiny Shakespeare, characters, context 64, validation on all of the last 10 %; "
+        f"{torch.get_num_threads()} threads"
+    )
     columns = "".join(f"{f's to {target}':>12}{'ratio':>8}" for target in TARGETS)
     print(f"{'':<32}{'steps':>7}{'seconds':>9}{'ratio':>8}{'loss':>8}{columns}")
     for name, history in histories.items():
