@@ -297,8 +297,12 @@ class StoryEvaluation:
         return rows
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
+        return self.summary(self.by_fact(model))
+
+    def summary(self, by_fact: dict[tuple[str, str], float]) -> dict[str, float]:
+        """The numbers of an evaluation from what each fact costs."""
         parts = dict.fromkeys(("free", "recalled", "form"), 0.0)
-        for (kind, _), nats in self.by_fact(model).items():
+        for (kind, _), nats in by_fact.items():
             parts[kind] += nats
         excess = sum(parts.values())
         return {"loss": self.floor + excess, "floor": self.floor, "excess": excess, **parts}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import sentencepiece
 
 __all__ = [
-    "Lattice", "UnigramTokenizer", "best_path", "expected_counts", "forward", "lattice", "log_total", "prune",
+    "Lattice", "UnigramTokenizer", "best_path", "em_step", "expected_counts", "forward", "lattice", "log_total", "prune",
     "sample_path", "score", "seed_pieces", "segmentations", "viterbi", "words_of",
 ]  # fmt: skip
 
@@ -312,7 +312,7 @@ def train_pieces(words: Mapping[str, int], size: int) -> dict[str, float]:
 class UnigramTokenizer(SavedAsJson):
     """Unigram with ▁ for spaces: trained here, or taken over from a model of SentencePiece.
 
-    >>> tokenizer = UnigramTokenizer.train("the fox and the hen and the fox " * 9, 22, byte_fallback=False)
+    >>> tokenizer = UnigramTokenizer.train("the fox and the hen and the fox " * 9, 14, byte_fallback=False)
     >>> tokenizer.cut("the fox then")
     ['▁the', '▁fox', '▁the', 'n']
     >>> tokenizer.decode(tokenizer.encode("the fox then"))

@@ -1,3 +1,18 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,text//py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 09 · Training
 #
@@ -16,7 +31,7 @@ pictures.pipeline("09_training")
 # **What it builds on:** batches (04), the model (08). Sampling, which we use to let the model tell a story, is a box that
 # we open in 10.
 #
-# **Cost:** about two and a half minutes on two CPU cores from top to bottom, most of it one training run; under 1 GB.
+# **Cost:** about two minutes on two CPU cores from top to bottom, most of it one training run; under 1 GB of memory.
 
 # %% [markdown]
 # Three questions about earlier notebooks, if you like. Put your letters in place of the dots.
@@ -40,7 +55,7 @@ from gptlab.corpora import fables
 from gptlab.model import GPT, GPTConfig
 from gptlab.training import StoryEvaluation, TrainConfig
 
-torch.manual_seed(0)
+_ = torch.manual_seed(0)
 
 # %% [markdown]
 # ## The question
@@ -51,7 +66,8 @@ torch.manual_seed(0)
 # %%
 tokenizer = BPETokenizer.train(fables.book(), vocab_size=859, special_tokens=("<|endoftext|>",))
 end = tokenizer.special_tokens["<|endoftext|>"]
-config = GPTConfig.modern(tokenizer.vocab_size, context=160, n_layer=2, n_head=8, n_embd=128, convolution=4)
+V = tokenizer.vocab_size
+config = GPTConfig.modern(V, context=160, n_layer=2, n_head=8, n_embd=128, convolution=4)
 model = GPT(config)
 story = sampling.tell_stories(model, tokenizer, n=1, end=end, max_new_tokens=40)[0]
 print(repr(story[:150]))
@@ -228,7 +244,7 @@ def factor(step, steps, warmup, decay):
     return min(1.0, (steps - step) / (decay * steps))
 
 
-how = TrainConfig(steps=900, optimizer="muon", learning_rate=8e-3, matrix_rate=0.04, warmup=30, evaluate_every=50)
+how = TrainConfig(steps=900, optimizer="muon", learning_rate=8e-3, matrix_rate=0.04, warmup=30, evaluate_every=25)
 pictures.rate(how)
 
 # %% [markdown]
@@ -257,7 +273,7 @@ pictures.surprise(pieces, nats, marks=fable.marks)
 # %% [markdown]
 # Three kinds of words. **Free choices** are dark: nobody can know which animal will live in the wood. **Recalled** facts
 # are underlined with dots: the second time the animal is named, a reader who paid attention pays nothing. All the rest is
-# **form**: *there lived a* could not go on otherwise.
+# **form**: after *there* nothing but *lived* can come.
 
 # %% tags=["nbval-check-output"]
 told = fables.tell(2000, seed=6)
@@ -291,7 +307,7 @@ predict("9.b", ...)
 stories = fables.tell(900 * 16, seed=1000)
 documents = [[*tokenizer.encode(story.text), end] for story in stories]
 batches = StoryBatches(documents, B=16, start=end, shuffle=False)
-judge = StoryEvaluation(fables.tell(128, seed=1), tokenizer, end)
+judge = StoryEvaluation(fables.tell(96, seed=1), tokenizer, end)
 ids, targets = batches.batch(0)
 print("ids", tuple(ids.shape), "targets", tuple(targets.shape), "= [B, T]")
 print("row 0 reads: ", [tokenizer.decode([i]) for i in ids[0, 1:6].tolist()])
@@ -312,12 +328,21 @@ print("and predicts:", [tokenizer.decode([i]) for i in targets[0, 1:6].tolist()]
 #     optimizer.zero_grad()                                      # forget the gradient
 # ```
 #
-# We let it go on for 250 steps, and look.
+# Every 25 steps we stop and ask how far above the floor it is, on stories that it never sees: in all, and for five of
+# the facts that must be recalled. After 250 steps we look.
 
 # %%
+watched = ("home", "spot", "other.animal", "finder.animal", "finder.trait")
+
+
+def look(model):
+    by_fact = judge.by_fact(model)
+    return judge.summary(by_fact) | {fact: by_fact["recalled", fact] for fact in watched}
+
+
 torch.manual_seed(1)
 model = GPT(config)
-running = training.run(model, batches, how, evaluate=judge)
+running = training.run(model, batches, how, evaluate=look)
 history = training.watch(running, steps=250)
 print(f"first loss {history.losses[0]:.2f} nats a token, ln V {math.log(tokenizer.vocab_size):.2f}")
 assert abs(history.losses[0] - math.log(tokenizer.vocab_size)) < 0.3
@@ -343,21 +368,29 @@ pictures.by_fact(judge.by_fact(model), k=10, title="After 250 steps: nats a stor
 # %%
 history = training.watch(running, steps=how.steps)
 last = history.evaluations[-1]
-print(f"above the floor at the end: {'at most 2.5' if last['excess'] <= 2.5 else 'MORE than 2.5'} nats a story")
+print(f"above the floor at the end: {last['excess']:.1f} nats a story, after {history.seconds:.0f} s of training")
 assert 0.0 < last["excess"] < 2.5
 
 # %%
-pictures.excess(history, title="Nats a story above the best possible loss")
+pictures.excess(history, top=30, title="Nats a story above the best possible loss")
 
 # %% [markdown]
-# This is the picture of the whole notebook. Form is learned at once. Then, for a while, the recalled facts cost nearly
-# as much as at first: the model knows *that* an animal must be named here, and not which. And then they fall, all
-# together. In those steps the heads of the model find out how to look back: *this name stood there, and the word before
-# it was its animal*. Olsson et al. (2022) found the same fall in large models, and called the heads that cause it
-# induction heads.
+# Form is learned at once. Free choices follow: the model has to count how often a fox is a fox. What remains for long is
+# recall. Look at it fact by fact.
+
+# %%
+pictures.training(history, what=watched, unit="nats a story above the floor", top=3.5, title="Recall, fact by fact")
+
+# %% [markdown]
+# This is the picture of the whole notebook. A recalled fact does not get better little by little. For a while it costs
+# as much as a guess: the model knows *that* an animal must be named here, and not which. Then it falls, and within some
+# dozens of steps it is almost free. Each fall is the moment in which a head has found out how to look back: *this name
+# stood there before, and here is what stood beside it*. Some facts pause half-way, near ln 2: the model knows that it is
+# one of the two animals of the story, and tosses a coin. Olsson et al. (2022) found such falls in large models, and called
+# the heads that cause them induction heads.
 #
-# Why does the last nat matter? A story is free of contradictions with a probability of about exp(−excess): one nat too
-# many, and two stories out of three have a slip.
+# Why does the last nat matter? A story is free of contradictions with a probability of roughly exp(−excess): one nat too
+# many, and about two stories out of three have a slip.
 
 # %%
 pictures.by_fact(judge.by_fact(model), k=10, title="At the end: nats a story above the floor")
@@ -418,9 +451,10 @@ pictures.training({"targets not shifted": wrong}, floor={"floor, a token": a_tok
 # </details>
 
 # %% tags=["nbval-check-output"]
-said = sampling.tell_stories(broken, tokenizer, n=1, end=end, max_new_tokens=8, temperature=0)[0]
+prompt = torch.tensor([[end, *tokenizer.encode("Once")]])
+said = sampling.generate(broken, prompt, max_new_tokens=5, temperature=0)[0, 1:]
 print("below the floor:", wrong.losses[-1] < a_token)
-print("what it tells:  ", repr(said))
+print("it goes on from Once:", tokenizer.decode(said.tolist()))
 
 # %% [markdown]
 # ## At size: what does each knob do?
@@ -433,16 +467,17 @@ held_out = [[*tokenizer.encode(f.text), end] for f in fables.tell(64, seed=2)]
 validation = StoryBatches(held_out, B=32, start=end, shuffle=False)
 
 
-def short_run(data=documents, B=8, **changes):
+def short_run(B=8, **changes):
     """The held-out loss of a small model after a short run."""
     torch.manual_seed(2)
-    small = GPT(GPTConfig.modern(tokenizer.vocab_size, 160, n_layer=1, n_head=4, n_embd=64, convolution=4))
-    changes = {"steps": 100, "optimizer": "adamw", "learning_rate": 8e-3, "warmup": 10, "evaluate_every": 0} | changes
-    run = training.train(small, StoryBatches(data, B, start=end, seed=1), TrainConfig(**changes), progress=False)
-    return training.mean_loss(small, validation), run, small
+    small = GPT(GPTConfig.modern(V, 160, n_layer=1, n_head=4, n_embd=64, convolution=4))
+    plan = {"steps": 100, "learning_rate": 8e-3, "warmup": 10, "evaluate_every": 0} | changes
+    batches = StoryBatches(documents, B, start=end, seed=1)
+    training.train(small, batches, TrainConfig(**plan), progress=False)
+    return training.mean_loss(small, validation)
 
 
-rates = {f"learning rate {rate:g}": short_run(learning_rate=rate)[0] for rate in (5e-4, 2e-3, 8e-3, 3e-2, 0.2)}
+rates = {f"learning rate {rate:g}": short_run(learning_rate=rate) for rate in (5e-4, 2e-3, 8e-3, 3e-2, 0.2)}
 pictures.compare(rates, "nats a token", floor={"floor": a_token}, title="Learning rate, 100 steps of AdamW")
 
 # %% [markdown]
@@ -452,16 +487,17 @@ pictures.compare(rates, "nats a token", floor={"floor": a_token}, title="Learnin
 # %%
 others = {
     "AdamW, B = 8": rates["learning rate 0.008"],
-    "no warm-up": short_run(warmup=0)[0],
-    "no decay": short_run(decay=0.0)[0],
-    "B = 2, four times the steps": short_run(B=2, steps=400, learning_rate=4e-3)[0],
-    "B = 32, a quarter of the steps": short_run(B=32, steps=25, learning_rate=1.6e-2, warmup=3)[0],
-    "Muon for the matrices": short_run(optimizer="muon", matrix_rate=0.04)[0],
+    "no warm-up": short_run(warmup=0),
+    "no decay": short_run(decay=0.0),
+    "B = 2, four times the steps": short_run(B=2, steps=400, learning_rate=4e-3),
+    "B = 32, a quarter of the steps": short_run(B=32, steps=25, learning_rate=1.6e-2, warmup=3),
+    "Muon for the matrices": short_run(optimizer="muon", matrix_rate=0.04),
 }
-pictures.compare(others, "nats a token", floor={"floor": a_token}, title="Other knobs, the same number of stories")
+pictures.compare(others, "nats a token", floor={"floor": a_token}, title="Other knobs, 800 stories each")
 
 # %% [markdown]
-# All but the first differ from it in one thing, and all have seen eight hundred stories. A batch of two gives many noisy
+# Each differs from the first in one thing (a batch of another size also gets a rate that fits it), and all have seen
+# equally many stories. A batch of two gives many noisy
 # steps, a batch of thirty-two a few good ones; neither is free. Warm-up and decay matter less here than on a large model,
 # and the matrix optimiser is worth the most.
 #
@@ -477,7 +513,7 @@ pictures.compare(others, "nats a token", floor={"floor": a_token}, title="Other 
 few = documents[:40]
 seen = StoryBatches(few, B=40, start=end, shuffle=False)
 torch.manual_seed(2)
-small = GPT(GPTConfig.modern(tokenizer.vocab_size, 160, n_layer=2, n_head=4, n_embd=64, convolution=4))
+small = GPT(GPTConfig.modern(V, 160, n_layer=2, n_head=4, n_embd=64, convolution=4))
 
 
 def both(model):
