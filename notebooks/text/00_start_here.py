@@ -1,3 +1,18 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,text//py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 00 · Start here
 #
@@ -17,6 +32,7 @@
 # them as you like: you can break nothing.
 
 # %%
+import textwrap
 import time
 
 import torch
@@ -34,20 +50,22 @@ print(f"A model of {model.count_parameters():,} numbers. It knows {tokenizer.voc
 # %% [markdown]
 # ## First, let it tell you something
 #
-# On disk, this model is smaller than a photograph. A program of this course trained it on two CPU cores. It has read
+# On disk, this model is smaller than a photograph from a telephone. A program of this course trained it on two CPU cores. It has read
 # fables, short stories about animals, and nothing else. We give it no beginning at all, and let it speak.
 
 
 # %%
 def tell(beginning="", seed=0, temperature=1.0, words=150):
     """Let the model go on from a beginning, word by word, until it ends its story; the whole text."""
+    text, column, dice = beginning, len(beginning), torch.Generator().manual_seed(seed)
+    prompt, options = [end, *tokenizer.encode(beginning)], dict(temperature=temperature, generator=dice)
     print(beginning, end="")
-    text, dice = beginning, torch.Generator().manual_seed(seed)
-    prompt = [end, *tokenizer.encode(beginning)]
-    options = dict(stop=end, temperature=temperature, generator=dice)
-    for piece in sampling.stream(model, tokenizer, prompt, words, **options):
-        print(piece, end="", flush=True)
+    for piece in sampling.stream(model, tokenizer, prompt, words, stop=end, **options):
         text += piece
+        if column + len(piece) > 100 and piece.startswith(" "):  # a new line
+            piece, column = "\n" + piece[1:], 0
+        print(piece, end="", flush=True)
+        column += len(piece)
         time.sleep(0.015)  # slow enough to watch
     print()
     return text
@@ -64,8 +82,9 @@ story = tell(seed=0)
 # %%
 reading = fables.read(story)
 print("What is wrong with it:", reading.error or "nothing. It is a flawless fable.")
-facts = ("hero.name", "hero.animal", "hero.trait", "friend.name", "friend.animal", "friend.trait", "finder.name", "thing")
-pictures.table([(fact, reading.facts.get(fact)) for fact in facts], ["fact", "in this story"])
+facts = "hero.name hero.animal hero.trait friend.name friend.animal friend.trait finder.name thing"
+rows = [(fact, reading.facts.get(fact)) for fact in facts.split()]
+pictures.table(rows, ["fact", "in this story"])
 
 # %% [markdown]
 # To write this, the model had to remember. It chose a name in the first sentence, and used the same name five sentences
@@ -226,12 +245,28 @@ weights = looks(model, prompts[:1])
 labels = ["begin", *(tokenizer.decode([i]).strip() for i in prompts[0, 1:].tolist())]
 hen = labels.index("hen")
 layer, head = divmod(int(weights[:, :, -1, hen].argmax()), weights.shape[1])
-pictures.arcs(weights[layer, head], labels, row=-1, title=f"Where the last word looks: layer {layer}, head {head}")
+title = f"Where the last word looks: layer {layer}, head {head}"
+pictures.arcs(weights[layer, head], labels, row=-1, title=title)
 
 # %% [markdown]
-# The arcs start at the last word, and a thicker arc means that it takes more from there. This head looks for an animal,
-# and nobody has programmed it to. (It is one head of several, chosen because it looks at the hen most; the others look at
-# other things, and it takes all of them to tell Bo's animal from Ada's.)
+# An arc leads from the last word to a word that it looks at, and the thicker it is, the more is taken from there. This
+# head looks back to the animal of Bo, and passes by the fox. (It is one of several heads, chosen because it looks at the
+# hen most. The others look at other things.)
+#
+# *Before you run the next cell:* if Ada finds the bell and answers, where will the same head look?
+
+# %%
+swapped = scene.replace("Bo", "Cy").replace("Ada", "Bo").replace("Cy", "Ada").replace("Yes", "No")
+prompt = torch.tensor([[end, *tokenizer.encode(sentence + swapped)]])
+labels = ["begin", *(tokenizer.decode([i]).strip() for i in prompt[0, 1:].tolist())]
+pictures.arcs(looks(model, prompt)[layer, head], labels, row=-1, title=f"Layer {layer}, head {head}, when Ada answers")
+
+# %% [markdown]
+# <details><summary>The answer</summary>
+#
+# At the fox. It is no rule about the third sentence: the head finds the animal that belongs to whoever speaks. Nobody has
+# programmed it to. It came about by reading.
+# </details>
 #
 # **Opened by:** 06 Attention, 07 Masking.
 
@@ -247,15 +282,24 @@ with torch.no_grad():
 pictures.shapes(("ids", "B T", prompts), "→", ("logits", "B T V", logits))
 
 # %% [markdown]
-# At every position, the model has an opinion about every token that it knows: **V** is the size of its vocabulary. For
-# the next word only the last position counts. Turned into probabilities, for our sentence, it looks like this.
+# At every position, the model has an opinion about every token that it knows: **V** is the size of its vocabulary. Turned
+# into probabilities, its opinion can be drawn. First at a place where nobody can know: when it has read *Nearby lived Bo
+# the patient*.
 
 # %%
-pictures.next_token(logits[0, -1].softmax(-1), tokenizer, k=6, title="... said Bo, for the ...")
+pictures.next_token(logits[0, hen - 1].softmax(-1), tokenizer, k=12, title="Nearby lived Bo the patient ...")
 
 # %% [markdown]
-# Each bar is the probability that the model gives to a token, and grey are all the others together. This is all that a
-# language model ever does: it draws such a picture.
+# Each bar is the probability of one token, and grey are all the others together. It has learned that an animal must come,
+# and how frequent each of them is. And one thing it has not noticed: Ada is a fox already, and no fable has two of a kind.
+#
+# And now at the end, where Bo answers.
+
+# %%
+pictures.next_token(logits[0, -1].softmax(-1), tokenizer, k=4, title='"Yes, Ada," said Bo, for the ...')
+
+# %% [markdown]
+# One long bar: here the model is sure. To draw such a picture, again and again, is all that a language model ever does.
 #
 # **Opened by:** 08 The model.
 
@@ -266,7 +310,7 @@ pictures.next_token(logits[0, -1].softmax(-1), tokenizer, k=6, title="... said B
 # will the picture look like?
 
 # %%
-pictures.next_token(logits[1, -1].softmax(-1), tokenizer, k=6, title="The same, after: Bo the patient wolf")
+pictures.next_token(logits[1, -1].softmax(-1), tokenizer, k=4, title="The same, after: Bo the patient wolf")
 
 # %% [markdown]
 # <details><summary>The answer</summary>
@@ -295,7 +339,8 @@ def go_on(text, n):
 
 question = sentence + ' One windy morning, Bo found a silver bell by the mill. "May I ring the bell?" asked'
 for trait in ("patient", "greedy", "brave"):
-    print(f"Bo the {trait} hen: ...", go_on(question.replace("patient", trait), n=28).strip(), "\n")
+    answer = go_on(question.replace("patient", trait), n=30).split(" Then")[0]
+    print(textwrap.fill(f"Bo the {trait} hen: ... asked{answer}", width=100), "\n")
 
 # %% [markdown]
 # Look how much of the past is in those lines. Only Ada can be the one who asks. A greedy hen says no. What Bo does next
@@ -325,7 +370,7 @@ readings = [fables.read(text) for text in samples]
 slips = [(text, reading) for text, reading in zip(samples, readings, strict=True) if reading.error]
 print(f"flawless: {len(samples) - len(slips)} of {len(samples)}\n")
 for text, reading in slips[:2]:
-    print(text, "\n→", reading.error, "\n")
+    print(textwrap.fill(text, width=100) + f"\n→ {reading.error}\n")
 
 # %% [markdown]
 # The sentences are right, and somewhere somebody is not who they were. That is the kind of mistake that large models make

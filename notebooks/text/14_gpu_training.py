@@ -38,7 +38,7 @@ from gptlab import checkpoints, corpora, gpu, training
 from gptlab.exercises import predict
 from gptlab.model import GPT, GPTConfig
 
-torch.manual_seed(0)
+_ = torch.manual_seed(0)
 
 # %% [markdown]
 # ## The question
@@ -83,7 +83,8 @@ print("device:", device, "  precision:", dtype, "  threads:", torch.get_num_thre
 
 # %% tags=["nbval-check-output"]
 here, there = gpu.one_batch("cpu"), gpu.one_batch(device.type)
-print("loss and gradient as on the CPU:", all(bool((a - b).abs().max() < 1e-3) for a, b in zip(here, there)))
+close = [bool((a - b).abs().max() < 1e-3) for a, b in zip(here, there, strict=True)]
+print("loss as on the CPU:", close[0], "  gradient as on the CPU:", close[1])
 
 # %% [markdown]
 # It takes CUDA where that test is passed, else the CPU. Apple's MPS is taken only if you ask, `pick_device("mps")`,
@@ -100,7 +101,8 @@ rows = []
 for kind in (torch.float32, torch.bfloat16, torch.float16):
     info = torch.finfo(kind)
     digits = round(-math.log2(info.eps))
-    rows.append((str(kind)[6:], info.bits // 8, info.bits - 1 - digits, digits, f"{info.max:.1e}", f"{info.tiny:.1e}"))
+    of_size = info.bits - 1 - digits  # one is for the sign
+    rows.append((str(kind)[6:], info.bits // 8, of_size, digits, f"{info.max:.1e}", f"{info.tiny:.1e}"))
 header = ["name", "bytes", "bits of size", "bits of digits", "largest", "smallest in full precision"]
 pictures.table(rows, header, align="lrrrrr")
 
@@ -111,8 +113,8 @@ pictures.table(rows, header, align="lrrrrr")
 # *Before you run the next cell:* what is 256 + 1 in bfloat16, with 7 bits of digits?
 
 # %% tags=["nbval-check-output"]
-sum_ = (torch.tensor(256.0, dtype=torch.bfloat16) + 1).item()
-predict("14.a", ..., sum_)
+total = torch.tensor(256.0, dtype=torch.bfloat16) + 1
+predict("14.a", ..., total.item())
 
 # %% [markdown]
 # <details><summary>Why</summary>
@@ -198,7 +200,8 @@ for kind in (torch.float32, torch.bfloat16, torch.float16):
     a = torch.rand(n, n, device=device).to(kind)
     rates[str(kind)[6:]] = 2 * n**3 / seconds(lambda a=a: a @ a) / 1e9
 peak = rates[str(dtype)[6:]]
-pictures.compare(rates, "thousand million operations a second (GFLOP/s)", best="high", title=f"{n} × {n} on {device}")
+unit = "thousand million operations a second (GFLOP/s)"
+pictures.compare(rates, unit, best="high", title=f"Products of {n} × {n} matrices on {device}")
 
 # %% [markdown]
 # A GPU of the last years does many times more in 16 bits than in 32, because it has parts that multiply small blocks of
@@ -231,13 +234,17 @@ print(f"{device.type} sizes: {plan.steps} steps of {recipe.B} stories, {recipe.m
 prepared = gpu.prepare(recipe, device)
 N = prepared.model.count_parameters()
 print(f"{N:,} numbers, on {prepared.model.device}\n")
-for history in training.run(prepared.model, prepared.batches, plan, evaluate=prepared.evaluate, dtype=dtype):  # noqa: B007
+model, batches = prepared.model, prepared.batches
+for history in training.run(model, batches, plan, evaluate=prepared.evaluate, dtype=dtype):
     if history.steps % plan.evaluate_every == 0:
-        speed = history.tokens / history.seconds
-        print(f"step {history.steps:5}   {history.evaluations[-1]['excess']:5.1f} nats a story above the floor", end="")
-        print(f"   {speed:8,.0f} tokens a second")
-first, last = history.losses[0], history.evaluations[-1]["excess"]
-assert abs(first - math.log(prepared.tokenizer.vocab_size)) < 0.3 and 0 < last < 18
+        speed, excess = history.tokens / history.seconds, history.evaluations[-1]["excess"]
+        print(f"step {history.steps:5} {excess:6.1f} nats a story above the floor {speed:8,.0f} tokens a second")
+
+# %%
+first = history.losses[0]
+print(f"the first loss: {first:.2f} nats a token; ln V: {math.log(prepared.tokenizer.vocab_size):.2f}")
+print(f"the last evaluation: {excess:.1f} nats a story above the floor, expected: between 0 and 18")
+assert abs(first - math.log(prepared.tokenizer.vocab_size)) < 0.3 and 0 < excess < 18
 
 # %% [markdown]
 # The clock counts only the steps, not the evaluations. It is honest on a GPU, too, although nothing in `training.run`
@@ -263,22 +270,29 @@ predict("14.b", ..., round(share, 2))
 # </details>
 
 # %% tags=["nbval-check-output"]
-print("faster than a single large product, impossible:", not 0 < share < 1)
+print("between nothing and all:", 0 < share < 1)
 
 # %% [markdown]
 # ### The same picture of the floor
 
 # %%
-pictures.excess(history, title=f"{plan.steps} steps on {device.type}: nats a story above the best possible loss")
+pictures.excess(history, fall=False, title=f"{plan.steps} steps on {device.type}: above the best possible loss")
 
 # %% [markdown]
-# The picture is that of notebook 09, whatever the machine: form first, then the recalled facts. On the CPU this small
-# model stops before the recalled facts fall. This is the same program after a longer run, as it was recorded when the
-# model of notebook 00 was trained.
+# The picture is that of notebook 09, whatever the machine. Form is learned at once. The recalled facts fall quickly at
+# first, and on a CPU the run ends on the level part after it, where they are most of what is left. What comes next takes
+# more steps and a wider model. Here is the same program after the run that made the model of notebook 00, as it was
+# recorded. Its height is logarithmic, so that you can see all of it.
 
 # %%
-notes = json.loads((Path(gptlab.__file__).parents[1] / "data/models/fables/notes.json").read_text(encoding="utf-8"))
-pictures.excess(notes["history"], title=f"The recorded run of data/models/fables ({notes['minutes']} minutes on a CPU)")
+data = Path(gptlab.__file__).parents[1] / "data"
+notes = json.loads((data / "models" / "fables" / "notes.json").read_text(encoding="utf-8"))
+title = f"The recorded run of data/models/fables: {notes['minutes']} minutes on two CPU cores"
+pictures.excess(notes["history"], log=True, fall=False, title=title)
+
+# %% [markdown]
+# You find the level part, and after it the fall of the recalled facts that notebook 09 is about. After that, what is left
+# is mostly the free choices: how often exactly each animal and each thing occurs.
 
 # %% [markdown]
 # ## What a larger batch costs
@@ -304,11 +318,12 @@ pictures.compare(per_second, "tokens a second, forward and backward", best="high
 # %% [markdown]
 # <details><summary>The answer</summary>
 #
-# On a CPU the rate rises a little and is then level: there, twice the stories take twice the time. On a GPU small batches
+# On a CPU the rate rises at first and is soon level: then twice the stories take twice the time. On a GPU small batches
 # leave most units idle, and the rate rises with B for long, almost for free. **What a GPU changes is not the speed of one
 # step but how much fits into it.** A batch that is too small is the commonest reason for a slow GPU.
 # </details>
-#
+
+# %% [markdown]
 # More stories a step are not the same as more steps: notebook 09 measured what each is worth.
 
 # %% [markdown]
@@ -367,15 +382,23 @@ predict("14.c", ..., "in none" if max(differences) == 0.0 else f"{max(difference
 # and so does the data.
 
 # %%
-weights_only, _ = checkpoints.load_model(sorted(folder.iterdir())[0])
+weights_only, _ = checkpoints.load_model(folder / "step-00000040")
 again = training.train(weights_only.train(), prepared.batches, brief, progress=False)
-kept = int(sorted(folder.iterdir())[0].name.removeprefix("step-"))
-naive = training.History(losses=whole.losses[:kept] + again.losses[: 60 - kept])
-pictures.training({"resumed exactly": resumed, "weights only": naive}, smooth=1, title=f"After an accident at step {kept}")
+naive = whole.losses[:40] + again.losses[:20]
+apart = {"resumed exactly": resumed.losses, "weights only": naive}
+apart = {name: [a - b for a, b in zip(losses, whole.losses, strict=True)] for name, losses in apart.items()}
+curves = {name: training.History(losses=losses) for name, losses in apart.items()}
+title = "Distance to the run without an accident"
+pictures.training(curves, smooth=1, unit="difference in loss (nats a token)", title=title)
 
 # %% tags=["nbval-check-output"]
 print("exactly as if nothing had happened:", resumed.losses == whole.losses)
-print("weights only, the same at step 41: ", naive.losses[40] == whole.losses[40])
+print("weights only, the same at step 41: ", naive[40] == whole.losses[40])
+
+# %% [markdown]
+# The second curve is another run: it warms up again, and it reads the first stories for the second time. In sixty steps
+# that costs little. In a run of days it is a jump in the curve that nobody can explain afterwards, and a schedule that
+# ends in the wrong place.
 
 # %% [markdown]
 # ## Where the memory goes
@@ -405,7 +428,7 @@ def activations(model, ids):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = model(ids, targets=ids)[1]  # noqa: F841: while it lives, so does all that it keeps
+        loss = model(ids, targets=ids)[1]  # noqa: F841 (while it lives, so does all that it keeps)
         return sum(kept.values())
 
 
@@ -440,14 +463,15 @@ pictures.compare(account, "megabytes", best=None, title="One training step of th
 # %% tags=["nbval-check-output"]
 twice = activations(model, torch.cat((ids, ids))) / activations(model, ids)
 print("activations, with twice the stories:", f"{twice:.1f} times")
-print("bytes a number for AdamW alone:     ", 4 + 4 + 8)
+print("bytes for each number, its gradient and AdamW:", 4 + 4 + 8)
 
 # %% [markdown]
 # So that is what to do when memory runs out: a smaller B, for the activations grow with B and all else does not; 16 bits,
 # which halve most of them; or forgetting some and computing them again on the way back
 # ([Chen et al. 2016](https://arxiv.org/abs/1604.06174)).
 #
-# And GPT-2? Its activations can be measured without building it: one block more costs so much more.
+# And GPT-2? We need not build all of it. We take its sizes with one block and with two; the difference is what each of
+# the other ten adds.
 
 # %%
 gpt2 = dataclasses.replace(GPTConfig.gpt2("124M"), dropout=0.0)  # nanoGPT trains it without dropout
@@ -455,8 +479,8 @@ ids = torch.randint(gpt2.vocab_size, (1, 96))
 one, two = (activations(GPT(dataclasses.replace(gpt2, n_layer=n)), ids) / 96 for n in (1, 2))
 a_token = one + (gpt2.n_layer - 1) * (two - one)
 tokens = 12 * 1024  # nanoGPT: 12 rows of 1,024 tokens at once on each card
-whole_gpt2 = {"weights, gradients, AdamW": 16 * 124_439_808 / 1e9, "activations, B = 12": a_token * tokens / 1e9}
-pictures.compare(whole_gpt2, "gigabytes", best=None, title="One training step of GPT-2 124M in float32, T = 1,024")
+account = {"weights, gradients, AdamW": 16 * 124_439_808 / 1e9, "activations, B = 12": a_token * tokens / 1e9}
+pictures.compare(account, "gigabytes", best=None, title="One step of GPT-2 124M in float32, T = 1,024")
 
 # %% [markdown]
 # That is an estimate, for a whole model from two small ones, and it takes an attention that does not keep its weights
@@ -467,30 +491,31 @@ pictures.compare(whole_gpt2, "gigabytes", best=None, title="One training step of
 #
 # Fables are to understand with. To compare with the world, one takes Tiny Shakespeare, character by character. nanoGPT's
 # README gives two numbers for it, losses on the tenth of the text that was held back: 1.88 for its CPU settings (about
-# three minutes on a laptop), 1.4697 for its GPU settings (about three minutes on an A100). Our `shakespeare` recipe takes
-# the sizes of the CPU settings, with the newer parts of notebook 11 and Muon.
+# three minutes on a laptop, 2,000 steps of 12 rows of 64 characters), 1.4697 for its GPU settings (about three minutes on
+# an A100). On a CPU our `shakespeare` recipe takes the sizes of its CPU settings, with the newer parts of notebook 11 and
+# Muon; on a GPU the cell takes nanoGPT's GPU settings as they are, and stops earlier.
 
 # %%
 nanogpt = {"nanoGPT, CPU settings": 1.88, "nanoGPT, GPU settings": 1.4697}
 if device.type == "cuda":
-    play = gpu.RECIPES["nanogpt-gpu"]
-    play = dataclasses.replace(play, training=dataclasses.replace(play.training, steps=1000, evaluate_every=100))
+    play, changes = gpu.RECIPES["nanogpt-gpu"], dict(steps=1000, evaluate_every=100)
 else:
-    play = gpu.RECIPES["shakespeare"]
-    play = dataclasses.replace(play, B=12, training=dataclasses.replace(play.training, steps=270, evaluate_every=90))
+    play, changes = gpu.RECIPES["shakespeare"], dict(steps=270, evaluate_every=90)
+    play = dataclasses.replace(play, B=12)  # 12 rows of 64 characters, as in nanoGPT's CPU settings
+plan = dataclasses.replace(play.training, **changes)
 
 plays = None
 if "shakespeare" in corpora.available():
     scene = gpu.prepare(play, device)
-    for plays in training.run(scene.model, scene.batches, play.training, evaluate=scene.evaluate, dtype=dtype):
-        if plays.steps % play.training.evaluate_every == 0:
-            print(f"step {plays.steps:5}  validation {plays.evaluations[-1]['validation']:.3f}  {plays.seconds:5.1f} s")
+    for plays in training.run(scene.model, scene.batches, plan, evaluate=scene.evaluate, dtype=dtype):
+        if plays.steps % plan.evaluate_every == 0:
+            loss = plays.evaluations[-1]["validation"]
+            print(f"step {plays.steps:5}  validation {loss:.3f} nats a character  {plays.seconds:5.1f} s")
 else:
     print("Tiny Shakespeare is not here, so we go on without it. `python -m gptlab fetch` gets it.")
 
 # %%
-title = "Tiny Shakespeare, validation loss"
-options = dict(what=["loss", "validation"], unit="nats a character", top=3, title=title)
+options = dict(what=["loss", "validation"], unit="nats a character", top=3, title="Tiny Shakespeare")
 pictures.training(plays, floor=nanogpt, **options) if plays else print("no run, no picture")
 
 # %% [markdown]
@@ -498,8 +523,8 @@ pictures.training(plays, floor=nanogpt, **options) if plays else print("no run, 
 # conventions to know before you compare: nanoGPT estimates its loss on some random pieces of the held-out part, we take
 # all of it once; and it reports the best evaluation of a run, we show each.
 #
-# A short run on two busy cores stands next to a number from another machine. What may be compared is the loss after the
-# same number of steps or tokens, not the seconds.
+# A short run here stands next to a number from another machine. What may be compared is the loss after a number of steps
+# of the same size, not the seconds.
 
 # %% [markdown]
 # ## Long runs, outside a notebook
