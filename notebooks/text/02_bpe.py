@@ -30,7 +30,7 @@
 # - keep what a user types from controlling your model.
 #
 # **It builds on** notebook 01: ids, vocabulary, bytes, special tokens. **To run it** takes about 20 seconds on two CPU
-# cores and 630 MB of memory.
+# cores and 660 MB of memory.
 
 # %%
 import hashlib
@@ -648,7 +648,7 @@ if published:
     display(pictures.tokens(sample, *published.values()))
 
 # %% [markdown]
-# On the fable they hardly differ, whatever their $V$. On the code GPT-2 needs a token for every blank of the indentation.
+# On the fable they hardly differ, whatever their $V$. On the code GPT-2 needs a token for each blank but the last.
 # Its pattern keeps the run together, but the web pages that it learned from can hardly have had such runs: no merge was
 # learned for them. Count the tokens that are blanks and nothing else, and the longest of them:
 
