@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import sentencepiece
 
 __all__ = [
-    "Lattice", "UnigramTokenizer", "best_path", "em_step", "expected_counts", "forward", "lattice", "log_total", "prune",
-    "sample_path", "score", "seed_pieces", "segmentations", "viterbi", "words_of",
+    "Lattice", "UnigramTokenizer", "best_path", "em_step", "expected_counts", "forward", "lattice", "log_total",
+    "prune", "sample_path", "score", "seed_pieces", "segmentations", "viterbi", "words_of",
 ]  # fmt: skip
 
 SPACE = "▁"
@@ -371,13 +371,14 @@ class UnigramTokenizer(SavedAsJson):
             raise ValueError(f"coverage={coverage} must be above 0 and at most 1, and 1 if byte_fallback is off")
         fallback = [f"<0x{byte:02X}>" for byte in range(256)] if byte_fallback else []
         untrained = cls(fallback, [None] * len(fallback), dummy_prefix=dummy_prefix)
-        words = Counter(words_of(untrained.normalise(text)))
+        words = dict(sorted(Counter(words_of(untrained.normalise(text))).items()))  # sums do not depend on the order
         if not words:
             raise ValueError("an empty text has no pieces to learn: give a text of at least one character")
         for rare in _rare_characters(words, coverage):
-            parts = Counter()
+            parts: Counter[str] = Counter()
             for word, count in words.items():
-                parts.update({part: count * n for part, n in Counter(filter(None, word.split(rare))).items()})
+                for part in filter(None, word.split(rare)):
+                    parts[part] += count
             words = parts
         try:
             logp = train_pieces(words, vocab_size - len(fallback))
@@ -404,7 +405,7 @@ class UnigramTokenizer(SavedAsJson):
             for id, no in zip(ids, no_text, strict=True)
         ]
         given = [value for value in scores if value is not None and value != 0.0]
-        if given == [-float(rank) for rank in range(1, len(given) + 1)]:
+        if all(value.is_integer() for value in given):
             raise ValueError("the scores of this model are ranks (0, -1, -2, …), so it is BPE: only Unigram has ln p")
         if processor.normalize("a") == "a" + SPACE:
             raise ValueError("this model was trained with treat_whitespace_as_suffix, which is not supported here")

@@ -15,11 +15,13 @@ from gptlab.model import GPT, GPTConfig
 from gptlab.tokens import CharTokenizer
 from gptlab.training import (
     History,
+    Muon,
     NonFiniteLoss,
     StoryEvaluation,
     TrainConfig,
     make_optimizers,
     mean_loss,
+    orthogonalize,
     rate_factor,
     run,
     train,
@@ -62,6 +64,31 @@ def test_muon_gets_the_matrices_inside_the_blocks_and_nothing_else():
     assert matrices | others == set(names.values()) and not matrices & others
     assert "blocks.0.mlp.widen.weight" in matrices and "blocks.1.attention.query.weight" in matrices
     assert {"embedding.token.weight", "blocks.0.convolution.weight", "blocks.0.norm1.weight"} <= others
+
+
+def test_our_muon_is_the_librarys_up_to_its_bfloat16():
+    shapes = [(8, 8), (8, 8), (8, 32), (32, 8), (12, 5)]
+    draw = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=draw) for shape in shapes]
+    ours, theirs = ([nn.Parameter(p.clone()) for p in start] for _ in range(2))
+    optimizers = Muon(ours, lr=0.1, weight_decay=0.2), torch.optim.Muon(theirs, lr=0.1, weight_decay=0.2)
+    for _ in range(4):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=draw)
+            b.grad = a.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b, before in zip(ours, theirs, start, strict=True):
+        assert (a - b).norm() < 0.03 * (b - before).norm()
+
+
+def test_orthogonalised_matrices_keep_their_directions_and_lose_their_sizes():
+    matrices = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0))
+    sizes = torch.linalg.svdvals(orthogonalize(matrices))
+    assert sizes.min() > 0.5 and sizes.max() < 1.3
+    u, _, v = torch.linalg.svd(matrices[0], full_matrices=False)
+    turned = u.T @ orthogonalize(matrices)[0] @ v.T
+    assert (turned - torch.diag(turned.diag())).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
