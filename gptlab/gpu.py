@@ -167,9 +167,9 @@ RECIPES: dict[str, Recipe] = {
     "shakespeare": Recipe(
         **_SHAKESPEARE,
         B=24,
-        model=dict(context=64, n_layer=4, n_head=4, n_embd=128, convolution=3),
+        model=dict(context=64, n_layer=3, n_head=4, n_embd=144, mlp_size=288, convolution=4),
         training=TrainConfig(
-            steps=700, optimizer="muon", learning_rate=8e-3, matrix_rate=0.02, warmup=30, evaluate_every=100
+            steps=880, optimizer="muon", learning_rate=8e-3, matrix_rate=0.035, warmup=20, evaluate_every=110
         ),
     ),
 }  # fmt: skip

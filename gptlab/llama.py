@@ -72,7 +72,8 @@ class RotaryPositions(nn.Module):
         cos, sin = self.cos[start : start + T], self.sin[start : start + T]  # [T, hs]
 
         def turn(x: Tensor) -> Tensor:
-            return x * cos.to(x.dtype) + x.roll(x.shape[-1] // 2, dims=-1) * sin.to(x.dtype)
+            swapped = x.roll(x.shape[-1] // 2, dims=-1)  # for (a, b): (b, a), so a cos - b sin and b cos + a sin
+            return torch.addcmul(x * cos.to(x.dtype), swapped, sin.to(x.dtype))
 
         return turn
 
@@ -113,7 +114,7 @@ class ShortConvolution(nn.Module):
         width, T = self.weight.shape[0], x.shape[1]
         past = F.pad(x, (0, 0, width - 1, 0)) if cache is None else cache.extend_window(x, width)
         for i in range(width):
-            x = x + self.weight[i] * past[:, width - 1 - i : width - 1 - i + T]
+            x = torch.addcmul(x, past[:, width - 1 - i : width - 1 - i + T], self.weight[i])
         return x
 
 

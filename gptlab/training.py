@@ -225,14 +225,22 @@ def train(model: nn.Module, batches, config: TrainConfig | None = None, *, progr
 
 
 def watch(running: Iterator[History], steps: int, progress: bool = True) -> History:
-    """Let a `run` go on for (at most) `steps` more steps, with a line of progress; the history so far."""
+    """Let a `run` go on for (at most) `steps` more steps, and show how it goes; the history so far.
+
+    A terminal shows a bar; elsewhere, in a notebook or a log, about eight lines are printed.
+    """
     history = History()
     bar = tqdm(total=steps, disable=None if progress else True, file=sys.stdout, unit="step")
-    for history in itertools.islice(running, steps):
+    for done, history in enumerate(itertools.islice(running, steps)):
         bar.update()
         entry = history.evaluations[-1] if history.evaluations else {}
-        if entry.get("step") == history.steps:
-            bar.set_postfix({name: f"{value:.3f}" for name, value in entry.items() if name not in ("step", "seconds")})
+        measured = entry if entry.get("step") == history.steps else {}
+        shown = {name: f"{measured[name]:.3f}" for name in measured if name not in ("step", "seconds")}
+        if shown:
+            bar.set_postfix(shown)
+        if progress and bar.disable and (done + 1) % max(1, steps // 8) == 0:
+            words = "".join(f"  {name} {value}" for name, value in list(shown.items())[:3])
+            print(f"step {history.steps:>5}  loss {history.losses[-1]:.3f} nats a token{words}", flush=True)
     bar.close()
     return history
 

@@ -358,7 +358,8 @@ class UnigramTokenizer(SavedAsJson):
     def train(
         cls, text: str, vocab_size: int, *, byte_fallback: bool = True, coverage: float = 1.0, dummy_prefix: bool = True
     ) -> "UnigramTokenizer":
-        """Learn a vocabulary from a text. Nothing is normalised away: with byte fallback, every text comes back.
+        """Learn a vocabulary from a text. Nothing is normalised away: with byte fallback, every text comes back (a ▁ in
+        it as a space).
 
         Ids: the 256 bytes first if `byte_fallback`, then the pieces, the likeliest first. `coverage` is the part of the
         text (counted in characters) whose characters must be pieces; rarer ones are left to the bytes.

@@ -178,6 +178,7 @@ def test_a_friend_who_repeats_the_hero_is_a_contradiction():
     mark = next(mark for mark in story.choices if mark.fact == "friend.animal")
     reading = fables.read(replaced(story, mark, story.facts["hero.animal"]))
     assert reading.contradictions[0].fact == "friend.animal" and reading.form_error is None
+    assert f"the friend's animal repeats the hero's, {story.facts['hero.animal']!r}" in reading.error
 
 
 def test_a_stranger_who_finds_the_thing_is_a_contradiction():

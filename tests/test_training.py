@@ -152,6 +152,17 @@ def test_long_gradients_are_cut_and_their_length_is_written_down():
     assert all(norm > 1e-3 for norm in history.gradient_norms)
 
 
+def test_where_no_bar_can_be_drawn_a_few_lines_tell_how_it_goes(capsys):
+    batches = Batches(IDS, B=2, T=8)
+    plan = TrainConfig(steps=16, evaluate_every=4)
+    train(small_model(), batches, plan, evaluate=lambda model: {"excess": 1.25})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8 and lines[0].startswith("step     2  loss 3.")
+    assert lines[1].endswith("nats a token  excess 1.250")
+    train(small_model(), batches, plan, progress=False)
+    assert capsys.readouterr().out == ""
+
+
 def test_a_history_survives_json():
     history = train(small_model(), Batches(IDS, B=2, T=8), TrainConfig(steps=3), evaluate=lambda m: {"x": 1.5})
     again = History.from_json(history.to_json())

@@ -62,8 +62,10 @@ class Contradiction(NamedTuple):
     found: str
 
     def __str__(self) -> str:
-        said = f"the story has {_in_words(self.fact)} {self.expected!r}"
-        return f"at character {self.start}: {said}, but here {self.found!r}"
+        place, fact = f"at character {self.start}", _in_words(self.fact)
+        if self.expected.startswith("another than"):
+            return f"{place}: {fact} repeats the hero's, {self.found!r}"
+        return f"{place}: {fact} was {self.expected!r}, but here it is {self.found!r}"
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def _entropy(table: dict[str, int]) -> float:
 
 
 def _in_words(fact: str) -> str:
-    return "for " + fact.replace(".", "'s ")
+    return "the " + fact.replace(".", "'s ")
 
 
 class _Options(NamedTuple):
@@ -341,7 +343,7 @@ class _Reading(_Story):
             return
         rival = _rival(fact)
         if rival and self.matching((self.facts[rival],)):
-            self.contradict(fact, f"anything but {self.facts[rival]}", self.facts[rival])
+            self.contradict(fact, f"another than {self.facts[rival]}", self.facts[rival])
             self.state(fact, self.facts[rival])
         elif fact == "finder" and (found := self.matching(grammar.NAMES)):
             self.contradict("finder.name", " or ".join(options.texts), found)

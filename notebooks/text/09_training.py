@@ -366,20 +366,21 @@ pictures.by_fact(judge.by_fact(model), k=10, title="After 250 steps: nats a stor
 # Free choices cost almost what they must, and form costs little. What is left is recall. Go on to the end.
 
 # %%
-history = training.watch(running, steps=how.steps)
+history = training.watch(running, steps=how.steps - history.steps)
 last = history.evaluations[-1]
 print(f"above the floor at the end: {last['excess']:.1f} nats a story, after {history.seconds:.0f} s of training")
 assert 0.0 < last["excess"] < 2.5
 
 # %%
-pictures.excess(history, top=30, title="Nats a story above the best possible loss")
+pictures.excess(history, top=30, fall=False, title="Nats a story above the best possible loss")
 
 # %% [markdown]
 # Form is learned at once. Free choices follow: the model has to count how often a fox is a fox. What remains for long is
 # recall. Look at it fact by fact.
 
 # %%
-pictures.training(history, what=watched, unit="nats a story above the floor", top=3.5, title="Recall, fact by fact")
+unit = "nats a story above the floor"
+pictures.training(history, what=watched, unit=unit, top=3.5, title="Recall, fact by fact")
 
 # %% [markdown]
 # This is the picture of the whole notebook. A recalled fact does not get better little by little. For a while it costs
@@ -521,7 +522,7 @@ def both(model):
 
 
 plan = TrainConfig(steps=240, optimizer="muon", learning_rate=8e-3, warmup=10, evaluate_every=20)
-over = training.train(small, StoryBatches(few, 8, start=end), plan, evaluate=both)
+over = training.train(small, StoryBatches(few, 8, start=end), plan, evaluate=both, progress=False)
 pictures.training(over, floor={"floor": a_token}, what=["seen", "new"], unit="nats a token", top=3)
 
 # %% tags=["nbval-check-output"]

@@ -73,6 +73,29 @@ def bench_tokenizers(
         if who != "gptlab":
             speeds = [statistics.median(took[who]) / statistics.median(took["gptlab"]) for took in (cold, warm)]
             print(f"  {who:<22}{speeds[0]:.2f} × its speed cold, {speeds[1]:.2f} × warm")
+    if _have("sentencepiece"):
+        _bench_sentencepiece(text, vocab_size, rounds, megabytes)
+
+
+def _bench_sentencepiece(text: str, vocab_size: int, rounds: int, megabytes: float) -> None:
+    """A second table: SentencePiece's two algorithms, which choose other tokens, and its Unigram model in our code."""
+    from gptlab.unigram import UnigramTokenizer
+
+    kinds = ("bpe", "unigram")
+    trained = _in_turn({kind: lambda kind=kind: _train_sentencepiece(text, vocab_size, kind) for kind in kinds}, rounds)
+    models = {kind: _train_sentencepiece(text, vocab_size, kind) for kind in kinds}
+    ours = UnigramTokenizer.from_sentencepiece(models["unigram"])
+    lines = text.split("\n")
+    if ours.encode(text[:20_000]) != models["unigram"].encode(text[:20_000]):
+        raise AssertionError("gptlab cuts a text in another way than SentencePiece with the same model")
+    encoders = {f"sentencepiece {kind}": models[kind].encode for kind in kinds} | {"gptlab, its unigram": ours.encode}
+    took = _in_turn({who: lambda run=run: [run(line) for line in lines] for who, run in encoders.items()}, rounds)
+    print(f"\n{'':<22}{'train s':>10}{'MB/s':>12}{'bytes/token':>12}")
+    for who, encode in encoders.items():
+        train = trained.get(who.split()[-1]) if who.startswith("sentencepiece") else None
+        tokens = sum(len(encode(line)) for line in lines) + len(lines) - 1  # a newline is a byte, and a token
+        seconds = "–" if train is None else f"{train:.2f}"
+        print(f"{who:<22}{seconds:>10}{megabytes / took[who]:>12.1f}{megabytes * 1e6 / tokens:>12.2f}")
 
 
 # ---- The contestants -------------------------------------------------------------------------------------------------
@@ -106,6 +129,21 @@ def _train_huggingface(text: str | Iterable[str], vocab_size: int):
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator([text] if isinstance(text, str) else text, trainer)
     return tokenizer
+
+
+def _train_sentencepiece(text: str, vocab_size: int, kind: str):
+    """A model that gives every text back: no normalisation, all spaces, bytes for rare characters; one thread."""
+    import io
+
+    import sentencepiece
+
+    file = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(line for line in text.split("\n") if line.strip()), model_writer=file, model_type=kind,
+        vocab_size=vocab_size, hard_vocab_limit=False, byte_fallback=True, normalization_rule_name="identity",
+        remove_extra_whitespaces=False, character_coverage=0.9999, minloglevel=2, num_threads=1,
+    )  # fmt: skip
+    return sentencepiece.SentencePieceProcessor(model_proto=file.getvalue())
 
 
 def _textbook_seconds(text: str, steps: int, measured: int = 2) -> float:
