@@ -79,6 +79,6 @@ def test_the_contestants_are_nanogpts_settings_and_ours_of_no_more_parameters():
 
 def test_seconds_to_a_target_are_those_of_the_first_evaluation_at_or_below_it():
     history = History(
-        evaluations=[{"step": i, "seconds": float(i), "validation": v} for i, v in enumerate((3, 2, 1, 2))]
+        evaluations=[{"step": i, "seconds": float(i), "validation": v} for i, v in enumerate((3.0, 2.0, 1.0, 2.0))]
     )
-    assert race.seconds_to(history, 2) == 1.0
+    assert race.seconds_to(history, 2.0) == 1.0
