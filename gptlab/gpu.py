@@ -169,7 +169,7 @@ RECIPES: dict[str, Recipe] = {
         B=24,
         model=dict(context=64, n_layer=3, n_head=4, n_embd=144, mlp_size=288, convolution=4),
         training=TrainConfig(
-            steps=880, optimizer="muon", learning_rate=8e-3, matrix_rate=0.035, warmup=20, evaluate_every=110
+            steps=930, optimizer="muon", learning_rate=8e-3, matrix_rate=0.03, warmup=20, evaluate_every=93
         ),
     ),
 }  # fmt: skip

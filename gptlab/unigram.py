@@ -432,6 +432,8 @@ class UnigramTokenizer(SavedAsJson):
 
     def normalise(self, text: str) -> str:
         """What is cut: characters replaced by the rules, spaces collapsed or not, and each written ▁."""
+        if not text:
+            return ""
         text = whole_characters(text)
         if self.rules:
             parts = re.split("(" + "|".join(map(re.escape, sorted(self.symbols, key=len, reverse=True))) + ")", text)
@@ -439,8 +441,6 @@ class UnigramTokenizer(SavedAsJson):
             text = "".join(p if p in self.symbols else _character_map(self.rules).normalize(p) for p in parts)
         if self.collapse:
             text = re.sub(" +", " ", text).lstrip(" ")
-        if not text:
-            return ""
         text = (" " * self.dummy_prefix + text).replace(" ", SPACE)
         return text.rstrip(SPACE) if self.collapse else text
 

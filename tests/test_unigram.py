@@ -340,6 +340,8 @@ def test_odd_texts_are_cut_as_by_sentencepiece(name):
         "  \t ",
         " " * 999,
         "\n\n\n",
+        "\x08",  # nothing is left of it, but the dummy prefix
+        " \x08 ",
         "مرحبا بالعالم",
         "👩‍👩‍👧🇨🇭" * 9,
         "e\u0301" * 9,

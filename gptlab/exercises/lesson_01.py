@@ -631,8 +631,8 @@ PREDICTIONS = [
     ),
     Prediction(
         id="1.c",
-        question="Order the tokenizers by the length of their sequences for an English text, shortest first: "
-        "bytes, words, characters of which a few are no ASCII.",
+        question="An English text has a few characters that are not ASCII. Order the tokenizers by the length of their "
+        "sequences, shortest first: bytes, words, characters.",
         kind="order",
         answer=("words", "characters", "bytes"),
         explanation="A word is several characters, and a character at least one byte.",

@@ -50,8 +50,9 @@ print(f"A model of {model.count_parameters():,} numbers. It knows {tokenizer.voc
 # %% [markdown]
 # ## First, let it tell you something
 #
-# On disk, this model is smaller than a photograph from a telephone. A program of this course trained it on two CPU cores. It has read
-# fables, short stories about animals, and nothing else. We give it no beginning at all, and let it speak.
+# On disk, this model is smaller than a photograph from a telephone. A program of this course trained it on two CPU
+# cores. It has read fables, short stories about animals, and nothing else. We give it no beginning at all, and let it
+# speak.
 
 
 # %%
@@ -87,8 +88,8 @@ rows = [(fact, reading.facts.get(fact)) for fact in facts.split()]
 pictures.table(rows, ["fact", "in this story"])
 
 # %% [markdown]
-# To write this, the model had to remember. It chose a name in the first sentence, and used the same name five sentences
-# later. How many stories are there to choose from?
+# To write this, the model had to remember. It chose a name in the first sentence, and still knew it near the end. How
+# many stories are there to choose from?
 
 # %% tags=["nbval-check-output"]
 print(f"different fables: {fables.count():,}")
@@ -194,8 +195,10 @@ vectors = model.embedding.token.weight.detach()[rows]
 pictures.embedding_map(vectors, [word for word, _ in words], [group for _, group in words])
 
 # %% [markdown]
-# Words of one kind lie together: nobody told the model what an animal is. It has found out that *hen* and *wolf* are used
-# in the same places, and a flat map of so many directions shows only a part of what it knows.
+# Words of one kind lie together, and nobody told the model what an animal is. It has found out that *hen* and *wolf*
+# are used in the same places. (The two axes are the directions in which these vectors differ most. A flat map shows
+# only a part of what the model knows: here names and traits lie close to each other, and in other directions they may
+# be far apart.)
 #
 # **Opened by:** 05 Embeddings.
 
@@ -220,8 +223,9 @@ print(sentence + scene + " ...")
 
 # %% [markdown]
 # The model does the same with **attention**: each token looks at the tokens before it, and takes something from those
-# that fit. It does so several times side by side; each of these is called a **head**. The next cell computes where they
-# look. You need not read it today: notebook 06 builds it line by line.
+# that fit. It does so in several **layers**, one after the other, and in each of them several times side by side;
+# each of these is called a **head**. Both are numbered from 0. The next cell computes where they look. You need not
+# read it today: notebook 06 builds it line by line.
 
 
 # %% jupyter={"source_hidden": true}
@@ -273,8 +277,9 @@ pictures.arcs(looks(model, prompt)[layer, head], labels, row=-1, title=f"Layer {
 # %% [markdown]
 # ### Blocks → logits → the next token
 #
-# After looking, each token thinks for itself, then all look again. One round of it is a **block**. After the last block
-# there is one number for each token of the vocabulary, the **logits**: how well would each of them go on from here?
+# After looking, each token thinks for itself, then all look again. One round of it is a **block**; it is what the
+# pictures above count as a layer. After the last block there is one number for each token of the vocabulary, the
+# **logits**: how well would each of them go on from here?
 
 # %%
 with torch.no_grad():
@@ -346,8 +351,9 @@ for trait in ("patient", "greedy", "brave"):
 # Look how much of the past is in those lines. Only Ada can be the one who asks. A greedy hen says no. What Bo does next
 # belongs to the trait, the bell is still a bell, and the trait was named thirty words before.
 #
-# To always take the likeliest makes every story alike. So `tell` throws dice instead, with the probabilities of the bars.
-# How bold it is allowed to be is called the **temperature**. Try 0.2, 1.0 and 2.0.
+# To always take the likeliest makes every story alike. So `tell` throws dice instead, with the probabilities of the
+# bars. How bold it is allowed to be is called the **temperature**. Here it is 2.0, and that is too bold. Try 0.2 and
+# 1.0.
 
 # %%
 text = tell(sentence, seed=4, temperature=2.0, words=60)
@@ -373,9 +379,10 @@ for text, reading in slips[:2]:
     print(textwrap.fill(text, width=100) + f"\n→ {reading.error}\n")
 
 # %% [markdown]
-# The sentences are right, and somewhere somebody is not who they were. That is the kind of mistake that large models make
-# too, and they hide it better. For this one you will know exactly how far it is from perfect, because we know how
-# surprising each story is to somebody who knows all the rules.
+# The sentences are right, and somewhere a rule is broken: somebody is not who they were, or two are alike who must
+# differ. That is the kind of mistake that large models make too, and they hide it better. For this one you will know
+# exactly how far it is from perfect, because we know how surprising each story is to somebody who knows all the
+# rules.
 #
 # And of everything that is no fable it knows nothing.
 

@@ -135,8 +135,9 @@ pictures.tokens(text, tokens.CharTokenizer.from_text(text))
 
 # %% [markdown]
 # **Why from 0 to V − 1?** Because an id is the number of a row. A model has a table with $V$ rows, and the first thing
-# that it does with an id is to fetch that row. Notebook 05 is about this table. Here is a small one, with two numbers in
-# each row, made up for the purpose.
+# that it does with an id is to fetch that row. Notebook 05 is about this table. Here is a small one, with two numbers
+# in each row, made up for the purpose. `np.arange` counts up, and `reshape` lays the numbers out in rows of two. The
+# comment `[V, 2]` is the shape: V rows, 2 columns. A list of ids in the brackets fetches a row for each.
 
 # %% tags=["nbval-check-output"]
 table = np.arange(2 * V).reshape(V, 2) / 10  # [V, 2]
@@ -148,11 +149,13 @@ print(table[ids[:3]])
 table[V]
 
 # %% [markdown]
-# Rows 0 to V − 1 are there, row V is not. On your machine this is a readable error. On a GPU it can be a crash with a
-# message that nobody understands, so the course checks ids before they get that far.
+# Rows 0 to V − 1 are there, row V is not. On your machine this is a readable error. On a GPU, the graphics card that
+# large models run on, it can be a crash with a message that nobody understands, so the course checks ids before they
+# get that far.
 #
-# The rows also show that an id is a name and not an amount. The character with id 8 is not twice the one with id 4; they
-# are two rows. Shuffle the numbering, shuffle the rows with it, and nothing changes.
+# An id is a name and not an amount. The character with id 8 is not twice the one with id 4; they are two rows. (The
+# rows above grow with the id only because they were made by counting. The rows of a model do not.) Shuffle the
+# numbering, shuffle the rows with it, and nothing changes.
 #
 # **Before you run the next cell:** the vocabulary comes from `a fox, a hen`. What happens with `a wolf`?
 
@@ -162,7 +165,8 @@ table[V]
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The `a` and the blank have ids. The `w` was not in the text, so it has none, and Python stops there. `l` would be next.
+# The `a` and the blank have ids. The `w` was not in the text, so it has none, and Python stops there. `l` would be
+# next.
 # </details>
 #
 # The cure for a missing letter is a longer text. All the fables together contain every letter that a fable needs:
@@ -186,9 +190,9 @@ print(f"{len(sentence)} characters, {len(chars.encode(sentence))} tokens")
 #
 # ## By hand: one integer for each word
 #
-# So make the pieces longer. A word is a run of letters and digits; everything else, each blank and each comma, is a piece
-# of its own, so that nothing is lost. In Python's pattern language `\w` is a letter, a digit or an underscore, `\w+` a
-# run of them, and `\W` any other character.
+# So make the pieces longer. A word is a run of letters and digits; everything else, each blank and each comma, is a
+# piece of its own, so that nothing is lost. In Python's pattern language `\w` is a letter, a digit or an underscore,
+# `\w+` a run of them, and `\W` any other character.
 
 # %% tags=["nbval-check-output"]
 pieces = re.findall(r"\w+|\W", sentence)
@@ -200,7 +204,7 @@ assert "".join(pieces) == sentence
 
 # %% [markdown]
 # The rest is what you did before, with words in place of characters. Compare the two on the first sentence. Each
-# vocabulary comes from all the fables, and the words got one token more, `<unk>`, which you meet in a minute.
+# vocabulary comes from all the fables, and the words got one token more, `<unk>` with id 0, which you meet in a minute.
 
 # %% tags=["nbval-check-output"]
 words = tokens.WordTokenizer.from_text(book)
@@ -215,8 +219,8 @@ pictures.tokens(first, chars, words)
 predict("1.b", ...)
 
 # %% [markdown]
-# Put your letter in place of the dots, `predict("1.b", "a")` for example, or go on. Nothing depends on it. The book is the
-# reference manual of your Python, cut into two halves. (The numbers depend on your version of Python.)
+# Put your letter in place of the dots, `predict("1.b", "a")` for example, or go on. Nothing depends on it. The book is
+# the reference manual of your Python, cut into two halves. (The numbers depend on your version of Python.)
 
 # %%
 manual = tokens.WordTokenizer.split(corpora.load("pydocs", quiet=True).text)
@@ -231,7 +235,8 @@ print("some of them:", ", ".join(new[:: len(new) // 8]))
 # <details><summary>Answer</summary>
 #
 # b. A vocabulary is fixed before the second book is opened, and for every word that it lacks there is one and the same
-# id: the **unknown** token, by custom written `<unk>`. The count above says how many words of a second half it swallows.
+# id: the **unknown** token, by custom written `<unk>`. The count above says how many words of a second half it
+# swallows.
 # </details>
 #
 # Reading more does not end it. Here is the size of the vocabulary after the first thousand pieces of the manual, ten
@@ -244,23 +249,22 @@ for n in (1_000, 10_000, 100_000, len(manual)):
 pictures.table(rows, ["pieces read", "different characters", "different words and signs"])
 
 # %% [markdown]
-# The characters come to rest. The words go on and on, more slowly, without a last one (Harold Heaps 1978, see
-# [Heaps' law](https://en.wikipedia.org/wiki/Heaps%27_law)). So some words will always be unknown, and what is unknown is
-# lost:
+# The characters come to rest. The words go on and on, more slowly, without a last one (Harold Heaps 1978, see [Heaps'
+# law](https://en.wikipedia.org/wiki/Heaps%27_law)). So some words will always be unknown, and what is unknown is lost:
 
 # %% tags=["nbval-check-output"]
 for message in ("The fox found a kite.", "The fox fuond a kite.", "The fox paid 250 for it."):
     print(words.decode(words.encode(message)))
 
 # %% [markdown]
-# A misspelling, a number, a new verb: all of them look alike to the model, and it can never write one. This is worse than
-# an error, because nothing stops.
+# A misspelling, a number, a new verb: all of them look alike to the model, and it can never write one. This is worse
+# than an error, because nothing stops.
 #
 # ## By hand: one integer for each byte
 #
 # Is there a vocabulary that is small and from which nothing is missing? Your computer has used one all the time. Every
-# text that you save is a row of **bytes**, and a byte is one of 256 values. The rule from characters to bytes is
-# **UTF-8**. Before you look at it, a guess:
+# text that you save is a row of **bytes**. A byte is eight **bits**, each of them 0 or 1, and so one of 256 values. The
+# rule from characters to bytes is **UTF-8**, and in Python `text.encode()` applies it. Before you look at it, a guess:
 
 # %%
 predict("1.a", ...)
@@ -271,7 +275,7 @@ print(list("fünf".encode()), "length", len("fünf".encode()))
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The letters f, n and f are one byte each. The ü takes two, 195 and 188.
+# Five: the letters f, n and f are one byte each, and the ü takes two.
 # </details>
 #
 # Look at the bits of characters that need one, two, three and four bytes:
@@ -291,7 +295,9 @@ pictures.table(rows, ["character", "code point", "bytes", "bits"], align="lrll")
 # - A byte that begins with `110`, `1110` or `11110` opens a character of two, three or four bytes: count the ones.
 # - A byte that begins with `10` goes on with a character.
 #
-# What is left of the bits is the code point. You can do it with a pencil, for ü:
+# What is left of the bits is the code point. You can do it with a pencil, for ü. Three signs of Python work on bits:
+# `point >> 6` drops the last six, `point & 0b111111` keeps only the last six, and `|` lays two patterns over each
+# other.
 
 # %% tags=["nbval-check-output"]
 point = ord("ü")
@@ -301,9 +307,9 @@ following = 0b10_000000 | (point & 0b111111)  # 10, and the lower six
 print("by hand:", [opening, following], " Python:", list("ü".encode()))
 
 # %% [markdown]
-# Ken Thompson and Rob Pike designed this on a placemat in a diner, one evening in 1992
-# ([Pike's account](https://www.cl.cam.ac.uk/~mgk25/ucs/utf-8-history.txt)). Now take the bytes as ids. $V$ is 256, there
-# is nothing to learn from a text, and no text is unknown, in any script, with any misspelling. What does it cost? (An
+# Ken Thompson and Rob Pike designed this on a placemat in a diner, one evening in 1992 ([Pike's
+# account](https://www.cl.cam.ac.uk/~mgk25/ucs/utf-8-history.txt)). Now take the bytes as ids. $V$ is 256, there is
+# nothing to learn from a text, and no text is unknown, in any script, with any misspelling. What does it cost? (An
 # order is given like this: `predict("1.c", "bytes, words, characters")`.)
 
 # %%
@@ -318,8 +324,8 @@ print("bytes:     ", len(says.encode("utf-8")))
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Words, characters, bytes. A word is several characters, a character is one byte or more. For pure English the last two
-# are equal.
+# Words, characters, bytes. Most words are several characters, a character is one byte or more. Here the accents and the
+# curved quotation marks take two or three. In ASCII alone the last two are equal.
 # </details>
 #
 # One more thing is new with bytes: a token can be less than a character. When a model writes, its tokens come one by
@@ -335,7 +341,8 @@ print("alone:   ", [raw.decode([id]) for id in arriving])
 print("in time: ", [decoder.push(id) for id in arriving])
 
 # %% [markdown]
-# The dashed frames in the next picture mark such parts of characters. Point at one to read which character it belongs to.
+# The dashed frames in the next picture mark such parts of characters. Point at one to read which character it belongs
+# to.
 
 # %% tags=["nbval-check-output"]
 pictures.tokens("Ça 🦊.", raw)
@@ -366,9 +373,10 @@ for name, t in texts.items():
 pictures.table(rows, ["text", "characters", "no id", "words", "lost", "bytes", "sub-words"])
 
 # %% [markdown]
-# Read the table column by column. The two columns *no id* and *lost* are what the vocabularies of characters and of words
-# cannot write at all. The bytes have no such column: they can write everything, and pay with length. The sub-words have
-# none either, and on a fable they are even shorter than the words, because a blank goes into the word that follows it.
+# Read the table column by column. The two columns *no id* and *lost* are what the vocabularies of characters and of
+# words cannot write at all. The bytes have no such column: they can write everything, and pay with length. The
+# sub-words have none either, and on a fable they are even shorter than the words, because a blank goes into the word
+# that follows it.
 #
 # This has a price, too. On scripts that the sub-words have not seen they fall back to bytes, and a Greek reader
 # pays several tokens for what an English reader gets for one. The tokenizers of real models have this unfairness too;
@@ -389,9 +397,9 @@ print(stream)
 print("V is now", V + 1)
 
 # %% [markdown]
-# Such an id is a **special token**. It has a name, so that people can talk about it: GPT-2 calls it `<|endoftext|>`, and so
-# does this course. The name is for people only. Writing it into the text instead would be a mistake, because then
-# whoever types these characters ends the story:
+# Such an id is a **special token**. It has a name, so that people can talk about it: GPT-2 calls it `<|endoftext|>`,
+# and so does this course. The name is for people only. Writing it into the text instead would be a mistake, because
+# then whoever types these characters ends the story:
 
 # %% tags=["nbval-check-output"]
 anyone = tokens.CharTokenizer.from_text("a fox<|endoftext|>")
@@ -426,9 +434,9 @@ for _ in range(300):
 print("300 random texts: the same ids three times, and the way back")
 
 # %% [markdown]
-# All tokenizers of this course can do the same four things: `encode`, `decode`, `vocab_size`, and `token_bytes`, the bytes
-# that one id stands for. So a model does not have to know which one it gets. Three of the four keep every text that they
-# can write; the words are the exception that you have seen.
+# All tokenizers of this course can do the same four things: `encode`, `decode`, `vocab_size`, and `token_bytes`, the
+# bytes that one id stands for. So a model does not have to know which one it gets. Three of the four keep every text
+# that they can write; the words are the exception that you have seen.
 
 # %% tags=["nbval-check-output"]
 everyone = {"characters": chars, "words": words, "bytes": raw, "sub-words": subwords}
@@ -453,8 +461,9 @@ rebuilt = tokens.CharTokenizer.from_text(book + "0123456789")
 print(rebuilt.decode(ids))
 
 # %% [markdown]
-# No error, no warning. The digits stand before the letters in Unicode, so every letter has moved on by ten places. Ids
-# mean nothing without the vocabulary that made them, and the ids do not tell which one that was.
+# No error, no warning. The digits stand before the letters in Unicode, so in the new vocabulary every letter has moved
+# on by ten places. The blank, the comma and the full stop stand before the digits, and have stayed. Ids mean nothing
+# without the vocabulary that made them, and the ids do not tell which one that was.
 #
 # The check that exposes it is a comparison of the vocabularies. The habit that prevents it is to save the vocabulary
 # beside the model, and to load it, never to build it again.
@@ -499,8 +508,9 @@ for name, tokenizer in everyone.items():
 print(f"{'GPT-2':10}  {50_257 * 768:>10,} numbers, {50_257 * 768 / 124.4e6:.0%} of the model")
 
 # %% [markdown]
-# What does the work itself cost? Encoding looks up each piece once, so the time should grow in step with the text. (The
-# milliseconds are those of one machine.)
+# What does the work itself cost? Encoding looks up each piece once, so the time should grow in step with the text. Each
+# row reads twice the text of the row above. (The milliseconds are those of one machine, and each is measured once:
+# expect the times to double only roughly, and the small ones to jump.)
 
 # %%
 rows = []
@@ -514,10 +524,12 @@ for part in (len(book) // 4, len(book) // 2, len(book)):
 pictures.table(rows, ["characters read", *(f"{name} (ms)" for name in everyone)], align="rrrrr")
 
 # %% [markdown]
-# And what does a tokenizer know about stories? Suppose you send a story to a friend, each token in $\log_2 V$ bits, which
-# is what it takes to tell $V$ things apart. Here is the length of that message, and below it the shortest message that
-# there can be on average. For these stories that number is known exactly, because the program that tells them knows how
-# probable each of its choices was.
+# And what does a tokenizer know about stories? Suppose you send a story to a friend, each token in $\log_2 V$ bits,
+# which is what it takes to tell $V$ things apart. Here is the length of that message, and below it the shortest message
+# that there can be on average. The less probable a choice, the more bits it takes to tell it: $\log_2 (1/p)$ bits at
+# the probability $p$, so one bit for the toss of a coin. For these stories the sum is known exactly, because the
+# program that tells them knows how probable each of its choices was. (`fables.entropy()` is this sum with the natural
+# logarithm. Dividing by `math.log(2)` turns it into bits.)
 
 # %% tags=["nbval-check-output"]
 for name, tokenizer in everyone.items():
@@ -525,15 +537,16 @@ for name, tokenizer in everyone.items():
 print(f"{'the shortest':18} {fables.entropy() / math.log(2):6,.0f} bits a story")
 
 # %% [markdown]
-# The gap is what a model has to learn: which word follows which, and what was said before. A tokenizer closes almost
-# nothing of it. It gives the model pieces to work with, and it must not lose anything. The lowest line comes back in
-# notebook 09, as the floor under every loss.
+# Longer pieces make the message shorter, because what always stands together is sent at once. The gap that remains is
+# what a model has to learn: which word follows which, and what was said before. No tokenizer closes it. A tokenizer
+# gives the model pieces to work with, and must not lose anything. The lowest line comes back in notebook 09: no model
+# of these stories can get below it.
 #
 # ## Exercises
 #
-# Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the most likely mistake.
-# `hint("1.1")` gives a hint, again for the next one; `solution("1.1")` shows one way to do it; and when you have passed,
-# `compare("1.1", build_vocabulary)` lays your code beside the course's.
+# Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the most likely
+# mistake. `hint("1.1")` gives a hint, again for the next one; `solution("1.1")` shows one way to do it; and when you
+# have passed, `compare("1.1", build_vocabulary)` lays your code beside the course's.
 
 # %%
 find("1.1")
@@ -657,21 +670,19 @@ recap(1)
 # Nothing yet. 240 is <code>11110000</code> in bits, it opens a character of four bytes. Two more must come.
 # </details>
 #
-# **To go deeper:** Andrej Karpathy, [Let's build the GPT Tokenizer](https://www.youtube.com/watch?v=zduSFxRajkE) (2024),
-# from minute 14:56 on, for strings, Unicode and UTF-8. Linting Xue et al.,
-# [ByT5](https://arxiv.org/abs/2105.13626) (2022), for models that read bytes. In the package, `gptlab/tokens.py` from top to
-# bottom: it is this notebook again.
+# **To go deeper:** Andrej Karpathy, [Let's build the GPT Tokenizer](https://www.youtube.com/watch?v=zduSFxRajkE)
+# (2024), from minute 14:56 on, for strings, Unicode and UTF-8. Linting Xue et al.,
+# [ByT5](https://arxiv.org/abs/2105.13626) (2022), for models that read bytes. In the package, `gptlab/tokens.py` from
+# top to bottom: it is this notebook again.
 #
 # ## Next
 #
 # Words are too many and bytes are too long. The sub-words were short **and** able to write everything. Where do such
-# pieces come from? [Notebook 02](02_bpe.ipynb) finds them in the text itself, with a method that you can do with a pencil.
+# pieces come from? [Notebook 02](02_bpe.ipynb) finds them in the text itself, with a method that you can do with a
+# pencil.
 #
 # Here is the sentence that travels with you from now on: its characters, words, bytes and sub-words. In each notebook
 # it goes one station further on the map, until a model has read it, and continues it.
 
 # %% tags=["nbval-check-output"]
 pictures.tokens(sentence, chars, words, raw, subwords)
-
-# %% tags=["nbval-check-output"]
-print(fables.TRAVELLER)

@@ -417,6 +417,7 @@ predict("3.b", ...)
 
 # %% [markdown]
 # Here is a line of Python, a ligature, a full-width letter and a fox in Chinese. Each row changes one setting more.
+# Blanks are shown as ␣.
 
 # %% tags=["nbval-check-output"]
 probe = "if x:\n    ﬁＡ狐"
@@ -434,7 +435,7 @@ for setting, value in (
     back = processor.decode(processor.encode(probe))
     first = processor.encode("fox fox", out_type=str)
     name = setting if value is None else f"+ {setting}={value}"
-    rows.append([name, repr(back), "yes" if back == probe else "no", " ".join(first)])
+    rows.append([name, repr(back).replace(" ", "␣"), "yes" if back == probe else "no", " ".join(first)])
 pictures.table(rows, ["setting", "what comes back", "equal?", "fox fox"])
 
 # %% [markdown]
@@ -577,6 +578,7 @@ from gptlab.training import TrainConfig, mean_loss, run
 torch.set_num_threads(1)  # so that a second of computing is the same for all four
 
 
+# %%
 def bits_per_byte(tokenizer, seconds):
     """Train a GPT for so many seconds of computing; the bits that it needs for a byte of the text held out."""
     ids, held_ids = tokenizer.encode(learn), tokenizer.encode(held[:20_000])
@@ -621,7 +623,7 @@ pictures.compare(results, "bits for each byte of text (less is better)")
 # %% [markdown]
 # The untrained numbers differ as well: guessing among $V$ tokens costs $\ln V$ nats each, and longer tokens mean fewer
 # guesses. After training, characters stay behind. The three vocabularies of about a thousand tokens are close to each
-# other: with a large corpus and a large model they would be closer still. What decides in practice is the rest of the
+# other, and a few seconds on one corpus do not rank them. What decides in practice is the rest of the
 # table: does every text come back, what do digits and blanks cost, and are the languages that you need covered.
 #
 # ## Exercises

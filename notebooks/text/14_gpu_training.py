@@ -33,9 +33,9 @@ pictures.pipeline("14_gpu_training")
 #
 # **Cost:** about two minutes on two CPU cores, under 2 GB. With an NVIDIA card the same cells choose larger sizes.
 #
-# **This is the first form of the notebook.** Training on several GPUs at once, and a recorded run of a real one, are to
-# come. Until then every number below is measured on the machine that runs it, and the outputs that you see come from two
-# CPU cores.
+# **This is the first form of the notebook.** Training on several GPUs at once, and a recorded run of a real one, are
+# to come. Until then every speed below is measured on the machine that runs it, unless a source is named, and the
+# outputs that you see come from a CPU.
 
 # %%
 import dataclasses
@@ -102,8 +102,9 @@ close = [bool((a - b).abs().max() < 1e-3) for a, b in zip(here, there, strict=Tr
 print("loss as on the CPU:", close[0], "  gradient as on the CPU:", close[1])
 
 # %% [markdown]
-# It takes CUDA where that test is passed, else the CPU. Apple's MPS is taken only if you ask, `pick_device("mps")`,
-# because some of its operations have been silently wrong in some releases; then too the test decides.
+# On a CPU the test compares the CPU with itself, and so it passes. `pick_device` takes CUDA (an NVIDIA card) where
+# the test is passed, else the CPU. Apple's MPS is taken only if you ask, `pick_device("mps")`, because some of its
+# operations have been silently wrong in some releases; then too the test decides.
 
 # %% [markdown]
 # ## By hand, 2: how large is a number?
@@ -148,7 +149,7 @@ scaled = (torch.tensor(small) * 2**16).to(torch.float16)
 print("float16, multiplied by 65,536 first and divided after:", f"{scaled.item() / 2**16:.2g}")
 
 # %% [markdown]
-# Gradients are often that small. In float16 they vanish, unless the loss is first multiplied by a large number and the
+# Some gradients are that small. In float16 they vanish, unless the loss is first multiplied by a large number and the
 # gradients divided by it in the end ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)); PyTorch's
 # `GradScaler` does that, and finds the number by trial. bfloat16 has the sizes of float32 and needs none.
 #
