@@ -508,8 +508,9 @@ pictures.compare(account, "gigabytes", best=None, title="One step of GPT-2 124M 
 # Fables are to understand with. To compare with the world, one takes Tiny Shakespeare, character by character. nanoGPT's
 # README gives two numbers for it, losses on the tenth of the text that was held back: 1.88 for its CPU settings (about
 # three minutes on a laptop, 2,000 steps of 12 rows of 64 characters), 1.4697 for its GPU settings (about three minutes on
-# an A100). On a CPU our `shakespeare` recipe takes the sizes of its CPU settings, with the newer parts of notebook 11 and
-# Muon; on a GPU the cell takes nanoGPT's GPU settings as they are, and stops earlier.
+# an A100). On a CPU our `shakespeare` recipe takes the same rows of 64 characters, a smaller model (three layers in
+# place of four), the newer parts of notebook 11, and Muon; on a GPU the cell takes nanoGPT's GPU settings as they are,
+# and stops earlier.
 
 # %%
 nanogpt = {"nanoGPT, CPU settings": 1.88, "nanoGPT, GPU settings": 1.4697}
