@@ -248,6 +248,10 @@ for n in (1_000, 10_000, 100_000, len(manual)):
     rows.append((n, len(set("".join(manual[:n]))), len(set(manual[:n]))))
 pictures.table(rows, ["pieces read", "different characters", "different words and signs"])
 
+# %%
+growth = {f"{n:,} words": len(set(manual[:n])) for n in (1_000, 3_000, 10_000, 30_000, 100_000) if n <= len(manual)}
+pictures.compare(growth, "different words after so many", best=None)
+
 # %% [markdown]
 # The characters come to rest. The words go on and on, more slowly, without a last one (Harold Heaps 1978, see [Heaps'
 # law](https://en.wikipedia.org/wiki/Heaps%27_law)). So some words will always be unknown, and what is unknown is lost:
@@ -535,6 +539,10 @@ pictures.table(rows, ["characters read", *(f"{name} (ms)" for name in everyone)]
 for name, tokenizer in everyone.items():
     print(f"{name:18} {length[name] * math.log2(tokenizer.vocab_size):6,.0f} bits a story")
 print(f"{'the shortest':18} {fables.entropy() / math.log(2):6,.0f} bits a story")
+
+# %%
+bits = {name: length[name] * math.log2(tokenizer.vocab_size) for name, tokenizer in everyone.items()}
+pictures.compare(bits, "bits a story", floor={"the shortest": fables.entropy() / math.log(2)})
 
 # %% [markdown]
 # Longer pieces make the message shorter, because what always stands together is sent at once. The gap that remains is

@@ -546,7 +546,11 @@ for name, tokenizer in contestants.items():
     per_byte = f"{len(ids) / len(held.encode()):.3f}"
     rows.append([name, size, per_byte, back, *odd, f"{seconds[name]:.1f}", f"{speed:.1f}"])
 header = ["tokenizer", "V", "tokens/byte", "back", "script", "digits", "blanks", "train s", "MB/s"]
+lengths = {row[0]: float(row[2]) for row in rows}
 pictures.table(rows, header, caption="script, digits, blanks: tokens a character of 狐と…, of 3141592653, of 16 blanks")
+
+# %%
+pictures.compare(lengths, "tokens for each byte of held-out text (less is less work)")
 
 # %% [markdown]
 # How to read it. **Tokens/byte**: less is a shorter sequence for the model. **Back**: whether decoding gives the text.
