@@ -877,10 +877,10 @@ find("2.2")
 
 
 # %% tags=["nbval-check-output"]
-def merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]: ...
+def my_merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]: ...
 
 
-check("2.2", merge)
+check("2.2", my_merge)
 
 # %%
 find("2.3")
@@ -897,10 +897,10 @@ find("2.4")
 
 
 # %% tags=["nbval-check-output"]
-def train(text: str, steps: int) -> list[tuple[int, int]]: ...
+def my_train(text: str, steps: int) -> list[tuple[int, int]]: ...
 
 
-check("2.4", train)
+check("2.4", my_train)
 
 # %%
 find("2.5")
