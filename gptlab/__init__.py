@@ -17,10 +17,13 @@ _LESSONS = (
 )  # fmt: skip
 _DOORS = ("downloads", "encodings", "huggingface", "checkpoints")
 _WINGS = ("corpora", "pictures", "exercises", "commands")
+_TOOLS = {"show": "source", "trace": "tracing"}  # two functions that are asked for everywhere
 
 
 def __getattr__(name: str):
-    """Load a module of the course when it is first asked for."""
+    """Load a module of the course, or `show` and `trace`, when first asked for."""
     if name in _LESSONS + _DOORS + _WINGS:
         return importlib.import_module(f"gptlab.{name}")
+    if name in _TOOLS:
+        return getattr(importlib.import_module(f"gptlab.{_TOOLS[name]}"), name)
     raise AttributeError(f"module 'gptlab' has no attribute {name!r}")
