@@ -33,7 +33,6 @@
 # cores and 310 MB of memory.
 
 # %%
-import inspect
 import math
 import re
 import tempfile
@@ -42,6 +41,7 @@ from pathlib import Path
 
 import numpy as np
 
+import gptlab
 from gptlab import bpe, corpora, pictures, tokens
 from gptlab.corpora import fables
 from gptlab.exercises import check, compare, find, hint, predict, progress, recap, solution  # noqa: F401
@@ -419,7 +419,7 @@ print("as text, the name is", len(typed), "tokens that anybody can type:", typed
 # The package has what you built. Its `encode` is your line, with an error that says what to do:
 
 # %%
-print(inspect.getsource(tokens.CharTokenizer.encode))
+gptlab.show(tokens.CharTokenizer.encode)
 
 # %% [markdown]
 # Is it the same as yours? Compare it on random texts, with your lines and with a third opinion: NumPy's `unique` sorts

@@ -35,7 +35,6 @@
 # %%
 import hashlib
 import importlib.util
-import inspect
 import json
 import random
 import time
@@ -44,6 +43,7 @@ from itertools import pairwise
 
 import regex
 
+import gptlab
 from gptlab import bpe, corpora, downloads, encodings, pictures, tokens
 from gptlab.corpora import fables
 from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
@@ -294,7 +294,7 @@ print([("".join(bpe.split(odd, pattern)) == odd) for pattern in PATTERNS.values(
 # The package trains on pieces. Its textbook version is your loop with a list of pieces in place of one text:
 
 # %%
-print(inspect.getsource(bpe.train_textbook))
+gptlab.show(bpe.train_textbook)
 
 # %% [markdown]
 # Beside it stands `train_fast`, which you will need for a whole book. Three versions, so compare them: yours, the
@@ -436,7 +436,7 @@ print("300 random words: the same ids four times")
 # know:
 
 # %%
-print(inspect.getsource(bpe.BPETokenizer._encode_piece))
+gptlab.show(bpe.BPETokenizer._encode_piece)
 
 # %% [markdown]
 # Train one on the fables, with GPT-4's pattern. The sentence that travels with you gets its ids.

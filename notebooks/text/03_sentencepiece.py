@@ -34,7 +34,6 @@
 # of memory.
 
 # %%
-import inspect
 import io
 import itertools
 import math
@@ -44,6 +43,7 @@ from collections import Counter
 
 import sentencepiece
 
+import gptlab
 from gptlab import bpe, corpora, downloads, encodings, pictures, tokens, unigram
 from gptlab.corpora import fables
 from gptlab.exercises import check, find, predict, progress, quiz, recap
@@ -306,7 +306,7 @@ for word in words:
 # `gptlab.unigram` has the same steps. Its Viterbi works on a list of pieces for each place, and is short enough to read.
 
 # %%
-print(inspect.getsource(unigram.best_path))
+gptlab.show(unigram.best_path)
 
 # %% [markdown]
 # It has to give what you built by hand, and what listing all ways gives. Random models and random texts:
