@@ -2,9 +2,10 @@
 
 Two ways to cut contexts (`rolling_windows`, `growing_contexts`), then batches: `Batches` cuts one long text into blocks
 of T, `StoryBatches` puts one document in each row. Both give step n's batch from n alone, so a run can be resumed.
+A text that is larger than memory stays on disk: `write_tokens` makes the file, `Batches.from_file` reads what it needs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 IGNORE = -100  # a target with this id costs nothing: padding, or a prompt that is not to be learned
+Ids = Sequence[int] | np.ndarray | Tensor  # one row of token ids, however it is kept
 
 
 class Batch(NamedTuple):
@@ -23,37 +25,48 @@ class Batch(NamedTuple):
     targets: Int[Tensor, "B T"]
 
 
-def rolling_windows(ids: Sequence[int], T: int, pad: int) -> tuple[Int[Tensor, "N T"], Int[Tensor, " N"]]:
+def rolling_windows(ids: Ids, T: int, pad: int) -> tuple[Int[Tensor, "N T"], Int[Tensor, " N"]]:
     """Contexts of one fixed size, padded on the left where there is no past yet; and the token after each.
 
     >>> contexts, targets = rolling_windows([5, 6, 7, 8], T=2, pad=0)
     >>> contexts.tolist(), targets.tolist()
     ([[0, 5], [5, 6], [6, 7]], [6, 7, 8])
     """
+    _check_sizes(T=T)
     _check_length(len(ids), 1)
-    padded = torch.as_tensor([pad] * (T - 1) + list(ids))
-    return padded.unfold(0, T, 1)[:-1], torch.as_tensor(list(ids)[1:])
+    row = torch.from_numpy(np.asarray(ids).astype(np.int64))
+    padded = torch.cat([torch.full((T - 1,), pad), row])  # [T + N], for N pairs of neighbours
+    return padded.unfold(0, T, 1)[:-1], row[1:]  # [N, T], a view: every id is stored once; [N]
 
 
-def growing_contexts(ids: Sequence[int], T: int) -> list[tuple[list[int], int]]:
+def growing_contexts(ids: Ids, T: int) -> list[tuple[list[int], int]]:
     """What one block of T + 1 ids teaches a GPT: T contexts, each one token longer, and the token after each.
 
     >>> growing_contexts([5, 6, 7, 8], T=3)
     [([5], 6), ([5, 6], 7), ([5, 6, 7], 8)]
     """
+    _check_sizes(T=T)
     _check_length(len(ids), T)
-    return [(list(ids[: t + 1]), int(ids[t + 1])) for t in range(T)]
+    ids = [int(i) for i in ids[: T + 1]]
+    return [(ids[: t + 1], ids[t + 1]) for t in range(T)]
 
 
-def split(ids: Sequence[int], fraction: float = 0.9) -> tuple[Sequence[int], Sequence[int]]:
+def split(ids: Ids, fraction: float = 0.9) -> tuple[Ids, Ids]:
     """The first part to train on, the last to validate on; a text is cut once, never shuffled.
 
     >>> split([1, 2, 3, 4], 0.75)
     ([1, 2, 3], [4])
+
+    Raises:
+        ValueError: if one side would be empty; its mean loss would be NaN.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction} leaves one side empty: choose a number between 0 and 1")
     cut = int(fraction * len(ids))
+    if not 0 < cut < len(ids):
+        raise ValueError(
+            f"fraction={fraction} of {len(ids)} tokens leaves one side empty: pass a longer text, or another fraction"
+        )
     return ids[:cut], ids[cut:]
 
 
@@ -74,18 +87,30 @@ class Batches:
     ([1, 2, 3, 4, 5], 10)
     """
 
-    def __init__(self, ids, B: int, T: int, order: str = "random", seed: int = 0):
+    def __init__(self, ids: Ids, B: int, T: int, order: str = "random", seed: int = 0):
         if order not in ("random", "ordered"):
             raise ValueError(f"unknown order {order!r}: choose 'random' or 'ordered'")
-        if B < 1 or T < 1:
-            raise ValueError(f"B={B} and T={T} must be at least 1")
+        _check_sizes(B=B, T=T)
         _check_length(len(ids), T if order == "random" else 1)
         self.ids = ids if isinstance(ids, np.ndarray) else np.asarray(ids)
+        if self.ids.ndim != 1 or self.ids.dtype.kind not in "iu":
+            raise ValueError(
+                f"ids of shape {list(self.ids.shape)} and type {self.ids.dtype}: pass one long row of integers"
+            )
         self.B, self.T, self.order, self.seed = B, T, order, seed
 
     @classmethod
     def from_file(cls, path: str | Path, B: int, T: int, dtype: str = "uint16", **options) -> "Batches":
-        """Batches of a file of raw token ids, read as needed: the text may be larger than memory."""
+        """Batches of a file of raw token ids, read as needed: the text may be larger than memory.
+
+        `dtype` must be what `write_tokens` was given: the file holds bare numbers and cannot tell.
+        """
+        size, each = Path(path).stat().st_size, np.dtype(dtype).itemsize
+        if size == 0 or size % each:
+            raise ValueError(
+                f"{Path(path).name} has {size} bytes, which is no whole number of {dtype} ids of {each} bytes: "
+                "pass the dtype that it was written with, or write it again"
+            )
         return cls(np.memmap(path, dtype=dtype, mode="r"), B, T, **options)
 
     def __len__(self) -> int:
@@ -95,6 +120,7 @@ class Batches:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step; the same for the same step, whatever was asked before."""
+        _check_step(step)
         if self.order == "random":
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
             starts = torch.randint(len(self.ids) - self.T, (self.B,), generator=generator).tolist()
@@ -122,8 +148,7 @@ class StoryBatches:
     def __init__(self, documents: Sequence[Sequence[int]], B: int, start: int, shuffle: bool = True, seed: int = 0):
         if not documents:
             raise ValueError("there are no documents to make batches of: pass at least one")
-        if B < 1:
-            raise ValueError(f"B={B} must be at least 1")
+        _check_sizes(B=B)
         self.documents, self.B, self.start, self.shuffle, self.seed = documents, B, start, shuffle, seed
         self._epoch, self._order = -1, range(len(documents))
 
@@ -132,12 +157,41 @@ class StoryBatches:
         return -(-len(self.documents) // self.B)
 
     def batch(self, step: int) -> Batch:
+        """The batch of a step; the same for the same step, whatever was asked before."""
+        _check_step(step)
         epoch, place = divmod(step, len(self))
         if self.shuffle and epoch != self._epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             self._epoch, self._order = epoch, torch.randperm(len(self.documents), generator=generator).tolist()
         chosen = self._order[place * self.B : (place + 1) * self.B]
         return _batch([torch.as_tensor([self.start, *self.documents[i]]) for i in chosen], fill=0)
+
+
+def write_tokens(path: str | Path, pieces: Iterable[Ids], dtype: str = "uint16") -> int:
+    """Write rows of ids one after the other into a file for `Batches.from_file`; how many there are.
+
+    Only one piece at a time is in memory. uint16 takes two bytes an id, and holds ids below 65,536.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     count = write_tokens(Path(folder, "ids.bin"), [[5, 6], [7, 8, 9]])
+    ...     batch = Batches.from_file(Path(folder, "ids.bin"), B=1, T=4, order="ordered").batch(0)
+    >>> count, batch.ids.tolist(), batch.targets.tolist()
+    (5, [[5, 6, 7, 8]], [[6, 7, 8, 9]])
+
+    Raises:
+        ValueError: for an id that `dtype` cannot hold; it would be stored as another id without a word.
+    """
+    count, low, high = 0, np.iinfo(dtype).min, np.iinfo(dtype).max
+    with open(path, "wb") as file:
+        for piece in pieces:
+            ids = np.asarray(piece, dtype=np.int64)
+            if len(ids) and (ids.min() < low or ids.max() > high):
+                worst = int(ids.min() if ids.min() < low else ids.max())
+                raise ValueError(f"id {worst} does not fit {dtype} (from {low} to {high}): write with dtype='uint32'")
+            file.write(ids.astype(dtype).tobytes())
+            count += len(ids)
+    return count
 
 
 def _batch(rows: list[Tensor], fill: int, T: int | None = None) -> Batch:
@@ -149,6 +203,17 @@ def _batch(rows: list[Tensor], fill: int, T: int | None = None) -> Batch:
         ids[b, : len(row) - 1] = row[:-1]
         targets[b, : len(row) - 1] = row[1:]
     return Batch(ids, targets)
+
+
+def _check_sizes(**sizes: int) -> None:
+    if any(size < 1 for size in sizes.values()):
+        said = " and ".join(f"{letter}={size}" for letter, size in sizes.items())
+        raise ValueError(f"{said} must be at least 1")
+
+
+def _check_step(step: int) -> None:
+    if step < 0:
+        raise ValueError(f"step={step}: steps are counted from 0")
 
 
 def _check_length(length: int, T: int) -> None:

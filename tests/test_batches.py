@@ -1,25 +1,83 @@
 """Batches: every pair of neighbours once, targets one later, and step n's batch from n alone."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlab.batches import IGNORE, Batches, StoryBatches, growing_contexts, rolling_windows, split
+from gptlab.batches import IGNORE, Batch, Batches, StoryBatches, growing_contexts, rolling_windows, split, write_tokens
+
+
+def covers_every_pair_once(batches, n, B, T):
+    """Whether one walk over the text 0, 1, 2, … n - 1 gives each pair of neighbours once and nothing else."""
+    pairs = []
+    for step in range(len(batches)):
+        ids, targets = batches.batch(step)
+        kept = targets != IGNORE
+        pairs += zip(ids[kept].tolist(), targets[kept].tolist(), strict=True)
+        if ids.shape != targets.shape or ids.shape[1] != T or not 1 <= ids.shape[0] <= B:
+            return False
+    return sorted(pairs) == [(i, i + 1) for i in range(n - 1)]
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(2, 80), st.integers(1, 5), st.integers(1, 9))
 def test_an_ordered_walk_covers_every_pair_of_neighbours_exactly_once(n, B, T):
-    batches = Batches(list(range(n)), B, T, order="ordered")
-    pairs = []
-    for step in range(len(batches)):
-        ids, targets = batches.batch(step)
-        assert ids.shape[1] == T and 1 <= ids.shape[0] <= B
-        kept = targets != IGNORE
-        pairs += zip(ids[kept].tolist(), targets[kept].tolist(), strict=True)
-    assert sorted(pairs) == [(i, i + 1) for i in range(n - 1)]
+    assert covers_every_pair_once(Batches(list(range(n)), B, T, order="ordered"), n, B, T)
+
+
+class _StrideTooLong(Batches):
+    """Blocks of T + 1 ids that do not share one: a pair is lost between two blocks."""
+
+    def batch(self, step):
+        ids = torch.arange(len(self.ids))
+        starts = range(step * self.B * (self.T + 1), len(ids), self.T + 1)[: self.B]
+        rows = [ids[s : s + self.T + 1] for s in starts if s + self.T < len(ids)]
+        return Batch(torch.stack([r[:-1] for r in rows]), torch.stack([r[1:] for r in rows]))
+
+    def __len__(self):
+        return max(1, len(self.ids) // (self.T + 1) // self.B)
+
+
+class _NotShifted(Batches):
+    def batch(self, step):
+        ids, _ = super().batch(step)
+        return Batch(ids, ids)
+
+
+class _ShiftedTwice(Batches):
+    def batch(self, step):
+        ids, targets = super().batch(step)
+        return Batch(ids, torch.where(targets == IGNORE, targets, targets + 1))
+
+
+class _LastBatchLost(Batches):
+    def __len__(self):
+        return super().__len__() - 1
+
+
+class _PaddingIsLearned(Batches):
+    def batch(self, step):
+        ids, targets = super().batch(step)
+        return Batch(ids, targets.clamp(min=0))
+
+
+class _Transposed(Batches):
+    def batch(self, step):
+        ids, targets = super().batch(step)
+        return Batch(ids.T, targets.T)
+
+
+@pytest.mark.parametrize(
+    "mutant", [_StrideTooLong, _NotShifted, _ShiftedTwice, _LastBatchLost, _PaddingIsLearned, _Transposed]
+)
+def test_the_count_of_pairs_finds_each_known_mistake(mutant):
+    n, B, T = 33, 2, 5
+    assert covers_every_pair_once(Batches(list(range(n)), B, T, order="ordered"), n, B, T)
+    assert not covers_every_pair_once(mutant(list(range(n)), B, T, order="ordered"), n, B, T)
 
 
 @settings(deadline=None, max_examples=30)
@@ -61,9 +119,76 @@ def test_rolling_windows_and_growing_contexts_teach_the_same_pairs():
     assert grown == unpadded
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=30), st.integers(1, 12))
+def test_rolling_windows_are_those_of_a_loop_and_give_every_pair_once(ids, T):
+    contexts, targets = rolling_windows(ids, T, pad=0)
+    assert targets.tolist() == ids[1:]
+    for n, context in enumerate(contexts.tolist()):
+        past = ids[max(0, n + 1 - T) : n + 1]
+        assert context == [0] * (T - len(past)) + past
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=30), st.data())
+def test_a_block_teaches_every_pair_with_all_that_came_before(ids, data):
+    T = data.draw(st.integers(1, len(ids) - 1))
+    assert growing_contexts(ids, T) == [(ids[:t], ids[t]) for t in range(1, T + 1)]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor, lambda ids: np.asarray(ids, dtype=np.uint16)])
+def test_contexts_and_batches_are_the_same_for_every_kind_of_row(kind):
+    ids = [5, 6, 7, 8, 9, 4]
+    assert rolling_windows(kind(ids), 3, pad=0)[0].tolist() == rolling_windows(ids, 3, pad=0)[0].tolist()
+    assert growing_contexts(kind(ids), 3) == growing_contexts(ids, 3)
+    assert Batches(kind(ids), 2, 3).batch(7).ids.tolist() == Batches(ids, 2, 3).batch(7).ids.tolist()
+    assert [list(part) for part in split(kind(ids), 0.5)] == [ids[:3], ids[3:]]
+
+
+def test_rolling_windows_store_every_id_once_and_leave_the_text_alone():
+    row = torch.arange(1, 101)
+    contexts, targets = rolling_windows(row, T=20, pad=0)
+    assert contexts.numel() == 99 * 20 and contexts.untyped_storage().nbytes() == (100 + 19) * 8
+    targets.zero_()
+    assert row[5] == 6
+
+
 def test_a_window_shorter_than_the_text_forgets_the_oldest():
     contexts, targets = rolling_windows([5, 6, 7, 8], T=2, pad=0)
     assert contexts.tolist() == [[0, 5], [5, 6], [6, 7]] and targets.tolist() == [6, 7, 8]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(st.integers(0, 65_535), max_size=20), max_size=6), st.sampled_from(["uint16", "int32"]))
+def test_a_file_of_tokens_holds_what_was_written(tmp_path_factory, pieces, dtype):
+    path = tmp_path_factory.mktemp("tokens") / "ids.bin"
+    ids = [i for piece in pieces for i in piece]
+    assert write_tokens(path, (piece for piece in pieces), dtype) == len(ids)
+    assert np.fromfile(path, dtype=dtype).tolist() == ids
+
+
+def test_a_file_larger_than_what_is_read_stays_on_disk(tmp_path):
+    path = tmp_path / "large.bin"
+    write_tokens(path, (np.full(100_000, i) for i in range(20)))
+    tracemalloc.start()
+    batches = Batches.from_file(path, 3, 7, seed=1)
+    found = {int(i) for step in range(50) for i in batches.batch(step).ids.flatten()}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) > 15 and peak < path.stat().st_size / 10
+
+
+def test_a_run_resumed_in_a_new_process_reads_on_where_it_stopped(tmp_path):
+    path = tmp_path / "ids.bin"
+    write_tokens(path, [np.arange(500)])
+    for make in (
+        lambda: Batches.from_file(path, 3, 7, seed=4),
+        lambda: Batches.from_file(path, 3, 7, order="ordered"),
+        lambda: StoryBatches([[i, i + 1] for i in range(20)], B=3, start=99, seed=4),
+    ):
+        through = make()
+        whole = [through.batch(step).ids.tolist() for step in range(40)]
+        assert [make().batch(step).ids.tolist() for step in range(25, 40)] == whole[25:]
 
 
 def test_stories_are_padded_and_padding_costs_nothing():
@@ -88,8 +213,35 @@ def test_a_split_loses_nothing():
         (lambda: StoryBatches([[1]], 0, start=0), "B=0"),
         (lambda: growing_contexts([1, 2], T=2), "2 tokens is shorter than one sample of T=2"),
         (lambda: split([1, 2], 1.0), "fraction=1.0"),
+        (lambda: split([1], 0.5), "of 1 tokens leaves one side empty"),
+        (lambda: rolling_windows([1], 3, pad=0), "1 tokens is shorter"),
+        (lambda: rolling_windows([1, 2], 0, pad=0), "T=0 must be at least 1"),
+        (lambda: growing_contexts([1, 2], 0), "T=0 must be at least 1"),
+        (lambda: Batches(np.array([0.5, 1.5, 2.5]), 1, 1), "type float64: pass one long row of integers"),
+        (lambda: Batches(torch.zeros(4, 3, dtype=torch.long), 1, 1), r"shape \[4, 3\]"),
+        (lambda: Batches([1, 2, 3], 1, 1).batch(-1), "step=-1"),
+        (lambda: StoryBatches([[1]], 1, start=0).batch(-1), "step=-1"),
     ],
 )
 def test_what_cannot_be_batched_is_refused_with_both_sides(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_file_that_cannot_be_ids_is_refused(tmp_path):
+    path = tmp_path / "ids.bin"
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"ids.bin has 0 bytes, which is no whole number of uint16"):
+        Batches.from_file(path, 1, 1)
+    path.write_bytes(b"12345")
+    with pytest.raises(ValueError, match=r"5 bytes, .* uint16 ids of 2 bytes: pass the dtype"):
+        Batches.from_file(path, 1, 1)
+
+
+def test_an_id_that_does_not_fit_is_refused_before_it_becomes_another(tmp_path):
+    for ids, dtype, words in (
+        ([1, 70_000], "uint16", "70000 does not fit uint16 .from 0 to 65535."),
+        ([-1, 2], "uint32", "-1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            write_tokens(tmp_path / "ids.bin", [ids], dtype)
