@@ -30,10 +30,10 @@ def sinusoidal(T: int, C: int) -> Float[Tensor, "T C"]:
     [0.0, 1.0, 0.0, 1.0]
     """
     position = torch.arange(T)[:, None]
-    frequency = torch.exp(torch.arange(0, C, 2) * (-math.log(10_000.0) / C))
+    frequency = torch.exp(torch.arange(0, C, 2) * (-math.log(10_000.0) / C))  # 10000 ** (-2i / C)
     table = torch.zeros(T, C)
     table[:, 0::2] = torch.sin(position * frequency)
-    table[:, 1::2] = torch.cos(position * frequency)[:, : C // 2]
+    table[:, 1::2] = torch.cos(position * frequency)[:, : C // 2]  # an odd C ends with a sine
     return table
 
 
@@ -53,18 +53,28 @@ class TokenAndPositionEmbedding(nn.Module):
         if position not in ("learned", "sinusoidal", "none"):
             raise ValueError(f"unknown position {position!r}: choose 'learned', 'sinusoidal' or 'none'")
         self.context = T
+        self.knows_positions = position != "none"
         self.token = nn.Embedding(V, C)
         self.position = nn.Embedding(T, C) if position == "learned" else None
         if position == "sinusoidal":
             self.register_buffer("waves", sinusoidal(T, C), persistent=False)
 
     def forward(self, ids: Int[Tensor, "B T"], start: int = 0) -> Float[Tensor, "B T C"]:
-        """`start` is the position of the first id: not 0 when a cache holds the tokens before it."""
+        """`start` is the position of the first id: not 0 when a cache holds the tokens before it.
+
+        Raises:
+            ValueError: for an id outside the vocabulary, or a position outside the context.
+        """
         check_ids(ids, self.token.num_embeddings)
         T = ids.shape[1]
+        if start < 0 or (self.knows_positions and start + T > self.context):
+            raise ValueError(
+                f"positions {start} to {start + T - 1} do not fit a context of {self.context} (0 to "
+                f"{self.context - 1}): pass the last {self.context} ids, or build the embedding with T={start + T}"
+            )
         x = self.token(ids)  # [B, T, C]
         if self.position is not None:
-            x = x + self.position.weight[start : start + T]  # [T, C], the same for each sequence of the batch
+            x = x + self.position.weight[start : start + T]  # [B, T, C]; the rows [T, C] serve each sequence
         elif hasattr(self, "waves"):
             x = x + self.waves[start : start + T]
         return x

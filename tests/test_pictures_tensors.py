@@ -109,6 +109,36 @@ def test_the_map_keeps_distances_of_what_lies_in_a_plane():
     assert len(figure.axes[0].texts) == 9
 
 
+@pytest.mark.parametrize("spread", [0.35, 0.2])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_labels_of_crowded_points_cover_neither_each_other_nor_a_point(seed, spread):
+    centres = torch.tensor([[-1.0, 1.2], [3.0, 0.0], [-1.0, -1.5]]).repeat_interleave(19, 0)
+    points = centres + spread * torch.randn(57, 2, generator=torch.Generator().manual_seed(seed))
+    words = ["fox", "harbour", "Ada", "stubborn", "oak"]
+    labels = [f"{words[i % 5]}{i}" for i in range(57)]
+    figure = pictures.embedding_map(points, labels, [f"group {i // 19}" for i in range(57)])
+    renderer, axes = FigureCanvasAgg(figure).get_renderer(), figure.axes[0]
+    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    assert [text.get_text() for text in axes.texts] == labels
+    for i, a in enumerate(boxes):
+        assert axes.bbox.x0 < a.x0 and a.x1 < axes.bbox.x1 and axes.bbox.y0 < a.y0 and a.y1 < axes.bbox.y1
+        for j, b in enumerate(boxes[:i]):
+            overlap = min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 2
+            assert not overlap, (labels[i], labels[j])
+        for x, y in axes.transData.transform(np.vstack([c.get_offsets().data for c in axes.collections])):
+            assert not (a.x0 < x < a.x1 and a.y0 < y < a.y1), labels[i]
+
+
+def test_a_label_that_stands_apart_is_joined_to_its_point():
+    crowd = 0.004 * torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
+    far = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    figure = pictures.embedding_map(torch.cat([crowd, far]), [f"word{i}" for i in range(14)])
+    joined = [line.get_xydata() for line in figure.axes[0].lines if len(line.get_xydata()) == 2]
+    points = figure.axes[0].collections[0].get_offsets().data
+    begins = [line[0] for line in joined if np.abs(points - line[0]).sum(-1).min() < 1e-6]
+    assert len(begins) >= 5
+
+
 # ---- Maps and tables -------------------------------------------------------------------------------------------------
 
 

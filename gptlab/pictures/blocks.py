@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from gptlab.pictures.style import (
+    GREY,
     INK,
     LETTERS,
     MARKERS,
@@ -25,6 +26,7 @@ from gptlab.pictures.style import (
 MOST = 12  # cells drawn along an axis; a longer one is drawn broken
 BROKEN = 8  # … with so many cells
 CELL, LETTER = 0.23, 0.098  # inches
+NEAR = 10  # pixels between a point and its label; further away a thin line joins them
 SHIFT = 0.42  # how far a sheet stands behind the one before it, in cells
 
 
@@ -190,7 +192,7 @@ def embedding_map(
         if given is not None and len(given) != len(v):
             raise ValueError(f"{len(given)} {what} for {len(v)} vectors: give one for each")
     flat, share = _plane(v)
-    figure, axes = canvas(8.2, 5.6)
+    figure, axes = canvas(9.0, 6.2)
     kinds = list(dict.fromkeys(groups)) if groups is not None else [""]
     member = list(groups) if groups is not None else [""] * len(v)
     for i, kind in enumerate(kinds):
@@ -202,7 +204,7 @@ def embedding_map(
     )  # fmt: skip
     axes.axhline(0, color=PALE, linewidth=0.8, zorder=0)
     axes.axvline(0, color=PALE, linewidth=0.8, zorder=0)
-    axes.margins(0.08)
+    axes.margins(0.12)
     if groups is not None:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     _place(figure, axes, flat, [drawable(label) for label in labels])
@@ -213,26 +215,63 @@ def embedding_map(
 
 
 def _place(figure, axes, flat: np.ndarray, labels: list[str]) -> None:
-    """Write each label beside its point, on the first of eight sides where it covers nothing."""
+    """Write each label near its point where it covers nothing, with a thin line to the point if it stands apart.
+
+    Crowded points would push each other's labels about, so three orders are tried and the tidiest result is kept.
+    """
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # lines to labels do not move the limits
     figure.draw_without_rendering()
     points = axes.transData.transform(flat)
-    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
-    scale = figure.dpi / 72
-    sides = [(6, -4, 0), (-6, -4, 1), (0, 6, 0.5), (0, -14, 0.5), (6, 5, 0), (6, -13, 0), (-6, 5, 1), (-6, -13, 1)]
-    for (x, y), label in zip(points, labels, strict=True):
-        width, height = 6.3 * scale * len(label), 10 * scale
-        best = None
-        for dx, dy, part in sides:
-            left, bottom = x + dx * scale - part * width, y + dy * scale
-            box = (left, bottom, left + width, bottom + height)
-            hits = sum(not (box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1]) for b in taken)
-            if best is None or hits < best[0]:
-                best = (hits, dx, dy, part, box)
-            if not hits:
+    written = [
+        axes.annotate(t, f, (0, 0), textcoords="offset points", fontsize=10) for t, f in zip(labels, flat, strict=True)
+    ]
+    extents = [text.get_window_extent() for text in written]
+    sizes = np.asarray([(e.width, e.height * 0.9) for e in extents])
+    apart = np.linalg.norm(points - points.mean(axis=0), axis=1)
+    crowd = (np.linalg.norm(points[:, None] - points, axis=-1) < 60).sum(axis=1)
+    orders = [np.argsort(key, kind="stable") for key in (crowd, -crowd, -apart)]
+    tried = [_arrange(points, sizes, axes.bbox.extents, order) for order in orders]
+    boxes, _ = min(tried, key=lambda result: result[1])
+    for text, box, size, (x, y) in zip(written, boxes, sizes, points, strict=True):
+        offset = np.asarray((box[0] - x, box[1] - y + 0.1 * size[1])) * 72 / figure.dpi
+        text.set(position=offset, va="bottom")
+        end = np.clip((x, y), box[:2], box[2:])
+        if np.hypot(*(end - (x, y))) > NEAR:
+            ends = axes.transData.inverted().transform([(x, y), end])
+            axes.plot(*ends.T, color=GREY, linewidth=0.6, zorder=2)
+
+
+def _arrange(points: np.ndarray, sizes: np.ndarray, frame: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, float]:
+    """A box in pixels for each label, greedily in this order, and how untidy that is: covered things, then distance."""
+    turns = np.arange(16) * (2 * np.pi / 16)
+    radii = np.asarray((8, 16, 26, 38, 52, 68, 86, 106, 128, 152, 180, 210)).repeat(16)
+    ways = np.tile(np.stack([np.cos(turns), np.sin(turns)], axis=1), (12, 1))
+    marks = np.hstack([points - 5, points + 5])
+    taken, boxes, untidy = marks, np.zeros((len(points), 4)), 0.0
+    for i in order:
+        corners = points[i] + radii[:, None] * ways + (ways - 1) / 2 * sizes[i]  # to the right: its left edge there, …
+        places = np.hstack([corners, corners + sizes[i]])
+        outside = (corners < frame[:2]).any(axis=1) | (places[:, 2:] > frame[2:]).any(axis=1)
+        costs = 100.0 * _covered(places, taken) + 1000.0 * outside
+        others, best = np.delete(taken, i, axis=0), np.inf  # a leader begins on its own mark
+        for at in np.flatnonzero(costs == costs.min())[:40]:
+            leader = np.empty((0, 4))
+            if radii[at] > NEAR:
+                end = np.clip(points[i], places[at, :2], places[at, 2:])
+                dots = points[i] + np.linspace(0, 1, 12)[:, None] * (end - points[i])
+                leader = np.hstack([dots - 1, dots + 1])
+            cost = costs[at] + _covered(leader, others).sum()
+            if cost < best:
+                best, boxes[i], line, radius = cost, places[at], leader, radii[at]
+            if cost == costs[at]:
                 break
-        _, dx, dy, part, box = best
-        taken.append(box)
-        axes.annotate(
-            label, axes.transData.inverted().transform((x, y)), (dx, dy), textcoords="offset points",
-            ha={0: "left", 1: "right", 0.5: "center"}[part], fontsize=10, color=INK,
-        )  # fmt: skip
+        taken = np.vstack([taken, boxes[i], line])
+        untidy += float(1000 * best + radius)
+    return boxes, untidy
+
+
+def _covered(boxes: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """For each box, how many of what is taken it overlaps."""
+    low = np.maximum(boxes[:, None, :2], taken[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], taken[None, :, 2:])
+    return (low < high).all(axis=-1).sum(axis=1)
