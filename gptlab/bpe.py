@@ -13,8 +13,8 @@ where in the text something stands, so the same counts give the same merges.
 """
 
 import heapq
+import importlib
 import itertools
-import json
 import math
 import re
 import warnings
@@ -581,40 +581,10 @@ class BPETokenizer(SavedAsJson):
     def to_huggingface_json(self) -> str:
         """This tokenizer as the text of a `tokenizer.json`; `tokenizers.Tokenizer.from_str` opens it, with equal ids.
 
-        It always reads special tokens as such: its `encode` is ours with `allowed_special="all"`.
+        It always reads special tokens as such: its `encode` is ours with `allowed_special="all"`. The other tokenizers
+        have no such method: `gptlab.huggingface.tokenizer_json` writes them all.
         """
-        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-        cut = {
-            "type": "Split",
-            "pattern": {"Regex": _for_oniguruma(self.pattern)},
-            "behavior": "Isolated",
-            "invert": False,
-        }
-        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-        special = sorted(self.special_tokens.items(), key=lambda item: item[1])
-        data = {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": [{"id": id, "content": token, **flags} for token, id in special],
-            "normalizer": None,
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [cut, byte_level]},
-            "post_processor": None,
-            "decoder": byte_level,
-            "model": {
-                "type": "BPE",
-                "dropout": None,
-                "unk_token": None,
-                "continuing_subword_prefix": None,
-                "end_of_word_suffix": None,
-                "fuse_unk": False,
-                "byte_fallback": False,
-                "ignore_merges": True,  # a piece that is a token is that token
-                "vocab": {_in_letters(token): id for token, id in self.ranks.items()},
-                "merges": [f"{_in_letters(left)} {_in_letters(right)}" for left, right in self.merges],
-            },
-        }
-        return json.dumps(data, ensure_ascii=False)
+        return importlib.import_module("gptlab.huggingface").tokenizer_json(self)
 
     def to_json(self) -> dict[str, Any]:
         """Pattern, special tokens, and the ranks, bytes written as the letters of `byte_characters`."""
@@ -649,18 +619,3 @@ def byte_characters() -> dict[int, str]:
 
 def _in_letters(token: bytes) -> str:
     return "".join([byte_characters()[byte] for byte in token])
-
-
-def _for_oniguruma(pattern: str | None) -> str:
-    r"""The pattern in the dialect of `tokenizers`, where `$` is the end of a line and `{1,3}+` says "several times"."""
-    if pattern is None:
-        return r"(?m:.+)"  # (?m) lets the dot match a newline there
-
-    def translated(found: re.Match) -> str:
-        part = found[0]
-        if part == "$":
-            return r"\z"
-        return part[:-1] if part.endswith("}+") and part[0] == "{" else part
-
-    # escapes and [classes] come first, so that a `$` or `{` in them is left alone
-    return re.sub(r"\\.|\[(?:\\.|[^\]])*\]|\{\d+,?\d*\}\+|\$", translated, pattern)

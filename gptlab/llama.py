@@ -1,9 +1,11 @@
 """From GPT-2 to Llama: four parts of the one GPT, swapped by name (lesson 11), and what came after them.
 
 RMSNorm, rotary positions, SwiGLU, grouped queries (the last is `GPTConfig.n_kv_head`); then squared ReLU and a short
-convolution, which small models profit from. Importing this module registers them in `gptlab.model.PARTS`.
+convolution, which small models profit from. Importing this module registers them in `gptlab.model.PARTS`. At the end
+stands `llama_config`: the published models, each as one configuration.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gptlab.model import MLP, PARTS, GPTConfig
+from gptlab.model import MLP, PARTS, GPTConfig, RopeScaling
 
 
 class RMSNorm(nn.Module):
@@ -31,10 +33,37 @@ class RMSNorm(nn.Module):
         return self.weight * (x * scale).to(x.dtype)
 
 
-def rope_angles(hs: int, T: int, theta: float = 10_000.0) -> Float[Tensor, "T half"]:
-    """The angle by which position t turns pair i: t / theta^(2i / hs) (Su et al. 2021)."""
-    frequency = theta ** (-torch.arange(0, hs, 2).float() / hs)  # [hs / 2]
-    return torch.arange(T)[:, None] * frequency
+def rope_frequencies(
+    hs: int, theta: float | int = 10_000.0, scaling: RopeScaling | None = None
+) -> Float[Tensor, " half"]:
+    """The angle by which one step turns pair i of a head's channels: 1 / theta^(2i / hs) (Su et al. 2021).
+
+    With `scaling`, as in Llama 3.1 (Dubey et al. 2024): pairs that turn fast tell neighbours apart and are left as they
+    are; pairs so slow that training never saw a whole turn are slowed by `factor`; in between it goes over smoothly.
+
+    >>> rope_frequencies(4)
+    tensor([1.0000, 0.0100])
+    >>> rope_frequencies(4, scaling=RopeScaling(factor=8, context=500))
+    tensor([1.0000, 0.0012])
+
+    Raises:
+        ValueError: for an odd head size, which leaves one channel without a partner.
+    """
+    if hs % 2:
+        raise ValueError(f"hs={hs} channels of a head cannot be paired for rotation: choose C / H even")
+    frequency = 1.0 / theta ** (torch.arange(0, hs, 2).float() / hs)  # [hs / 2]
+    if scaling is None:
+        return frequency
+    turns = scaling.context / (2 * math.pi / frequency)  # whole turns within the context of the training before
+    fast = ((turns - scaling.low) / (scaling.high - scaling.low)).clamp(0, 1)  # 0: slowed, 1: left as it is
+    return (1 - fast) * frequency / scaling.factor + fast * frequency
+
+
+def rope_angles(
+    hs: int, T: int, theta: float | int = 10_000.0, scaling: RopeScaling | None = None
+) -> Float[Tensor, "T half"]:
+    """The angle by which position t turns pair i: t times the pair's frequency."""
+    return torch.arange(T)[:, None] * rope_frequencies(hs, theta, scaling)
 
 
 def rotate(
@@ -59,12 +88,32 @@ def rotate(
     raise ValueError(f"unknown pairing {pairing!r}: choose 'halves' or 'interleaved'")
 
 
+def to_halves(weight: Float[Tensor, "C *in"], H: int) -> Float[Tensor, "C *in"]:
+    """The rows of a query or key matrix (or bias) made for "interleaved" turns, in the order that "halves" needs.
+
+    Within each of the H heads, pair i moves from rows 2i and 2i + 1 to rows i and i + hs/2. With the queries and the
+    keys reordered alike, every q · k is what it was. Values are never turned and stay as they are. For keys, H is
+    the number of heads of keys.
+
+    >>> to_halves(torch.arange(8.0), H=1).tolist()
+    [0.0, 2.0, 4.0, 6.0, 1.0, 3.0, 5.0, 7.0]
+    """
+    pairs = weight.unflatten(0, (H, -1, 2))  # [H, hs / 2, 2, *in]
+    return pairs.transpose(1, 2).flatten(0, 2)  # [H, 2, hs / 2, *in] -> [C, *in]
+
+
+def to_interleaved(weight: Float[Tensor, "C *in"], H: int) -> Float[Tensor, "C *in"]:
+    """The inverse of `to_halves`: from Hugging Face's order of rows to Meta's."""
+    pairs = weight.unflatten(0, (H, 2, -1))  # [H, 2, hs / 2, *in]
+    return pairs.transpose(1, 2).flatten(0, 2)  # [H, hs / 2, 2, *in] -> [C, *in]
+
+
 class RotaryPositions(nn.Module):
     """The table of turns for a model; called with the place of a stretch of tokens, it gives what turns it."""
 
-    def __init__(self, hs: int, T: int, theta: float = 10_000.0):
+    def __init__(self, hs: int, T: int, theta: float | int = 10_000.0, scaling: RopeScaling | None = None):
         super().__init__()
-        angles = rope_angles(hs, T, theta)
+        angles = rope_angles(hs, T, theta, scaling)
         self.register_buffer("cos", torch.cat((angles.cos(), angles.cos()), dim=-1), persistent=False)  # [T, hs]
         self.register_buffer("sin", torch.cat((-angles.sin(), angles.sin()), dim=-1), persistent=False)
 
@@ -84,9 +133,10 @@ class SwiGLU(nn.Module):
     def __init__(self, config: GPTConfig):
         super().__init__()
         width = config.mlp_size or 4 * config.n_embd
-        self.gate = nn.Linear(config.n_embd, width, bias=config.bias)
-        self.up = nn.Linear(config.n_embd, width, bias=config.bias)
-        self.output = nn.Linear(width, config.n_embd, bias=config.bias)
+        bias = config.bias if config.mlp_bias is None else config.mlp_bias
+        self.gate = nn.Linear(config.n_embd, width, bias=bias)
+        self.up = nn.Linear(config.n_embd, width, bias=bias)
+        self.output = nn.Linear(width, config.n_embd, bias=bias)
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         return self.output(F.silu(self.gate(x)) * self.up(x))
@@ -120,8 +170,59 @@ class ShortConvolution(nn.Module):
 
 PARTS["norm"]["rmsnorm"] = lambda size, config: RMSNorm(size, config.norm_eps)
 PARTS["position"]["rope"] = lambda config: RotaryPositions(
-    config.n_embd // config.n_head, config.context, config.rope_theta
+    config.n_embd // config.n_head, config.context, config.rope_theta, config.rope_scaling
 )
 PARTS["mlp"]["swiglu"] = SwiGLU
 PARTS["mlp"]["relu2"] = lambda config: MLP(config, squared_relu)
 PARTS["convolution"]["short"] = lambda config: ShortConvolution(config.n_embd, config.convolution)
+
+
+# ── The published models ─────────────────────────────────────────────────────────────────────────────────────────────
+
+# L, H, n_kv_head, C, mlp_size of each generation.
+_LLAMA_2 = {
+    "7B": (32, 32, 32, 4096, 11008),
+    "13B": (40, 40, 40, 5120, 13824),
+    "70B": (80, 64, 8, 8192, 28672),
+}
+_LLAMA_3 = {
+    "8B": (32, 32, 8, 4096, 14336),
+    "70B": (80, 64, 8, 8192, 28672),
+}
+_LLAMA_3_1 = {**_LLAMA_3, "405B": (126, 128, 8, 16384, 53248)}
+_LLAMA_3_2 = {
+    "1B": (16, 32, 8, 2048, 8192),
+    "3B": (28, 24, 8, 3072, 8192),
+}
+_LONG = dict(vocab_size=128256, context=131072, rope_theta=500_000.0)
+_GENERATIONS: dict[str, tuple[dict, dict]] = {
+    "2-": (_LLAMA_2, dict(vocab_size=32000, context=4096)),
+    "3-": (_LLAMA_3, dict(vocab_size=128256, context=8192, rope_theta=500_000.0)),
+    "3.1-": (_LLAMA_3_1, dict(_LONG, rope_scaling=RopeScaling(factor=8.0))),
+    "3.2-": (_LLAMA_3_2, dict(_LONG, rope_scaling=RopeScaling(factor=32.0), tie_weights=True)),
+    "3.3-": ({"70B": _LLAMA_3["70B"]}, dict(_LONG, rope_scaling=RopeScaling(factor=8.0))),
+}
+
+
+def llama_config(size: str = "8B", **changes) -> GPTConfig:
+    """A published Llama: "8B" and "70B" are Llama 3, "405B" is Llama 3.1; others with their generation in front.
+
+    Llama 2 (Touvron et al. 2023): "2-7B", "2-13B", "2-70B". Llama 3 (Dubey et al. 2024): "3-8B", "3-70B", "3.1-8B",
+    "3.1-70B", "3.1-405B", "3.2-1B", "3.2-3B", "3.3-70B". `changes` replace fields: `llama_config("8B", n_layer=2)`.
+
+    >>> llama_config("8B").n_kv_head, llama_config("3.1-8B").rope_scaling.factor
+    (8, 8.0)
+
+    Raises:
+        ValueError: for a size that was not published, with those that were.
+    """
+    generation, _, name = size.rpartition("-")
+    generation = {"8B": "3-", "70B": "3-", "405B": "3.1-"}.get(size, f"{generation}-")
+    sizes, settings = _GENERATIONS.get(generation, ({}, {}))
+    if name not in sizes:
+        known = [f"{generation}{name}" for generation, (sizes, _) in _GENERATIONS.items() for name in sizes]
+        raise ValueError(f"unknown Llama {size!r}: choose '8B', '70B', '405B', or one of {known}")
+    n_layer, n_head, n_kv_head, n_embd, mlp_size = sizes[name]
+    parts = dict(norm="rmsnorm", position="rope", mlp="swiglu", bias=False, tie_weights=False)
+    shape = dict(n_layer=n_layer, n_head=n_head, n_kv_head=n_kv_head, n_embd=n_embd, mlp_size=mlp_size)
+    return GPTConfig(**(parts | shape | settings | changes))

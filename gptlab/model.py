@@ -36,6 +36,26 @@ def part(kind: str, name: str) -> Callable:
 
 
 @dataclass(frozen=True)
+class RopeScaling:
+    """How Llama 3.1 stretches rotary positions over a longer context than it was first trained with (lesson 11).
+
+    Attributes:
+        factor: waves too long to be seen whole in `context` tokens turn this many times slower.
+        low, high: a wave that fits fewer than `low` times into `context` is slowed; more than `high`, left as it is.
+        context: the context of the training before.
+    """
+
+    factor: float | int
+    low: float | int = 1.0
+    high: float | int = 4.0
+    context: int = 8192
+
+    def __post_init__(self):
+        if self.factor < 1 or not 0 < self.low < self.high or self.context < 1:
+            raise ValueError(f"{self}: factor and context must be at least 1, and 0 < low < high")
+
+
+@dataclass(frozen=True)
 class GPTConfig:
     """Everything that decides the shape of a model. The defaults are GPT-2's parts at a size for a laptop.
 
@@ -45,8 +65,10 @@ class GPTConfig:
         n_kv_head: heads of keys and values; H unless given (grouped queries share them).
         mlp_size: width inside the MLP; 4 C unless given.
         norm, position, mlp: names of parts. GPT-2: "layernorm", "learned", "gelu". Llama: "rmsnorm", "rope", "swiglu".
+        bias: of all matrices and of LayerNorm.  mlp_bias: of the MLP's matrices; like `bias` unless given.
         qk_norm: normalise queries and keys.  convolution: mix the last n tokens before attention; 0 for none.
         init: "gpt2" (normal, 0.02), or "zero": each block starts as the identity (its output projections are zero).
+        rope_theta, rope_scaling: how slowly rotary positions turn.
 
     >>> GPTConfig(vocab_size=100, context=32, n_embd=30, n_head=4)
     Traceback (most recent call last):
@@ -71,12 +93,15 @@ class GPTConfig:
     convolution: int = 0
     init: str = "gpt2"
     norm_eps: float = 1e-5
-    rope_theta: float = 10_000.0
+    rope_theta: float | int = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    mlp_bias: bool | None = None
 
     def __post_init__(self):
-        for name in ("vocab_size", "context", "n_layer", "n_head", "n_embd"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("vocab_size", "context", "n_layer", "n_head", "n_embd", "n_kv_head", "mlp_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"C={self.n_embd} channels cannot be shared evenly by H={self.n_head} heads: "
@@ -125,6 +150,8 @@ class GPTConfig:
         unknown = set(entries) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"the configuration has entries this version does not know: {sorted(unknown)}")
+        if entries.get("rope_scaling"):
+            entries["rope_scaling"] = RopeScaling(**entries["rope_scaling"])
         return cls(**entries)
 
 
@@ -134,9 +161,10 @@ class MLP(nn.Module):
     def __init__(self, config: GPTConfig, bend: Callable[[Tensor], Tensor]):
         super().__init__()
         width = config.mlp_size or 4 * config.n_embd
+        bias = config.bias if config.mlp_bias is None else config.mlp_bias
         self.bend = bend
-        self.widen = nn.Linear(config.n_embd, width, bias=config.bias)
-        self.output = nn.Linear(width, config.n_embd, bias=config.bias)
+        self.widen = nn.Linear(config.n_embd, width, bias=bias)
+        self.output = nn.Linear(width, config.n_embd, bias=bias)
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         return self.output(self.bend(self.widen(x)))  # [B, T, C] -> [B, T, 4C] -> [B, T, C]
@@ -211,6 +239,8 @@ class GPT(nn.Module):
 
     def _initialise(self) -> None:
         """GPT-2: normal with deviation 0.02, and less for what is added to the stream by each of 2L parts."""
+        if self.device.type == "meta":
+            return  # shapes only: how large is it? There are no numbers to draw
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2 or "convolution" in name:
                 continue  # norms come as ones; a convolution has its own beginning

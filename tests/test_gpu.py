@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from gptlab import gpu, training
+from gptlab.batches import Batches
 from gptlab.corpora import fables
+from gptlab.gpu import recipes
+from gptlab.model import GPT, GPTConfig
 
 NO_KERNEL = "CUDA error: no kernel image is available for execution on the device\nCompile with TORCH_USE_CUDA_DSA"
 
@@ -20,17 +23,21 @@ def fake_torch(
     wrong_on=("cuda", "mps"),
     version="2.13.0+cu128",
     built_for: str | None = "12.8",
+    wrong_in=None,
+    fails_in=None,
 ):
     """A torch whose devices are pretended: they compute on the CPU, or fail, or answer wrongly by `wrong`.
 
-    `cuda` lists (name, capability) of the cards.
+    `cuda` lists (name, capability) of the cards. `wrong_in` and `fails_in` name a dtype that the card claims to have.
     """
 
-    def as_tensor(data, device):
+    def as_tensor(data, device, dtype=torch.float32):
         kind = torch.device(device).type
-        if kind in ("cuda", "mps") and fails:
-            raise RuntimeError(fails)
-        return data + wrong if kind in wrong_on else data
+        if kind in ("cuda", "mps") and (fails or dtype == fails_in):
+            raise RuntimeError(fails or NO_KERNEL)
+        data = data + wrong if kind in wrong_on else data
+        data = data + 0.5 if kind in wrong_on and dtype == wrong_in else data
+        return torch.as_tensor(data, dtype=dtype)
 
     def number(device):
         return device if isinstance(device, int) else torch.device(device).index or 0
@@ -113,7 +120,7 @@ def test_an_unknown_kind_of_device_is_refused():
 def test_a_wrong_gradient_is_noticed_although_the_loss_is_right(monkeypatch):
     right = gpu.one_batch("cpu")
     answers = {"mps": [right[0], right[1] + 1], "cpu": right}
-    monkeypatch.setattr(gpu, "one_batch", lambda device, *_: answers[device])
+    monkeypatch.setattr("gptlab.gpu.devices.one_batch", lambda device, *_: answers[device])
     assert "the gradient of one batch differs from the CPU's by 1" in gpu.what_is_wrong("mps")
 
 
@@ -127,6 +134,64 @@ def test_the_capability_decides_and_not_what_the_card_says_of_itself(capability,
     assert lying.cuda.is_bf16_supported()
     assert gpu.pick_dtype("cuda", torch_module=lying) == dtype
     assert gpu.pick_dtype(torch.device("cuda"), torch_module=lying) == dtype
+
+
+def test_a_t4_says_why_it_trains_in_float16(capsys):
+    assert gpu.pick_dtype("cuda", torch_module=fake_torch(cuda=[T4])) == torch.float16
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert "float16 with a gradient scaler on cuda" in said and "capability 7.5" in said and "imitates it" in said
+
+
+def test_a_card_that_keeps_its_promise_is_used_silently(capsys):
+    assert gpu.pick_dtype("cuda", torch_module=fake_torch(cuda=[A100])) == torch.bfloat16
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [({"wrong_in": torch.bfloat16}, "its answer is wrong"), ({"fails_in": torch.bfloat16}, "no kernel")],
+)
+def test_a_new_card_whose_bfloat16_is_a_lie_gets_float16_and_a_line(lie, words, capsys):
+    assert gpu.pick_dtype("cuda", torch_module=fake_torch(cuda=[A100], **lie)) == torch.float16
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "Not training in bfloat16 on cuda" in said and words in said
+
+
+def test_a_card_that_has_only_full_precision_gets_it(capsys):
+    broken = fake_torch(cuda=[T4], fails_in=torch.float16)
+    assert gpu.pick_dtype("cuda", torch_module=broken) == torch.float32
+    assert "Not training in float16 on cuda: its first kernel failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_this_machine_computes_a_batch_in_each_precision(dtype):
+    assert gpu.what_is_wrong("cpu", dtype=dtype) == ""
+    loss, gradient = gpu.one_batch("cpu", dtype=dtype)
+    assert loss.dtype == gradient.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("card", "scales"), [(T4, True), (A100, False)])
+def test_the_precision_of_a_t4_is_trained_with_a_gradient_scaler(card, scales, monkeypatch):
+    made = []
+
+    class Recording(torch.amp.GradScaler):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(torch.amp, "GradScaler", Recording)
+    dtype = gpu.pick_dtype("cuda", torch_module=fake_torch(cuda=[card]))
+    model = GPT(GPTConfig(vocab_size=3, context=6, n_layer=1, n_head=2, n_embd=12))
+    plan = training.TrainConfig(steps=3, warmup=1)
+    history = training.train(model, Batches([0, 1, 2] * 20, B=4, T=6), plan, progress=False, dtype=dtype)
+    assert [scaler.is_enabled() for scaler in made] == [scales]
+    assert len(history.losses) == 3 and all(loss > 0 for loss in history.losses)
+
+
+def test_waiting_for_a_device_that_has_nothing_to_do_returns():
+    gpu.synchronize("cpu")
+    gpu.synchronize(gpu.pick_device())
 
 
 def test_each_card_has_its_own_precision():
@@ -172,15 +237,15 @@ def test_the_fables_of_a_recipe_are_told_afresh_and_measured_against_their_floor
 @pytest.mark.parametrize("name", gpu.RECIPES)
 def test_every_recipe_names_a_model_that_can_be_built(name):
     recipe = gpu.RECIPES[name]
-    model = gpu._model(recipe, 65)
+    model = recipes._model(recipe, 65)
     assert model.config.context == recipe.model["context"]
     assert recipe.modern == (model.config.position == "rope")
 
 
 def test_the_cpu_recipes_have_the_size_that_they_are_compared_at():
-    sizes = [gpu._model(gpu.RECIPES[name], 65).count_parameters() for name in ("nanogpt-cpu", "shakespeare")]
+    sizes = [recipes._model(gpu.RECIPES[name], 65).count_parameters() for name in ("nanogpt-cpu", "shakespeare")]
     assert all(size <= 810_000 for size in sizes)
-    assert gpu._model(gpu.RECIPES["nanogpt-gpu"], 65).count_parameters() == pytest.approx(10.75e6, rel=0.01)
+    assert recipes._model(gpu.RECIPES["nanogpt-gpu"], 65).count_parameters() == pytest.approx(10.75e6, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from gptlab.model import GPT, GPTConfig, part
+from gptlab.model import GPT, GPTConfig, RopeScaling, part
 
 IDS = torch.randint(0, 50, (3, 7), generator=torch.Generator().manual_seed(0))
 VARIANTS = [
@@ -87,6 +87,8 @@ def test_dropout_is_off_when_evaluating():
 def test_configurations_survive_json():
     config = GPTConfig.modern(50, 16, n_embd=24, n_head=4)
     assert GPTConfig.from_json(config.to_json()) == config
+    stretched = GPTConfig(50, position="rope", rope_scaling=RopeScaling(8.0, low=1.0, high=4.0, context=64))
+    assert GPTConfig.from_json(stretched.to_json()) == stretched
     with pytest.raises(ValueError, match="n_expert"):
         GPTConfig.from_json(json.dumps({"vocab_size": 5, "n_expert": 8}))
 
@@ -97,6 +99,8 @@ def test_configurations_survive_json():
         ({"n_embd": 26}, "C=26.*H=4"),
         ({"n_kv_head": 3}, "H=4.*n_kv_head=3"),
         ({"vocab_size": 0}, "vocab_size=0"),
+        ({"n_kv_head": 0}, "n_kv_head=0 must be at least 1"),
+        ({"mlp_size": 0}, "mlp_size=0 must be at least 1"),
         ({"norm": "batchnorm"}, "unknown norm 'batchnorm'.*layernorm.*rmsnorm"),
         ({"mlp": "maxout"}, "unknown mlp 'maxout'"),
         ({"position": "alibi"}, "unknown position 'alibi'.*rope"),
@@ -106,6 +110,27 @@ def test_configurations_survive_json():
 def test_an_impossible_configuration_is_refused_with_what_disagrees(changes, words):
     with pytest.raises(ValueError, match=words):
         GPTConfig(**{"vocab_size": 50, "context": 16, "n_head": 4, "n_embd": 24} | changes)
+
+
+@pytest.mark.parametrize("changes", [{"factor": 0.5}, {"low": 4.0}, {"low": 0.0}, {"context": 0}])
+def test_an_impossible_scaling_is_refused(changes):
+    with pytest.raises(ValueError, match="0 < low < high"):
+        RopeScaling(**{"factor": 8.0} | changes)
+
+
+@pytest.mark.parametrize("mlp", ["gelu", "swiglu"])
+def test_the_mlps_biases_are_like_the_others_unless_said_otherwise(mlp):
+    for bias, mlp_bias, expected in ((True, None, True), (True, False, False), (False, True, True)):
+        model = small(mlp=mlp, bias=bias, mlp_bias=mlp_bias)
+        assert (model.blocks[0].mlp.output.bias is not None) == expected
+        assert (model.blocks[0].attention.key.bias is not None) == bias
+
+
+def test_on_the_meta_device_a_model_is_its_shapes():
+    with torch.device("meta"):
+        model = small(position="rope")
+    assert model.head.weight.is_meta and all(buffer.is_meta for buffer in model.buffers())
+    assert model.count_parameters() == small(position="rope").count_parameters()
 
 
 def test_an_unknown_size_of_gpt2_is_refused_with_the_known_ones():

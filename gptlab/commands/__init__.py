@@ -18,8 +18,10 @@ COMMANDS = {
     "test": "set everything up in .venv and run all tests, of the package and of the notebooks",
     "doctor": "look at Python, packages, device, files and Jupyter, and say what to do about each problem",
     "fetch": "get texts and vocabularies now, for lessons without a network",
+    "prepare": "tokenize texts of any size into shards to train on",
     "train": "train a GPT on a text",
     "sample": "let a trained GPT write",
+    "export": "write a trained GPT so that Hugging Face's transformers opens it",
     "bench": "measure training, sampling and tokenizers on this machine",
     "notebooks": "for maintainers: run notebooks in order, store their outputs, sync their text twins",
 }

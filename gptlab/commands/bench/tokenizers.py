@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate
 from pathlib import Path
 
-from gptlab import bpe
+from gptlab import bpe, huggingface
 
 VOCAB_SIZE = 1024
 
@@ -121,7 +121,7 @@ def _train_huggingface(text: str | Iterable[str], vocab_size: int):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(bpe._for_oniguruma(bpe.GPT4_PATTERN)), behavior="isolated"),
+            pre_tokenizers.Split(Regex(huggingface.for_oniguruma(bpe.GPT4_PATTERN)), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -1,11 +1,7 @@
-"""Which device, and which precision? First the questions that decide whether training is right, then those of speed.
+"""One training program: a recipe names a corpus, a model and a way to train; `prepare` makes them real.
 
-A device that says it is there may still fail its first kernel (a card newer than the installed torch, a broken driver)
-or, on MPS, answer wrongly. So a device is used only after one small batch on it has given what the CPU gives.
-
->>> device = pick_device("cpu")
->>> device, pick_dtype(device)
-(device(type='cpu'), torch.float32)
+>>> RECIPES["fables"].training.steps
+1000
 """
 
 from collections.abc import Callable
@@ -23,93 +19,6 @@ from gptlab.tokens import CharTokenizer, Tokenizer
 from gptlab.training import StoryEvaluation, TrainConfig, mean_loss
 
 END = "<|endoftext|>"  # stands between two texts
-
-
-def one_batch(device: str, torch_module: Any = torch) -> list[torch.Tensor]:
-    """A tiny attention, forward and backward, on `device`; its loss and gradient come back on the CPU.
-
-    The numbers are drawn without a random generator, so every device is given the same ones.
-
-    >>> loss, gradient = one_batch("cpu")
-    >>> gradient.shape
-    torch.Size([8, 4])
-    """
-    x = torch_module.linspace(-1.0, 1.0, 3 * 5 * 8).reshape(3, 5, 8)  # [B, T, C]
-    w = torch_module.linspace(1.0, -0.5, 8 * 4).reshape(8, 4)  # [C, hs]
-    x = torch_module.as_tensor(x, device=device)
-    w = torch_module.as_tensor(w, device=device).requires_grad_()
-    q = x @ w  # [B, T, hs]
-    weights = (q @ q.transpose(-2, -1)).softmax(dim=-1)  # [B, T, T]
-    loss = (weights @ x).square().mean()
-    loss.backward()
-    return [loss.detach().cpu(), w.grad.cpu()]
-
-
-def what_is_wrong(device: str, torch_module: Any = torch) -> str:
-    """Why this device cannot be trusted, in a few words; "" if one batch on it agrees with the CPU.
-
-    >>> what_is_wrong("cpu")
-    ''
-    """
-    try:
-        found = one_batch(device, torch_module)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        return f"its first kernel failed: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
-    for name, here, there in zip(("loss", "gradient"), found, one_batch("cpu"), strict=True):
-        worst = (here - there).abs().max().item()
-        if not worst <= 1e-3:  # written so that NaN counts as wrong
-            return f"its answer is wrong: the {name} of one batch differs from the CPU's by {worst:.2g}"
-    return ""
-
-
-def pick_device(prefer: str | torch.device | None = None, torch_module: Any = torch) -> torch.device:
-    """The device to train on: CUDA if its first batch is right, else the CPU. MPS only when you ask for it.
-
-    `prefer` is None, "cpu", "cuda", "cuda:1", "mps". What you ask for and cannot have gives the CPU, and one printed
-    line that says why. MPS is not chosen by itself because some of its kernels have been silently wrong in some
-    releases (see the issues labelled "module: mps" and "correctness (silent)" in PyTorch's tracker).
-
-    >>> pick_device("cpu")
-    device(type='cpu')
-
-    Raises:
-        ValueError: `prefer` names a kind of device that the course does not use.
-    """
-    wanted = None if prefer is None else str(prefer)
-    kind = "cuda" if wanted is None else wanted.split(":")[0]
-    if kind not in ("cpu", "cuda", "mps"):
-        raise ValueError(
-            f"no device {wanted!r} here: pass 'cpu', 'cuda', 'cuda:1' or 'mps', or nothing to let gptlab pick"
-        )
-    if kind == "cpu":
-        return torch_module.device("cpu")
-    there = torch_module.cuda.is_available() if kind == "cuda" else torch_module.backends.mps.is_available()
-    problem = what_is_wrong(wanted or kind, torch_module) if there else "torch finds none"
-    if not problem:
-        return torch_module.device(wanted or kind)
-    if there or wanted is not None:
-        print(f"Using the CPU, not {wanted or kind}: {problem}. `python -m gptlab doctor` says what helps.")
-    return torch_module.device("cpu")
-
-
-def pick_dtype(device: str | torch.device, torch_module: Any = torch) -> torch.dtype:
-    """The precision to train in: bfloat16 on CUDA cards of compute capability 8 or more, float16 on older ones.
-
-    The capability decides, not `torch.cuda.is_bf16_supported()`, which counts emulation and so says True on a T4 (7.5).
-    float16 has few exponents: it needs `torch.amp.GradScaler` (Micikevicius et al. 2018, section 3.2); bfloat16 has
-    float32's and needs none. On the CPU, and on MPS, float32.
-
-    >>> pick_dtype("cpu")
-    torch.float32
-    """
-    device = torch_module.device(device)
-    if device.type != "cuda":
-        return torch_module.float32
-    major, _minor = torch_module.cuda.get_device_capability(device)
-    return torch_module.bfloat16 if major >= 8 else torch_module.float16
-
-
-# ── One training program: a recipe names a corpus, a model and a way to train; `prepare` makes them real ─────────────
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""Training at speed, on the machine that you have and on one that you only plan (lesson 14).
+
+- `devices`: which device, which precision, and does it tell the truth?
+- `recipes`: one training program; a recipe names what it trains.
+- `speed`: how to time, and the two ceilings of a machine.
+- `account`: parameters, FLOPs and bytes, on paper; MFU.
+- `memory`, `footprint`: where the memory of a step goes, predicted and measured.
+- `planning`: many GPUs, on paper: will it fit, how is it cut up, how long does it take?
+- `weights`: fewer bytes a weight, for a model that only talks.
+- `scaling`: how large, on how many tokens; laws fitted to small runs.
+
+>>> pick_dtype(pick_device("cpu"))
+torch.float32
+"""
+
+from gptlab.gpu.account import (
+    Work,
+    count_parameters,
+    flops_by_part,
+    flops_per_token,
+    mfu,
+    parameters_by_part,
+    work_by_part,
+)
+from gptlab.gpu.devices import one_batch, pick_device, pick_dtype, synchronize, what_is_wrong
+from gptlab.gpu.footprint import MeasuredMemory, activation_bytes, checkpoint_blocks, measure_memory
+from gptlab.gpu.memory import Memory, block_activations, estimate_memory
+from gptlab.gpu.planning import GPU, GPUS, Layout, Plan, memory_per_gpu, plan, step_time
+from gptlab.gpu.recipes import END, RECIPES, Prepared, Recipe, TrainConfig, prepare
+from gptlab.gpu.scaling import ScalingLaw, chinchilla_loss, chinchilla_tokens, fit_scaling_law
+from gptlab.gpu.speed import Roofline, bandwidth, matrix_rate, measure
+from gptlab.gpu.weights import Int8Linear, pick_matrix_dtype, pick_weights, quantize
+
+__all__ = [
+    "END",
+    "GPU",
+    "GPUS",
+    "RECIPES",
+    "Int8Linear",
+    "Layout",
+    "MeasuredMemory",
+    "Memory",
+    "Plan",
+    "Prepared",
+    "Recipe",
+    "Roofline",
+    "ScalingLaw",
+    "TrainConfig",
+    "Work",
+    "activation_bytes",
+    "bandwidth",
+    "block_activations",
+    "checkpoint_blocks",
+    "chinchilla_loss",
+    "chinchilla_tokens",
+    "count_parameters",
+    "estimate_memory",
+    "fit_scaling_law",
+    "flops_by_part",
+    "flops_per_token",
+    "matrix_rate",
+    "measure",
+    "measure_memory",
+    "memory_per_gpu",
+    "mfu",
+    "one_batch",
+    "parameters_by_part",
+    "pick_device",
+    "pick_dtype",
+    "pick_matrix_dtype",
+    "pick_weights",
+    "plan",
+    "prepare",
+    "quantize",
+    "step_time",
+    "synchronize",
+    "what_is_wrong",
+    "work_by_part",
+]

@@ -1,0 +1,125 @@
+"""Which device, and which precision? First the questions that decide whether training is right, then those of speed.
+
+A device that says it is there may still fail its first kernel (a card newer than the installed torch, a broken driver)
+or, on MPS, answer wrongly. So a device is used only after one small batch on it has given what the CPU gives, and a
+precision only after it has given nearly that.
+
+>>> device = pick_device("cpu")
+>>> device, pick_dtype(device)
+(device(type='cpu'), torch.float32)
+"""
+
+from typing import Any
+
+import torch
+
+# How far one batch may be from the CPU's float32. Rounding alone gives about 2e-3 in bfloat16 and 2e-4 in float16.
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+
+
+def one_batch(device: str, torch_module: Any = torch, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    """A tiny attention, forward and backward, on `device` in `dtype`; its loss and gradient come back on the CPU.
+
+    The numbers are drawn without a random generator, so every device is given the same ones.
+
+    >>> loss, gradient = one_batch("cpu")
+    >>> gradient.shape
+    torch.Size([8, 4])
+    """
+    x = torch_module.linspace(-1.0, 1.0, 3 * 5 * 8).reshape(3, 5, 8)  # [B, T, C]
+    w = torch_module.linspace(1.0, -0.5, 8 * 4).reshape(8, 4)  # [C, hs]
+    x = torch_module.as_tensor(x, device=device, dtype=dtype)
+    w = torch_module.as_tensor(w, device=device, dtype=dtype).requires_grad_()
+    q = x @ w  # [B, T, hs]
+    weights = (q @ q.transpose(-2, -1)).softmax(dim=-1)  # [B, T, T]
+    loss = (weights @ x).square().mean()
+    loss.backward()
+    return [loss.detach().cpu().float(), w.grad.cpu().float()]
+
+
+def what_is_wrong(device: str, torch_module: Any = torch, dtype: torch.dtype = torch.float32) -> str:
+    """Why this device cannot be trusted, in a few words; "" if one batch on it agrees with the CPU's float32.
+
+    >>> what_is_wrong("cpu")
+    ''
+    """
+    try:
+        found = one_batch(device, torch_module, dtype)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return f"its first kernel failed: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
+    for name, here, there in zip(("loss", "gradient"), found, one_batch("cpu"), strict=True):
+        worst = (here - there).abs().max().item()
+        if not worst <= TOLERANCE[dtype]:  # written so that NaN counts as wrong
+            return f"its answer is wrong: the {name} of one batch differs from the CPU's by {worst:.2g}"
+    return ""
+
+
+def pick_device(prefer: str | torch.device | None = None, torch_module: Any = torch) -> torch.device:
+    """The device to train on: CUDA if its first batch is right, else the CPU. MPS only when you ask for it.
+
+    `prefer` is None, "cpu", "cuda", "cuda:1", "mps". What you ask for and cannot have gives the CPU, and one printed
+    line that says why. MPS is not chosen by itself because some of its kernels have been silently wrong in some
+    releases (see the issues labelled "module: mps" and "correctness (silent)" in PyTorch's tracker).
+
+    >>> pick_device("cpu")
+    device(type='cpu')
+
+    Raises:
+        ValueError: `prefer` names a kind of device that the course does not use.
+    """
+    wanted = None if prefer is None else str(prefer)
+    kind = "cuda" if wanted is None else wanted.split(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise ValueError(
+            f"no device {wanted!r} here: pass 'cpu', 'cuda', 'cuda:1' or 'mps', or nothing to let gptlab pick"
+        )
+    if kind == "cpu":
+        return torch_module.device("cpu")
+    there = torch_module.cuda.is_available() if kind == "cuda" else torch_module.backends.mps.is_available()
+    problem = what_is_wrong(wanted or kind, torch_module) if there else "torch finds none"
+    if not problem:
+        return torch_module.device(wanted or kind)
+    if there or wanted is not None:
+        print(f"Using the CPU, not {wanted or kind}: {problem}. `python -m gptlab doctor` says what helps.")
+    return torch_module.device("cpu")
+
+
+def pick_dtype(device: str | torch.device, torch_module: Any = torch) -> torch.dtype:
+    """The precision to train in: bfloat16 on CUDA cards of compute capability 8 or more, float16 on older ones.
+
+    The capability decides, not `torch.cuda.is_bf16_supported()`, which counts emulation and so says True on a T4 (7.5).
+    Then one batch in that precision must give nearly what the CPU gives in float32; else the next precision is tried,
+    and one printed line says why. float16 has few exponents: it needs `torch.amp.GradScaler` (Micikevicius et al. 2018,
+    section 3.2), which `training.run` switches on for it; bfloat16 has float32's and needs none. On the CPU, and on
+    MPS, float32.
+
+    >>> pick_dtype("cpu")
+    torch.float32
+    """
+    device = torch_module.device(device)
+    if device.type != "cuda":
+        return torch_module.float32
+    major, minor = torch_module.cuda.get_device_capability(device)
+    if major < 8 and torch_module.cuda.is_bf16_supported():
+        print(
+            f"Training in float16 with a gradient scaler on {device}: torch says that bfloat16 is supported there, "
+            f"but a card of capability {major}.{minor} (below 8.0) only imitates it, slowly."
+        )
+    for dtype in (torch_module.bfloat16, torch_module.float16)[major < 8 :]:
+        problem = what_is_wrong(str(device), torch_module, dtype)
+        if not problem:
+            return dtype
+        print(f"Not training in {str(dtype).removeprefix('torch.')} on {device}: {problem}.")
+    return torch_module.float32
+
+
+def synchronize(device: str | torch.device) -> None:
+    """Wait until the device has done all that it was given. A CPU always has; a GPU only queues what it is given.
+
+    >>> synchronize("cpu")
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.synchronize(device)
+    elif kind == "mps":
+        torch.mps.synchronize()
