@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 
+from gptlab.batches import IGNORE
+from gptlab.masking import assert_causal
 from gptlab.model import GPT, GPTConfig, RopeScaling, part
 
 IDS = torch.randint(0, 50, (3, 7), generator=torch.Generator().manual_seed(0))
@@ -151,3 +153,25 @@ def test_a_token_outside_the_vocabulary_is_refused_with_both_numbers():
 def test_parts_are_found_by_name_wherever_they_were_registered():
     assert part("norm", "layernorm")(8, GPTConfig(5)).weight.shape == (8,)
     assert type(part("norm", "rmsnorm")(8, GPTConfig(5))).__name__ == "RMSNorm"
+
+
+@pytest.mark.parametrize("changes", [{}, dict(position="rope", norm="rmsnorm", mlp="swiglu", n_kv_head=1)])
+def test_no_position_sees_the_future(changes):
+    """With training's random weights made large, so that a leak would be heard."""
+    torch.manual_seed(2)
+    model = GPT(GPTConfig(vocab_size=30, context=9, n_layer=2, n_head=2, n_embd=12, **changes)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5)
+    assert_causal(model, torch.randint(30, (2, 7)), vocab_size=30)
+
+
+def test_targets_to_ignore_cost_nothing():
+    """The loss with padding is the mean over the real targets alone."""
+    torch.manual_seed(3)
+    model = GPT(GPTConfig(vocab_size=30, context=9, n_layer=1, n_head=2, n_embd=12)).eval()
+    ids, targets = torch.randint(30, (2, 7)), torch.randint(30, (2, 7))
+    targets[0, 4:] = IGNORE
+    logits, loss = model(ids, targets)
+    real = targets != IGNORE
+    assert loss.item() == pytest.approx(-logits.log_softmax(-1)[real, targets[real]].mean().item(), rel=1e-5)

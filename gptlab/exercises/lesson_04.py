@@ -538,6 +538,12 @@ def _whole_rows(rows, pad):
     return inputs, [row[1:] + [IGNORE] * (n + 1) for row, n in zip(rows, fill, strict=True)]
 
 
+def _filled_first(rows, pad, ignore):
+    fill = [max(map(len, rows)) - len(row) for row in rows]
+    inputs = [(row + [pad] * n)[:-1] for row, n in zip(rows, fill, strict=True)]
+    return inputs, [(row + [ignore] * n)[1:] for row, n in zip(rows, fill, strict=True)]
+
+
 _PAD = Exercise(
     id="4.8",
     title="Texts of different lengths in one batch",
@@ -571,6 +577,18 @@ _PAD = Exercise(
             "T is one too many",
             _whole_rows,
             "The last id of a row is a target only, so the longest row has one input less than ids.",
+        ),
+        Mistake(
+            "a short row ends with an input that has no target",
+            lambda rows, pad: _filled_first(rows, pad, IGNORE),
+            "You filled the rows up and then cut them, so the last id of a short row became an input. Cut each row "
+            "first: its inputs are `row[:-1]`.",
+        ),
+        Mistake(
+            "the rows are filled up before they are cut, and padding is learned",
+            lambda rows, pad: _filled_first(rows, pad, pad),
+            "The last id of a short row became an input, and `pad` its target. Cut each row first, `row[:-1]` and "
+            "`row[1:]`; then fill up, the targets with `IGNORE`.",
         ),
         Mistake(
             "long texts are cut",
@@ -809,8 +827,8 @@ PREDICTIONS = [
 QUESTIONS = [
     Question(
         about=3,
-        question="Which two tokenizers can be compared by nats a token?",
-        choices=("any two", "two with the same vocabulary size", "none; compare bits a byte"),
+        question="Two models have different tokenizers. When may you compare their nats a token?",
+        choices=("always", "if V is the same", "never; compare bits a byte"),
         answer="c",
         explanation="Tokens of two tokenizers differ in length, and bytes do not.",
     ),

@@ -67,19 +67,83 @@ def next_token(
     values = [100 * p[i] for i in best] + [100 * rest] * (others > 0)
     colours = [ORANGE if i == actual else BLUE for i in best] + ["#BBBBBB"] * (others > 0)
     bars = axes.barh(range(rows), values, color=colours, height=0.72)
-    axes.bar_label(bars, [f"{value:.1f} %" if value >= 0.05 else "< 0.1 %" for value in values], padding=4, fontsize=10)
+    texts, room = [_percent(value) for value in values], 1.14 * max(values)
+    if actual is not None:
+        row = best.index(int(actual))
+        texts[row] += "  ◂ came next"
+        room = max(room, values[row] + 0.34 * max(values))  # behind the number, not over it
+    axes.bar_label(bars, texts, padding=4, fontsize=10)
     axes.set_yticks(range(rows), labels + [f"all {others:,} others"] * (others > 0))
     for tick in axes.get_yticklabels()[: len(best)]:
         tick.set(family="DejaVu Sans Mono", fontsize=11)
-    axes.set(xlabel="probability of being next (%)", xlim=(0, max(values) * 1.14), title=title)
+    axes.set(xlabel="probability of being next (%)", xlim=(0, room), title=title)
     if actual is not None:
-        row = best.index(int(actual))
         axes.get_yticklabels()[row].set_weight("bold")
-        axes.text(
-            max(values) * 1.14, row, "◂ came next", ha="right", va="center", fontsize=10, color=INK,
-        )  # fmt: skip
     said = ", ".join(f"{label} {value:.1f} %" for label, value in list(zip(labels, values, strict=False))[:5])
     return finish(figure, f"Bars of the most likely next tokens: {said}; all others together {100 * rest:.1f} %.")
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1f} %" if value >= 0.05 else "< 0.1 %"
+
+
+@styled
+def reshaped(before: Any, after: Mapping[str, Any], tokenizer: Any, k: int = 13, *, title: str = "") -> Picture:
+    """What a setting makes of one distribution: a panel for each, the k likeliest tokens, and all others together.
+
+    A dashed outline is the probability before, the filled bar the one after; a token that cannot come any more is
+    marked "out".
+
+    Args:
+        before: [V], probabilities.  after: from the name of a setting to [V], probabilities.
+
+    Raises:
+        ValueError: if one of them is not one row that sums to 1.
+    """
+    rows_of = {"before": before, **after}
+    for name, row in rows_of.items():
+        p = rows_of[name] = array(row).astype(float)
+        if p.ndim != 1 or len(p) != len(rows_of["before"]) or not np.isclose(p.sum(), 1.0, atol=0.02):
+            raise ValueError(
+                f"{name!r} has shape {list(p.shape)} and sum {p.sum():.3f}: give one row [V] that sums to 1"
+            )
+    p = rows_of.pop("before")
+    best = np.argsort(-p, kind="stable")[:k]
+    rows, others = len(best) + 1, len(p) - len(best)
+    figure, panels = canvas(9.0, 0.3 * rows + 1.1, 1, len(rows_of), sharey=True, sharex=True, squeeze=False)
+    was = 100 * np.append(p[best], np.delete(p, best).sum())
+    is_now = {name: 100 * np.append(q[best], np.delete(q, best).sum()) for name, q in rows_of.items()}
+    high, said = max(was.max(), *(values.max() for values in is_now.values())), []
+    for axes, (name, values) in zip(panels[0], is_now.items(), strict=True):
+        colours = [BLUE] * len(best) + ["#BBBBBB"]
+        axes.barh(range(rows), values, color=colours, height=0.7)
+        axes.barh(range(rows), was, facecolor="none", edgecolor=INK, linestyle=(0, (2, 2)), linewidth=0.9, height=0.7)
+        for row, (value, old) in enumerate(zip(values, was, strict=True)):
+            out = value < 1e-9
+            axes.annotate(
+                "out" if out else _percent(value), (max(value, old), row), xytext=(4, 0), textcoords="offset points",
+                va="center", fontsize=10, color=GREY if out else INK,
+            )  # fmt: skip
+        axes.set_title(name)
+        axes.set_xlim(0, 1.36 * high)
+        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(100, 1.3 * high)])
+        axes.set_ylim(rows - 0.4, -0.6)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("next (%)")
+        left = int((values[:-1] >= 1e-9).sum())
+        said.append(
+            f"{name}: the likeliest {_percent(values[:-1].max())}, {left} of these {len(best)} possible, all others "
+            f"together {_percent(values[-1])}"
+        )
+    labels = [shorten(drawable(adapter.piece(tokenizer, int(i)).shown)) for i in best]
+    panels[0][0].set_yticks(range(rows), [*labels, f"all {others:,} others"])
+    for tick in panels[0][0].get_yticklabels()[:-1]:
+        tick.set(family="DejaVu Sans Mono", fontsize=11)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    shown = ", ".join(f"{label} {value:.1f} %" for label, value in list(zip(labels, was, strict=False))[:4])
+    return finish(figure, f"Bars of next tokens, before ({shown}, …) and after. {'; '.join(said)}.")
 
 
 @styled

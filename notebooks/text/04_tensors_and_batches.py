@@ -114,7 +114,8 @@ pictures.table([[f"text b = {b}", *words(ids[b])] for b in range(B)], ["", *(f"t
 
 # %% [markdown]
 # An index chooses along the first axis, a second one along the second. Each number makes its axis disappear. A colon takes
-# everything along its axis, and `3:` everything from 3 on; these keep it.
+# everything along its axis, and `3:` everything from 3 on; these keep it. Where no axis is left, the shape is [] and the
+# tensor is one number.
 
 # %% tags=["nbval-check-output"]
 print("ids[1]     ", list(ids[1].shape), "  ", words(ids[1]))
@@ -127,7 +128,8 @@ print("ids[:, 3:] ", list(ids[:, 3:].shape), words(ids[0, 3:]), words(ids[1, 3:]
 #
 # In notebook 01 an id was the number of a row in a table. Look up the row of each of these ids, and each id becomes a
 # row of numbers: a **vector**. How many numbers it has is $C$, for **channels**. Here $C$ is 3 and the numbers are
-# random. Notebook 05 is about better ones.
+# random (`randn` draws them). Notebook 05 is about better ones. The index in `table[ids]` is a whole tensor: each id in
+# it is replaced by its row of the table.
 
 # %% tags=["nbval-check-output"]
 C = 3
@@ -149,11 +151,12 @@ pictures.shapes(("ids", "B T", ids), "→", ("x = table[ids]", "B T C", x))
 # |---|---|---|---|
 # | B | which text | are strangers: texts of a batch must never influence each other | nothing in the model |
 # | T | which place in the text | stand before and after each other; order matters | attention (06) |
-# | C | which number of a vector | have no order and no neighbours | nearly all other layers |
+# | C | which number of a vector | stand in no order of their own | nearly all other layers |
 #
 # ### What goes away, and what stays
 #
-# Sums and means take an axis away. You say which one with `dim`.
+# Sums and means take an axis away. You say which one with `dim`. Guess before you look. A shape is given as a list,
+# `predict("4.a", [1, 2])` for example.
 
 # %%
 predict("4.a", ...)
@@ -165,6 +168,8 @@ by_hand = (x[0, 0] + x[0, 1] + x[0, 2] + x[0, 3] + x[0, 4]) / 5
 print("the same as the mean of five vectors:", torch.allclose(mean[0], by_hand))
 
 # %% [markdown]
+# (`allclose` compares all numbers and forgives rounding. `equal`, which you meet below, forgives nothing.)
+#
 # <details><summary>Answer</summary>
 #
 # [2, 3], that is [B, C]. The axis of time is gone, and one vector stays for each text. `dim=-1` would count from the end
@@ -191,7 +196,7 @@ pictures.shapes(("x", "B T C", x), "+", ("places", "T C", places), "=", ("added"
 
 # %% [markdown]
 # The two sheets of `x` each got the same [T, C]. No copy was made for it: the same numbers were read twice. This is
-# **broadcasting**, and its rule is short. (It comes from the array languages of the 1960s and, in this form, from
+# **broadcasting**, and its rule is short. (torch took it from
 # [NumPy](https://numpy.org/doc/stable/user/basics.broadcasting.html).)
 #
 # 1. Write both shapes so that their *right* ends stand below each other.
@@ -216,7 +221,8 @@ print(" a + b ", list((a + b).shape))
 # </details>
 #
 # The rule has a trap. You want to weigh each *text* by a number of its own, so the weights are [B]. With B and T
-# different, Python refuses. Now see what it does when they happen to be equal:
+# different, torch refuses (a *dimension* is an axis, and *non-singleton* is one whose size is not 1). Now see what it does
+# when they happen to be equal:
 
 # %% tags=["nbval-check-output"]
 weights = torch.tensor([1, 100])  # [B]
@@ -252,12 +258,12 @@ print(row)
 # </details>
 #
 # A tensor that reads memory of another one is a **view**; a tensor with memory of its own is a **copy**. A view costs
-# nothing, however large the tensor is, and whoever writes into it writes into the other one. How a tensor reads its row
-# of memory is told by its **stride**: how many numbers to go on for one step along each axis.
+# next to nothing, however large the tensor is, and whoever writes into it writes into the other one. How a tensor reads
+# its row of memory is told by its **stride**: how many numbers to go on for one step along each axis.
 
 # %% tags=["nbval-check-output"]
 def described(name, t):
-    same = t.untyped_storage().data_ptr() == ids.untyped_storage().data_ptr()
+    same = t.untyped_storage().data_ptr() == ids.untyped_storage().data_ptr()  # where the row of memory begins
     kind = "itself" if t is ids else "view" if same else "copy"
     return [name, str(list(t.shape)), str(t.stride()), kind, " ".join(words(t.flatten()[:4]))]
 
@@ -266,7 +272,7 @@ ways = {
     "ids": ids, "ids[0]": ids[0], "ids[:, 1:3]": ids[:, 1:3], "ids.T": ids.T, "ids.view(5, 2)": ids.view(5, 2),
     "ids[[0, 1]]": ids[[0, 1]], "ids + 0": ids + 0, "ids.clone()": ids.clone(),
 }  # fmt: skip
-header = ["", "shape", "stride", "of ids it is", "its first four tokens"]
+header = ["", "shape", "stride", "view or copy", "its first four tokens"]
 pictures.table([described(*way) for way in ways.items()], header, align="lllll")
 
 # %% [markdown]
@@ -280,8 +286,9 @@ for t in range(T):
 
 # %% [markdown]
 # In `ids.T` a column is a text. In the view the texts are torn up, and row 2 holds the end of one and the beginning of
-# the other. No error, no warning: the shape is right. It is the commonest silent mistake with tensors. Use `view` to
-# cut or join axes that are neighbours in memory, and `transpose` to swap them. (`reshape` is `view` where that is
+# the other. No error, no warning: the shape is right. It is a common mistake, and a silent one. Use `view` to cut or
+# join axes that are neighbours in memory, and `transpose` to swap two axes, which you name. (`.T` does it for a tensor
+# with two. `reshape` is `view` where that is
 # possible, and a copy where it is not.)
 #
 # ## Products: `@` over batches
@@ -311,11 +318,13 @@ pictures.shapes(("x", "B T C", x), "@", ("w", "C V", w), "=", ("y", "B T V", y))
 # %% [markdown]
 # The C in the middle is gone: it was summed over. The axes before it, B and T, came through untouched. The line in the
 # innermost loop runs B·T·V times over C numbers, and each costs one multiplication and one addition. So this product
-# takes $2\,B\,T\,C\,V$ operations with numbers, called **FLOPs** (floating-point operations).
+# takes $2\,B\,T\,C\,V$ operations with numbers, called **FLOPs** (floating-point operations). By convention the very
+# first addition of each sum counts too.
 #
 # Both sides may have a batch axis. Then each text has a product of its own, text 0 with text 0, text 1 with text 1. Here
 # `q` has five vectors for each text and `k` has four. Where time comes twice with two sizes, the course writes $T_q$ and
-# $T_k$ (the names q and k come from notebook 06).
+# $T_k$ (the names q and k come from notebook 06). Every vector of `q` is to meet every vector of `k`, so `k` has to be
+# turned: `k.transpose(-2, -1)` swaps its last two axes. Negative numbers count from the end.
 
 # %%
 predict("4.d", ...)
@@ -323,9 +332,11 @@ predict("4.d", ...)
 # %% tags=["nbval-check-output"]
 q, k = torch.randn(2, 5, 3), torch.randn(2, 4, 3)  # [B, Tq, C], [B, Tk, C]
 products = q @ k.transpose(-2, -1)  # [B, Tq, C] @ [B, C, Tk] -> [B, Tq, Tk]
-one_by_one = torch.stack([q[b] @ k[b].T for b in range(2)])
+one_by_one = torch.stack([q[b] @ k[b].T for b in range(2)])  # a product for each text, put behind each other
 by_sum = torch.einsum("bqc,bkc->bqk", q, k)
-print(list(products.shape), torch.allclose(products, one_by_one), torch.allclose(products, by_sum, atol=1e-5))
+print("shape:", list(products.shape))
+print("text by text the same:", torch.allclose(products, one_by_one, atol=1e-5))
+print("einsum says the same: ", torch.allclose(products, by_sum, atol=1e-5))
 
 # %%
 k_turned = k.transpose(-2, -1)  # [B, C, Tk]
@@ -334,11 +345,12 @@ pictures.shapes(("q", "B Tq C", q), "@", ("k turned", "B C Tk", k_turned), "=", 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# [2, 5, 4]. `transpose(-2, -1)` swaps the last two axes, so [2, 5, 3] meets [2, 3, 4].
+# [2, 5, 4]. [2, 5, 3] meets [2, 3, 4], and the 3 in the middle is summed over.
 # </details>
 #
-# The third opinion is `einsum`, which takes the formula itself: letters of the inputs, an arrow, letters of the result;
-# a letter that does not come back is summed over. Keep this line in mind. In notebook 06 it is half of attention.
+# The last opinion is that of `einsum`, which takes the formula itself: letters of the inputs, an arrow, letters of the
+# result. A letter that does not come back is summed over. Keep `q @ k.transpose(-2, -1)` in mind. In notebook 06 it is
+# half of attention.
 #
 # ## From now on, shapes are checked
 #
@@ -346,7 +358,7 @@ pictures.shapes(("q", "B Tq C", q), "@", ("k turned", "B C Tk", k_turned), "=", 
 # it hurts. A comment such as `# [B, T, C]` helps until it lies. The library
 # [jaxtyping](https://docs.kidger.site/jaxtyping/) (Patrick Kidger 2022) lets you write the shape where Python can see
 # it. The next two lines are commands to the notebook, not Python, and switch it on: every function that you define in a cell
-# below is checked whenever it is called.
+# below is checked whenever it is called. (The checking is done by a second library, beartype.)
 
 # %%
 # %load_ext jaxtyping
@@ -377,13 +389,14 @@ except TypeError as problem:
 # Read such a message in three places:
 #
 # - *parameter 'w'*: where it is,
-# - *Actual value: f32[4,3]* against *Expected … 'C V'*: what came (`f32` are numbers with a fraction, 32 bits each) and
-#   what should have come,
-# - the last lines, *B=2, T=5, C=3*: what the letters stood for when the check failed. C was 3 already, because of `x`,
-#   and the first axis of `w` is 4.
+# - *Actual value* against *Expected type*: what came (`f32` are numbers with a fraction, 32 bits each) and what should
+#   have come,
+# - the last lines: what the letters stood for when the check failed. C had its size already, from `x`, and the first
+#   axis of `w` has another one.
 #
-# It also finds mistakes that Python would let through. This function should give one vector for each text, and averages
-# over the wrong axis:
+# The lines between repeat the call and your letters. Their *-> Any* does not mean that you promised nothing. The inputs are
+# checked first, as if anything could come out, and the result in a step of its own. That step can find mistakes that Python
+# lets through. This function should give one vector for each text, and averages over the wrong axis:
 
 # %%
 def mean_of_each_text(x: Float[Tensor, "B T C"]) -> Float[Tensor, "B C"]:
@@ -397,7 +410,7 @@ except TypeError as problem:
     assert "return value" in str(problem)
 
 # %% [markdown]
-# The result has two axes, as promised, and the wrong sizes. With B = T nobody could have seen it.
+# The result has two axes, as promised, and the first has the wrong size. With B = T no check could have seen it.
 #
 # ## Context, in two ways
 #
@@ -407,12 +420,14 @@ except TypeError as problem:
 #
 # ### A window that rolls along
 #
-# Take the last four tokens, whatever they are, and say the next. At the beginning there are no four yet, so fill up with
-# a sign that means *nothing*. Any id that stands for no word will do; the end sign of these fables is one.
+# Take the last four tokens, whatever they are, and say the next. At the beginning there are not four yet, so fill up with
+# a sign that means *nothing*. Any id that stands for no word will do; the end sign of these fables is one. It serves as
+# the filling, `pad`, too.
 
 # %% tags=["nbval-check-output"]
 sentence = rows[0]
-pad, window = tokenizer.special_tokens["<|endoftext|>"], 4
+end = tokenizer.special_tokens["<|endoftext|>"]
+pad, window = end, 4
 padded = [pad] * (window - 1) + sentence
 for n in range(len(sentence) - 1):
     context, target = padded[n : n + window], sentence[n + 1]
@@ -420,10 +435,11 @@ for n in range(len(sentence) - 1):
     print(f"{' '.join(f'{word:>7}' for word in shown)}  →  {words([target])[0]}")
 
 # %% [markdown]
-# This is a **rolling window**. Each row is one sample, of a fixed size, so samples stack into a tensor [N, T] without
-# further ado. The filling `·` is **padding**. The first neural language model worked like this (Bengio, Ducharme,
-# Vincent and Jauvin, [A Neural Probabilistic Language Model](https://www.jmlr.org/papers/v3/bengio03a.html), 2003).
-# What falls out of the window is forgotten: at *proud* the model no longer sees that this is a forest.
+# This is a **rolling window**. Each row is one sample, of a fixed size, so $N$ samples stack into a tensor [N, T], where
+# $T$ is now the size of the window. The filling `·` is **padding**. The best-known early neural language model reads like
+# this (Bengio, Ducharme, Vincent and Jauvin, [A Neural Probabilistic Language
+# Model](https://www.jmlr.org/papers/v3/bengio03a.html), 2003). What falls out of the window is forgotten: when it has to
+# say *proud*, the model no longer sees that this is a forest.
 #
 # ### One block, many contexts
 #
@@ -450,9 +466,10 @@ print(f"T = {T} places, and as many samples")
 # its filled cells are the tokens that it reads.
 
 # %%
-sees_all = torch.ones(T, T, dtype=torch.bool).tril()  # [T, T] a row sees itself and what is to its left
+sees_all = torch.ones(T, T, dtype=torch.bool).tril()  # [T, T] True on the diagonal and to its left
 sees_four = sees_all & ~sees_all.tril(-window)  # … and no further back than the window
 both = pictures.mask({"rolling window of 4": sees_four, "one block": sees_all}, words(sentence[:T]))
+# The rest writes on the picture, which belongs to notebook 07, the words that you know today.
 for axes in both.axes:
     axes.set(xlabel="token of the text", ylabel="")
 both.axes[0].set_ylabel("sample, named by its last token")
@@ -481,10 +498,11 @@ pictures.table(rows_of_cost, ["contexts", "tokens read", "targets", "tokens read
 # not all of the work. Inside a GPT each place also looks back at the others, and notebook 06 counts that.) And the block
 # has a price at its beginning: its first targets are guessed from very little.
 #
-# ### The tested block
+# ### The tested block: both ways
 #
-# The package has both. Their source is what you wrote. (`Ids` stands for a list, an array or a tensor of ids, the `_check`
-# lines refuse what makes no sense, and `unfold(0, T, 1)` gives all windows of T along axis 0, one step apart.)
+# The package has both, with what you did by hand at the end of each. (`Ids` stands for a list, an array or a tensor of
+# ids, the `_check` lines refuse what makes no sense, and `unfold(0, T, 1)` gives all windows of T along axis 0, one step
+# apart.)
 
 # %%
 gptlab.show(batches.rolling_windows, batches.growing_contexts)
@@ -515,18 +533,22 @@ print(f"{contexts.numel():,} numbers to read, {contexts.untyped_storage().nbytes
 print("stride:", contexts.stride())
 
 # %% [markdown]
+# The stride says how: one window on, or one token on, is the same single step through memory.
+#
 # ## From one long row to batches
 #
-# Now a whole book. All fables stand in one row, each followed by the end sign.
+# Now a whole book. All fables stand in one row, each followed by the end sign. Each id and the id after it are a **pair of
+# neighbours**, and each pair is something to learn.
 
 # %% tags=["nbval-check-output"]
 stories = corpora.load("fables", quiet=True).text.strip().split(fables.SEPARATOR)
-book = [i for story in stories for i in [*tokenizer.encode(story), pad]]
+book = [i for story in stories for i in [*tokenizer.encode(story), end]]
 print(f"{len(stories):,} stories, {len(book):,} ids, {len(book) - 1:,} pairs of neighbours")
 
 # %% [markdown]
 # Cut it into blocks. A block of $T$ inputs needs $T + 1$ ids, because the last input has a target too. Where does the next
-# block begin? Try it on a text of twelve ids, whose values are their places, with $T = 4$.
+# block begin? Try it on a text of twelve ids, whose values are their places, with $T = 4$. The distance from one start to
+# the next is called stride too.
 
 # %% tags=["nbval-check-output"]
 text, T = list(range(12)), 4
@@ -548,10 +570,13 @@ for step in range(len(small)):
     print(f"step {step}: ids {small.batch(step).ids.tolist()}, targets {small.batch(step).targets.tolist()}")
 
 # %% [markdown]
-# The last block is shorter than four. The tensor has no ragged edge, so there is padding on the right, and the padded
-# place has the target −100. This number is `batches.IGNORE`, and it is torch's own convention: its loss functions leave
-# such places out. (The **loss** is what a model pays for a bad prediction, averaged over the targets. You meet it in
-# notebook 05.)
+# The last block is shorter than the others. The tensor has no ragged edge, so there is padding on the right: the input is
+# filled up with 0, and the target of that place is −100. This number is `batches.IGNORE`, and it is torch's own
+# convention: the loss of a language model leaves such places out. (The **loss** is what a model pays for bad predictions,
+# averaged over the targets. You meet it in notebook 05.)
+#
+# Nothing here asks where a story ends. In the book a block begins in the middle of one story and may run on into the
+# next; the end sign between them tells the model so.
 #
 # Now count, over the whole book: how often is each pair of neighbours read?
 
@@ -564,8 +589,8 @@ for step in range(len(walk)):
     kept = targets != batches.IGNORE
     assert torch.equal(ids[kept] + 1, targets[kept])
     seen.update(ids[kept].tolist())
-print(f"{len(walk)} steps, {len(seen):,} pairs, each read {min(seen.values())} to {max(seen.values())} times")
-assert len(seen) == len(book) - 1
+print(f"{len(walk)} steps, {len(seen):,} pairs, times that they were read: {set(seen.values())}")
+assert len(seen) == len(book) - 1 and set(seen.values()) == {1}
 
 # %% [markdown]
 # Every pair once. (`tests/test_batches.py` asserts this for texts, $B$ and $T$ of any size.)
@@ -580,18 +605,27 @@ seen = Counter()
 for step in range(len(walk)):  # as many steps as the walk had
     seen.update(drawn.batch(step).ids.flatten().tolist())
 often = Counter(seen[place] for place in range(len(book) - 1))
+
+n, p = 8 * len(walk), 48 / (len(book) - 48)  # blocks drawn; the chance that one of them holds a given pair
+shares = []
 for times in range(5):
-    print(f"read {times} times: {often[times] / (len(book) - 1):6.1%}   {math.exp(-1) / math.factorial(times):6.1%}")
+    by_chance = math.comb(n, times) * p**times * (1 - p) ** (n - times)
+    shares.append((times, f"{often[times] / (len(book) - 1):.1%}", f"{by_chance:.1%}"))
+pictures.table(shares, ["times read", "share of the pairs", "by chance"], align="rrr")
 
 # %% [markdown]
-# After as many steps as one walk, more than a third of the pairs has never been read, and others several times. The second
-# column is what chance alone would do, $e^{-1} / n!$ for $n$ times (the Poisson distribution, with mean 1). Over many
-# walks this evens out, except at the two ends of the text: the very first pair is only in the block that begins with it.
+# After as many steps as one walk, more than a third of the pairs has never been read, and others several times. Nothing is
+# wrong with the draw. A text of $N$ ids has $N - T$ starts, and $T$ of them give a block with a certain pair in it, so
+# one block holds the pair with the chance $p = T / (N - T)$. All $n$ blocks miss it with the chance $(1 - p)^n$. Here $p$
+# is nearly $1 / n$, and then this is nearly $1 / e$. The last column works it out for each number of times.
+#
+# Over many walks it evens out, except at the two ends of the text: the very first pair is only in the block that begins
+# with it. (Some programs draw, as this one does; others shuffle the blocks of a walk, and miss none.)
 #
 # ### Taken up again
 #
 # A training run stops: a power cut, a limit of time. It must go on with the batches that it has not seen. `batch(step)`
-# depends on the seed and the step, and on nothing else, so nothing has to be remembered but the step.
+# depends on the seed and the step, and on nothing else. So of the batches nothing has to be saved but these two numbers.
 
 # %% tags=["nbval-check-output"]
 through = [drawn.batch(step).ids for step in range(10)]
@@ -604,34 +638,42 @@ print("another seed is another:", not torch.equal(batches.Batches(places, 8, 48,
 gptlab.show(batches.Batches.batch)
 
 # %% [markdown]
-# A new generator in each step is the whole secret. One generator for the whole run, which is what most people write
-# first, is right until the first resume: then step 700 draws what step 0 drew. It is exercise 4.9.
+# A new generator in each step is the whole secret. The large factor keeps two seeds apart: without it, seed 1 at step 0
+# would draw what seed 0 draws at step 1. (`_batch` cuts each row of $T + 1$ ids into inputs and targets, and pads.) One
+# generator for the whole run, which is easier to think of, is right until the first resume: then step 700 draws what
+# step 0 drew. It is exercise 4.9.
 #
 # ### Larger than memory
 #
 # The book is a list in memory. A corpus of a trillion tokens is not. So its ids are written to a file, two bytes each,
 # and the file is opened as a **memory map**: it looks like an array, and the operating system fetches the parts that are
-# read. Here a file of ten million ids, read in two ways. `tracemalloc` counts what Python and NumPy take.
+# read. Here a large file of random ids is read in both ways. `tracemalloc` counts the bytes that Python and NumPy take.
 
 # %%
+def cost(opened):
+    """One batch, the milliseconds until it was there, and the bytes that were taken at most."""
+    tracemalloc.start()
+    start = time.perf_counter()
+    ids = opened().batch(700).ids
+    took, most = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return ids, f"{1000 * took:.1f}", f"{most:,}"
+
+
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder, "ids.bin")
     count = batches.write_tokens(path, (rng.integers(0, 859, size=100_000) for _ in range(100)))
-    costs = []
-    ways = {
-        "all at once": lambda: batches.Batches(np.fromfile(path, "uint16"), B=8, T=48),
-        "mapped": lambda: batches.Batches.from_file(path, B=8, T=48),
-    }
-    for name, opened in ways.items():
-        tracemalloc.start()
-        start = time.perf_counter()
-        opened().batch(700)
-        costs.append((name, f"{1000 * (time.perf_counter() - start):.1f}", f"{tracemalloc.get_traced_memory()[1]:,}"))
-        tracemalloc.stop()
-    assert torch.equal(*(opened().batch(7).ids for opened in ways.values()))
-pictures.table(costs, [f"{count:,} ids", "milliseconds to the first batch", "bytes taken"], align="lrr")
+    whole, *cost_whole = cost(lambda: batches.Batches(np.fromfile(path, "uint16"), B=8, T=48))
+    mapped, *cost_mapped = cost(lambda: batches.Batches.from_file(path, B=8, T=48))
+assert torch.equal(whole, mapped)
+costs = [("read at once", *cost_whole), ("mapped", *cost_mapped)]
+pictures.table(costs, [f"{count:,} ids", "milliseconds to a batch", "bytes taken"], align="lrr")
 
 # %% [markdown]
+# Both give the same batch. The map takes what the batch needs: $B$ pieces of $T + 1$ ids, and a little around them. (The
+# system keeps parts of the file in memory of its own. They are not counted here, and it gives them up when others need
+# the room.)
+#
 # Two bytes hold ids below 65,536, which is enough for GPT-2 and not for Llama 3. `write_tokens` refuses an id that does not
 # fit, because otherwise it would become another id. And the file holds bare numbers: read it with the wrong width, and
 # they are other tokens. Nothing in it can tell, as with the vocabulary of notebook 01.
@@ -639,28 +681,31 @@ pictures.table(costs, [f"{count:,} ids", "milliseconds to the first batch", "byt
 # %% tags=["nbval-check-output"]
 written = np.array(rows[1], dtype="uint16")
 print("written:", written.tolist())
-print("read as four bytes each:", np.frombuffer(written.tobytes()[:12], dtype="uint32").tolist())
+first_six = written.tobytes()[:12]
+print("the first six, read as four bytes each:", np.frombuffer(first_six, dtype="uint32").tolist())
 
 # %% [markdown]
 # ### The two sentences, at last
 #
 # Where each text should have a row of its own, as fables have in notebook 09, `StoryBatches` puts them below each other,
-# and fills up on the right. The last argument is what stands before the first token: the end sign of the story before.
+# and fills up on the right. `start` is what stands before the first token: the end sign of the story before. So the
+# first token is a target too, and a model learns how stories begin.
 
 # %% tags=["nbval-check-output"]
-both_rows = batches.StoryBatches([[*row, pad] for row in rows], B=2, start=pad, shuffle=False).batch(0)
+both_rows = batches.StoryBatches([[*row, end] for row in rows], B=2, start=end, shuffle=False).batch(0)
 print("shape:", list(both_rows.ids.shape))
 print("targets of the second sentence:", both_rows.targets[1].tolist())
 
 # %% [markdown]
-# This is the tensor that was refused at the top. The second sentence has its words, its end sign, which the model *should*
-# learn, and places that cost nothing. See that they cost nothing. Let a model guess at random, and ask torch's usual loss
-# function (which notebook 05 opens) what each place pays, and what it gives as the loss:
+# These are the two rows that were refused at the top. The second has the targets of its words and of its end sign, which
+# the model *should* learn, and then places that cost nothing. See that they cost nothing. Give each token at each place
+# a random score, as a model would that knows nothing. Ask torch's loss function for tokens, `cross_entropy` (notebook 05
+# opens it), what each place pays, and what it gives as the loss:
 
 # %% tags=["nbval-check-output"]
-guesses = torch.randn(2, 15, tokenizer.vocab_size)  # [B, T, V]
+guesses = torch.randn(*both_rows.ids.shape, tokenizer.vocab_size)  # [B, T, V]
 flat, aims = guesses.flatten(0, 1), both_rows.targets.flatten()  # [B * T, V], [B * T]
-pays = nn.functional.cross_entropy(flat, aims, reduction="none")  # [B * T]
+pays = nn.functional.cross_entropy(flat, aims, reduction="none")  # [B * T], each place by itself
 kept = aims != batches.IGNORE
 print("padded places pay", pays[~kept].tolist())
 mean = nn.functional.cross_entropy(flat, aims)
@@ -679,16 +724,17 @@ for name, aims in (("targets not shifted", unshifted), ("targets one later", tar
     print(f"{name:20} the parrot is right at {(ids == aims).float().mean():6.1%} of the places")
 
 # %% [markdown]
-# With unshifted targets a training run looks wonderful. Its loss falls to zero within minutes, and the model can say
-# nothing. So be suspicious of a loss that is too good: for fables you know the floor (notebook 01), and nothing gets below
-# it. The quickest check needs no training at all. Print ids and targets of one row as text, one above the other:
+# With unshifted targets a training run looks wonderful. Copying is all that there is to learn, so the loss falls towards
+# zero, and the model can say nothing. Be suspicious of a loss that is too good. For fables you know the shortest message
+# that there can be (notebook 01); on stories that it has not read, no model gets below it on average. The quickest check
+# needs no training at all. Print ids and targets of one row as text, one above the other:
 
 # %% tags=["nbval-check-output"]
 print("ids:    ", " ".join(words(ids[0, :12])))
 print("targets:", " ".join(words(targets[0, :12])))
 
 # %% [markdown]
-# The second line is the first one, moved to the left by a word. That is what you want to see.
+# The second line is the first one, moved to the left by a token. That is what you want to see.
 #
 # A quieter mistake is to shuffle before you split. Part of a text is always kept aside, to measure a model on what it has
 # not read: the **validation** set. If you cut rolling windows first, shuffle them, and put a tenth aside, what has the
@@ -711,8 +757,8 @@ print(f"split, then cut:      {len(set(train) & set(held)) / len(held):.1%}")
 #
 # ## At size: how large should a batch be?
 #
-# One text at a time would do, and all at once would be best. What lies between them is called a **mini-batch**, or batch
-# for short, and there are two reasons for it. Measure both.
+# One text at a time would do. All at once would need more memory than there is. What lies between them is called a
+# **mini-batch**, or batch for short. There are two reasons to take more than one text. Measure both.
 #
 # ### Reason one: speed
 #
@@ -726,58 +772,48 @@ predict("4.e", ...)
 
 # %%
 device = gpu.pick_device()
-on_gpu = device.type == "cuda"
-clock = time.perf_counter if on_gpu else time.process_time  # on a CPU: seconds of computing, whoever else computes
-torch.set_num_threads(1)  # one core, so that the numbers are not those of your neighbours
+clock = time.process_time if device.type == "cpu" else time.perf_counter  # on a CPU, only what this program computes
+torch.set_num_threads(1)  # one core of it
 model, T = model.to(device), 24
-weights_at = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
 
-def step_of(ids: Int[Tensor, "B T"], targets: Int[Tensor, "B T"]):
-    """One training step without the update: forward, loss, backward."""
-    model.zero_grad()
-    model(ids, targets)[1].backward()
-    if on_gpu:
-        torch.cuda.synchronize()  # a GPU only notes down what to do: wait until it is done
-
-
-# %%
-def bytes_kept(ids: Int[Tensor, "B T"], targets: Int[Tensor, "B T"]) -> int:
-    """What the forward pass keeps for the backward pass, besides the weights: each piece of memory once."""
-    kept = {}
-
-    def note(tensor: Tensor):
-        memory = tensor.untyped_storage()
-        kept[memory.data_ptr()] = memory.nbytes() if memory.data_ptr() not in weights_at else 0
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = model(ids, targets)[1]
-    del loss
-    return sum(kept.values())
+def train_on(ids: Int[Tensor, "B T"], targets: Int[Tensor, "B T"]):
+    """A step of training without the move at its end."""
+    model.zero_grad()  # forget the step before
+    _, loss = model(ids, targets)  # forward
+    loss.backward()  # backward
+    gpu.synchronize(device)  # a GPU only notes down what to do: wait until it is done
 
 
 # %%
-measured = {}
-for B in [1, 2, 4, 8, 16, 32, 64, 128] + [256, 512, 1024, 2048] * on_gpu:
-    batch = [part.to(device) for part in batches.Batches(book, B, T).batch(0)]
-    step_of(*batch)  # the first time is slower
-    times, begin = [], clock()
-    while len(times) < 3 or clock() - begin < 0.25:
-        start = clock()
-        step_of(*batch)
-        times.append(clock() - start)
-    measured[B] = (B * T / min(times), 1000 * min(times), bytes_kept(*batch))
-rows_of_speed = [(B, f"{speed:,.0f}", f"{ms:.1f}", f"{kept / 1e6:.1f}") for B, (speed, ms, kept) in measured.items()]
-print("measured on", torch.cuda.get_device_name() if on_gpu else "one CPU core")
-pictures.table(rows_of_speed, ["B", "tokens a second", "milliseconds a step", "MB kept"], align="rrrr")
+def seconds(work, *inputs):
+    """The mean over as many runs as take a third of a second. The first run is slower and does not count."""
+    work(*inputs)
+    runs, start = 0, clock()
+    while runs < 3 or clock() - start < 1 / 3:
+        work(*inputs)
+        runs += 1
+    return (clock() - start) / runs
+
 
 # %%
-best = max(speed for speed, _, _ in measured.values())
-knee = min(B for B, (speed, _, _) in measured.items() if speed > 0.8 * best)
-print(f"B = 16 takes {measured[16][1] / measured[1][1]:.1f} times as long as B = 1")
-print(f"80 % of the best speed is reached at B = {knee}")
-pictures.compare({f"B = {B}": speed for B, (speed, _, _) in measured.items()}, "tokens a second", best="high")
+took, kept = {}, {}  # seconds of a step, and bytes kept for the way back, for each B
+for B in [1, 2, 4, 8, 16, 32, 64, 128] + [256, 512, 1024, 2048] * (device.type != "cpu"):
+    ids, targets = (part.to(device) for part in batches.Batches(book, B, T).batch(0))
+    took[B] = seconds(train_on, ids, targets)
+    kept[B] = gpu.activation_bytes(lambda ids=ids, targets=targets: model(ids, targets)[1], model)
+speed = {B: B * T / took[B] for B in took}  # tokens a second
+print("measured on", "one CPU core" if device.type == "cpu" else device)
+rows_of_speed = [(B, f"{1000 * took[B]:.1f}", f"{speed[B]:,.0f}", f"{kept[B] / 1e6:.1f}") for B in took]
+pictures.table(rows_of_speed, ["B", "milliseconds a step", "tokens a second", "MB kept"], align="rrrr")
+
+# %%
+knee = min(B for B in speed if speed[B] > 0.8 * max(speed.values()))
+print(f"B = 16 takes {took[16] / took[1]:.1f} times as long as B = 1")
+curve = {"speed": list(speed.items())}
+picture = pictures.lines(curve, "B, texts in a batch", "tokens a second", at={"knee": knee}, log="x")
+picture.axes[0].set_ylim(bottom=0)
+picture
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -785,42 +821,42 @@ pictures.compare({f"B = {B}": speed for B, (speed, _, _) in measured.items()}, "
 # Less than 16 times, as long as the machine is not busy.
 # </details>
 #
-# The bars rise, and then they hardly rise any more. Every operation has a fixed cost before it does any work: Python calls torch,
-# torch picks a routine, the weights are fetched. With one text this cost is most of the time, and with many it is shared.
-# Once the machine computes all the time, twice the batch takes twice as long. The bend between the two is the **knee**,
-# drawn here, by a convention of ours, where 80 % of the best speed is reached. It is a property of the machine and the
-# model together. A GPU has thousands of arithmetic units to keep busy, so there the knee comes much later. (What the bars
-# do not show: seconds to a good model, which is not the same as tokens a second.)
-
-# %%
-kept_mb = {f"B = {B}": kept / 1e6 for B, (_, _, kept) in measured.items()}
-pictures.compare(kept_mb, "MB kept for the way back", best=None)
-
-# %% [markdown]
-# The memory knows no knee: twice the batch, twice the bytes, and on a GPU it is memory that runs out first. So a batch is
-# as large as the knee asks and the memory allows. (More than that is done in parts, one after the other: notebook 14.)
+# The line rises steeply, bends, and is then nearly level. (Each mark on the lower axis is twice the one before.) Every
+# operation has a fixed cost before it does any work: Python calls torch, torch picks a routine, the weights are fetched.
+# With one text this cost is most of the time, and with many it is shared. Once the machine computes all the time, twice the
+# batch takes twice as long. The bend between the two is the **knee**. The upright line puts it, by a convention of this
+# course, at the first $B$ with 80 % of the best speed. It is a property of the machine and the model together. A GPU has
+# thousands of arithmetic units to keep busy, so there the knee comes much later. (What the picture does not show: seconds
+# to a good model, which is not the same as tokens a second.)
+#
+# The last column of the table knows no knee: twice the batch, twice the bytes, and on a GPU it is memory that runs out
+# first. So a batch is as large as the knee asks and the memory allows. (More than that is done in parts, one after the
+# other: notebook 14.)
 #
 # ### Reason two: a steadier opinion
 #
-# What is computed from a batch is a sample of what the whole book would say. You know one number of each story exactly: its
-# surprise in nats (notebook 01). How far is the mean over $B$ stories from the mean over all?
+# What is computed from a batch is an estimate of what the whole book would say. You know one number of each story exactly:
+# how many nats it takes to tell it (notebooks 01 and 03). How far is the mean over $B$ stories from the mean over all? The
+# usual measure of such distances is the **standard deviation** $\sigma$, in torch `std`: square the distances from the
+# mean, take their mean, and then the root. (torch divides by one less than their number, which matters for few only.)
 
 # %% tags=["nbval-check-output"]
 nats = torch.tensor([story.nats for story in fables.tell(4096, seed=4)])
 generator = torch.Generator().manual_seed(0)
-print(f"one story costs {nats.mean():.1f} nats on average, give or take {nats.std():.1f}")
+print(f"one story costs {nats.mean():.1f} nats on average, with σ = {nats.std():.2f}")
 for B in (1, 4, 16, 64, 256):
     means = nats[torch.randint(len(nats), (2000, B), generator=generator)].mean(dim=1)  # [2000]
-    print(f"B = {B:3}: means of batches differ by {means.std():.2f}, and {nats.std() / math.sqrt(B):.2f} = σ / √B")
+    print(f"B = {B:3}: means of batches have σ = {means.std():.2f}; σ / √B is {nats.std() / math.sqrt(B):.2f}")
 
 # %% [markdown]
-# Four times the batch, half the error: the mean of $B$ independent draws differs by $\sigma / \sqrt{B}$. The first few
+# Four times the batch, half the error: the mean of $B$ independent draws is off by $\sigma / \sqrt{B}$. The first few
 # texts help most. The same holds for the direction in which training moves the weights, so beyond some size a larger batch
 # buys little for each further text (McCandlish, Kaplan and others, [An Empirical Model of Large-Batch
 # Training](https://arxiv.org/abs/1812.06162), 2018).
 #
 # What do others take? GPT-2 was trained on batches of $B = 512$ with $T = 1024$ (Radford and others 2019, section 2.3), half
-# a million tokens. Work out its tensors. Each number with a fraction takes four bytes here.
+# a million tokens. Work out the tensors of its smallest version. Count eight bytes for an id and four for a number with a
+# fraction, which is what torch takes if you ask for nothing else.
 
 # %% tags=["nbval-check-output"]
 B, T, C, V = 512, 1024, 768, 50_257
@@ -829,19 +865,21 @@ print(f"x       [B, T, C]  {B * T * C * 4 / 1e9:8.3f} GB")
 print(f"logits  [B, T, V]  {B * T * V * 4 / 1e9:8.3f} GB")
 
 # %% [markdown]
-# The ids are nothing. The scores of all $V$ words at each place are called **logits**, and this one tensor is more than most
-# GPUs hold, before anything else is in them. Whoever trains such a model does it in many small parts, on many machines.
+# The ids weigh next to nothing. The scores of all $V$ tokens at each place are called **logits**, and this one tensor is
+# more than most GPUs hold, before anything else is in them. Whoever trains such a model cuts the batch into small parts, for
+# many GPUs or for one after the other.
 #
 # ## Your own ledger
 #
 # Where do all those bytes come from? `gptlab.trace` runs a model once and writes down each line: its shape in letters and in
 # numbers, the weights it reads, the bytes it makes, its FLOPs. It takes your own models. In torch a model is a class whose
 # `forward` computes; `nn.Embedding` is a table, `nn.Linear` a product with weights plus a vector, and `relu` puts 0 for
-# every negative number. (The weights are also called **parameters**, as in the ledger's head.)
+# every negative number. (The weights are also called **parameters**, as in the ledger's head. FLOPs are counted for
+# products alone; adding the vector and `relu` are too little work to matter.)
 
 # %%
 class Guess(nn.Module):
-    """Say the next token from the token before, through a layer in between."""
+    """Say the next token from this one token alone, through a layer in between."""
 
     def __init__(self, V, C, hidden):
         super().__init__()
@@ -876,7 +914,7 @@ print(f"2·B·T·C·hidden + 2·B·T·hidden·V = {by_formula:,}, in the ledger 
 #
 # Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the most likely mistake.
 # `hint("4.1")` gives a hint, again for the next one; `solution("4.1")` shows one way. The stubs carry no letters. Add them
-# if you like, `Int[Tensor, "B T"]` for example, and a wrong shape stops your function before `check` sees it.
+# if you like, `Int[Tensor, "B T"]` for example, and jaxtyping names a wrong shape before `check` compares numbers.
 
 # %%
 find("4.1")

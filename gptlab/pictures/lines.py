@@ -1,0 +1,77 @@
+"""Numbers against numbers as lines: what is gained against what is paid, time against length."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from gptlab.pictures.style import DASHES, INK, MARKERS, SERIES, Number, Picture, array, canvas, finish, styled, tidy
+
+# Where the label of a point stands, in points from it: each line has its own side, so that labels keep apart.
+SIDES = ((7, 5, "left"), (-6, 5, "right"), (6, -14, "left"), (-6, -14, "right"))
+
+
+@styled
+def lines(
+    series: Mapping[str, Sequence], x: str, y: str, *, at: Mapping[str, Number] | None = None,
+    level: Mapping[str, Number] | None = None, log: str = "", legend: str = "best", title: str = "",
+) -> Picture:  # fmt: skip
+    """Points joined by lines, one line for each name; each has its own colour, dash and marker.
+
+    Args:
+        series: from a name to points (x, y), or (x, y, "label") where the label is written beside the point.
+        x, y: what the axes are, with their units.  at: upright lines, from label to x.  level: flat ones, to y.
+        log: the axes with logarithmic scales: "x", "y" or "xy".  legend: where, as in matplotlib.
+
+    Raises:
+        ValueError: for no series, or one without points.
+
+    >>> from gptlab import pictures
+    >>> print(pictures.describe(pictures.lines({"a": [(1, 2.0), (3, 4.5)]}, "size", "time (ms)")))
+    time (ms) against size. a: from 2 at 1 to 4.5 at 3.
+    """
+    if not series or not all(len(points) for points in series.values()):
+        raise ValueError("no points to draw: give a dict from a name to points (x, y)")
+    figure, axes = canvas(7.8, 4.1)
+    said = []
+    for i, (name, points) in enumerate(series.items()):
+        xs, ys = (array([point[c] for point in points]).astype(float) for c in (0, 1))
+        colour = SERIES[i % 7]
+        axes.plot(xs, ys, color=colour, linestyle=DASHES[i % 7], marker=MARKERS[i % 7], markersize=6, label=name)
+        for point in points:
+            if len(point) > 2:
+                axes.annotate(
+                    point[2], point[:2], xytext=SIDES[i % 4][:2], ha=SIDES[i % 4][2], textcoords="offset points",
+                    fontsize=10, color=INK,
+                )  # fmt: skip
+        said.append(f"{name}: from {tidy(ys[0])} at {tidy(xs[0])} to {tidy(ys[-1])} at {tidy(xs[-1])}")
+    for axis in log:
+        getattr(axes, f"set_{axis}scale")("log")
+        ticks = getattr(axes, f"{axis}axis")
+        ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ticks.set_major_formatter(FuncFormatter(lambda value, _: tidy(value)))
+        ticks.set_minor_formatter(NullFormatter())
+    if "x" in log:  # sizes are few, and usually powers of two: name them
+        sizes = sorted({float(point[0]) for points in series.values() for point in points})
+        axes.set_xticks(sizes if len(sizes) <= 9 else sizes[:: int(np.ceil(len(sizes) / 9))])
+    for name, value in (at or {}).items():
+        axes.axvline(value, color=INK, linewidth=1.3, linestyle=(0, (1, 1)), zorder=1)
+        axes.annotate(
+            f"{name}: {tidy(value)}", (value, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3),
+            textcoords="offset points", ha="center", va="bottom", fontsize=10,
+        )  # fmt: skip
+        said.append(f"{name} at {tidy(value)}")
+    for name, value in (level or {}).items():
+        axes.axhline(value, color=INK, linewidth=1.3, linestyle=(0, (1, 1)), zorder=1)
+        axes.annotate(
+            f"{name}: {tidy(value)}", (0.995, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
+            textcoords="offset points", ha="right", va="bottom", fontsize=10,
+        )  # fmt: skip
+        said.append(f"{name} at {tidy(value)}")
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_title(title, pad=20 if at else 6)
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    if len(series) > 1:
+        axes.legend(loc=legend, frameon=True, framealpha=0.85, edgecolor="none", handlelength=3)
+    return finish(figure, f"{y} against {x}. {'; '.join(said)}.")

@@ -1,0 +1,279 @@
+"""Mistakes that people make, planted one at a time in the core functions: the tests must notice every one.
+
+Each mutant replaces a piece of one module's source by a wrong one, and names the tests that have to catch it.
+`python tests/mutants/mutants.py [NAME …]` plants them and prints, as JSON, what became of each.
+"""
+
+import importlib.util
+import io
+import json
+import os
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake: in `module`, `right` is replaced by `wrong`; a test in the file `tests` must fail."""
+
+    name: str
+    module: str
+    right: str
+    wrong: str
+    tests: str
+
+
+ATTENTION, MASKING = "tests/test_attention.py", "tests/test_masking.py"
+EMBEDDING, BATCHES, MODEL = "tests/test_embedding.py", "tests/test_batches.py", "tests/test_model.py"
+
+MUTANTS = [
+    # Attention
+    Mutant("no scale", "attention", " / math.sqrt(q.shape[-1])", "", ATTENTION),
+    Mutant(
+        "scaled by √C",
+        "attention",
+        "            is_causal=is_causal,\n",
+        "            is_causal=is_causal, scale=x.shape[-1] ** -0.5,\n",
+        ATTENTION,
+    ),
+    Mutant(
+        "softmax over queries",
+        "attention",
+        "        return scores.softmax(dim=-1)\n",
+        "        return scores.softmax(dim=-2)\n",
+        ATTENTION,
+    ),
+    Mutant(
+        "no mask",
+        "attention",
+        "    return scores.softmax(dim=-1).masked_fill(~keep_mask, 0.0)",
+        "    return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-1)",
+        ATTENTION,
+    ),
+    Mutant(
+        "mask after softmax",
+        "attention",
+        "    scores = scores.masked_fill(~keep_mask, torch.finfo(scores.dtype).min)\n",
+        "",
+        ATTENTION,
+    ),
+    Mutant(
+        "keep and drop swapped",
+        "attention",
+        "scores.masked_fill(~keep_mask,",
+        "scores.masked_fill(keep_mask,",
+        ATTENTION,
+    ),
+    Mutant(
+        "keep and drop swapped for the kernel",
+        "attention",
+        "attn_mask=keep_mask",
+        "attn_mask=None if keep_mask is None else ~keep_mask",
+        ATTENTION,
+    ),
+    Mutant(
+        "heads not merged back",
+        "attention",
+        "    return x.transpose(1, 2).flatten(2)",
+        "    return x.reshape(x.shape[0], x.shape[2], -1)",
+        ATTENTION,
+    ),
+    Mutant(
+        "heads cut by a view",
+        "attention",
+        "x.view(B, T, H, C // H).transpose(1, 2)",
+        "x.reshape(B, H, T, C // H)",
+        ATTENTION,
+    ),
+    Mutant(
+        "keys and values from the queries' side",
+        "attention",
+        "self.value(memory)",
+        "self.value(memory.roll(1, 1))",
+        ATTENTION,
+    ),
+    Mutant("the causal flag forgotten", "attention", "            is_causal=is_causal,\n", "", ATTENTION),
+    Mutant(
+        "values forgotten",
+        "attention",
+        "    return attention_weights(q, k, keep_mask) @ v\n",
+        "    return attention_weights(q, k, keep_mask) @ v.mean(-2, keepdim=True).expand_as(v)\n",
+        ATTENTION,
+    ),
+    # Masks
+    Mutant("the next token is seen", "masking", "tril(diagonal=Tk - T)", "tril(diagonal=Tk - T + 1)", MASKING),
+    Mutant("oneself is not seen", "masking", "tril(diagonal=Tk - T)", "tril(diagonal=Tk - T - 1)", MASKING),
+    Mutant("queries are the first of the keys", "masking", "tril(diagonal=Tk - T)", "tril()", MASKING),
+    Mutant(
+        "one padded key is heard",
+        "masking",
+        "device=lengths.device) < lengths[:, None]",
+        "device=lengths.device) <= lengths[:, None]",
+        MASKING,
+    ),
+    Mutant("a window one too wide", "masking", "triu(diagonal=1 - window)", "triu(diagonal=-window)", MASKING),
+    # Embeddings and batches
+    Mutant(
+        "positions by batch",
+        "embedding",
+        "self.position.weight[start : start + T]",
+        "self.position.weight[: ids.shape[0], None]",
+        EMBEDDING,
+    ),
+    Mutant(
+        "positions start anew in a cache",
+        "embedding",
+        "self.position.weight[start : start + T]",
+        "self.position.weight[:T]",
+        EMBEDDING,
+    ),
+    Mutant(
+        "targets are the inputs",
+        "batches",
+        "        targets[b, : len(row) - 1] = row[1:]",
+        "        targets[b, : len(row) - 1] = row[:-1]",
+        BATCHES,
+    ),
+    Mutant(
+        "targets two later",
+        "batches",
+        "    return padded.unfold(0, T, 1)[:-1], row[1:]",
+        "    return padded.unfold(0, T, 1)[:-1], row[1:].roll(-1)",
+        BATCHES,
+    ),
+    Mutant(
+        "blocks overlap by one",
+        "batches",
+        "range(first, first + self.B * self.T, self.T)",
+        "range(first, first + self.B * (self.T - 1), self.T - 1)",
+        BATCHES,
+    ),
+    Mutant(
+        "growing contexts see their target",
+        "batches",
+        "(ids[: t + 1], ids[t + 1])",
+        "(ids[: t + 2], ids[t + 1])",
+        BATCHES,
+    ),
+    # The model
+    Mutant(
+        "no residual stream",
+        "model",
+        "        return x + self.dropout(self.mlp(self.norm2(x)))",
+        "        return self.dropout(self.mlp(self.norm2(x)))",
+        MODEL,
+    ),
+    Mutant("no mask in the model", "model", "is_causal = keep_mask is None and past == 0", "is_causal = False", MODEL),
+    Mutant("untied all the same", "model", "self.head.weight = self.embedding.token.weight", "pass", MODEL),
+    Mutant(
+        "padding is learned",
+        "model",
+        "targets.flatten(), ignore_index",
+        "targets.flatten().clamp(min=0), ignore_index",
+        MODEL,
+    ),
+]
+
+
+def mutated(mutant: Mutant) -> str:
+    """The module's source with the mistake in it.
+
+    Raises:
+        ValueError: if the right piece does not stand in the source exactly once: the mutant is out of date.
+    """
+    source = (ROOT / "gptlab" / f"{mutant.module}.py").read_text(encoding="utf-8")
+    if source.count(mutant.right) != 1:
+        found = source.count(mutant.right)
+        raise ValueError(
+            f"mutant {mutant.name!r}: {mutant.right!r} stands {found} times in {mutant.module}.py, not once"
+        )
+    return source.replace(mutant.right, mutant.wrong)
+
+
+def plant(mutant: Mutant) -> None:
+    """Put the mutated module in the place of the right one, before anybody imports it."""
+    name = f"gptlab.{mutant.module}"
+    path = ROOT / "gptlab" / f"{mutant.module}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    exec(compile(mutated(mutant), str(path), "exec"), module.__dict__)
+    import gptlab
+
+    setattr(gptlab, mutant.module, module)
+
+
+class _FirstFailure:
+    """Notes which test failed first."""
+
+    def __init__(self):
+        self.test = None
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed and self.test is None:
+            self.test = report.nodeid
+
+
+def run(mutant: Mutant | None, tests: list[str]) -> dict:
+    """Run tests in a child process with a mistake planted (or none): how pytest ended, and which test failed first."""
+    import pytest
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        said = {"code": -1, "test": None}
+        try:
+            noise, first = io.StringIO(), _FirstFailure()
+            with redirect_stdout(noise), redirect_stderr(noise):
+                if mutant is not None:
+                    plant(mutant)
+                # The shape checker stays off: a mistake must be caught by what the tests say about values.
+                options = [
+                    "-x",
+                    "-q",
+                    "-o",
+                    "addopts=",
+                    "-p",
+                    "no:cacheprovider",
+                    "-p",
+                    "no:xdist",
+                    "-p",
+                    "no:randomly",
+                ]
+                said["code"] = int(pytest.main([*options, *tests], plugins=[first]))
+            said["test"] = first.test
+            said["noise"] = noise.getvalue()[-2000:] if said["code"] not in (0, 1) else ""
+        except BaseException as error:
+            said["noise"] = repr(error)
+        os.write(writer, json.dumps(said).encode())
+        os.close(writer)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        said = json.loads(pipe.read() or '{"code": -2, "test": null}')
+    os.waitpid(child, 0)
+    return said
+
+
+def main(names: list[str]) -> None:
+    """Plant each mutant, then run the tests that caught them once more with nothing planted."""
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import hypothesis  # noqa: F401 -- loaded once, before the children are forked
+    import pytest  # noqa: F401
+    import torch  # noqa: F401
+
+    found = {m.name: run(m, [m.tests]) for m in MUTANTS if not names or m.name in names}
+    caught_by = sorted({said["test"] for said in found.values() if said["test"]})
+    found["nothing planted"] = run(None, caught_by) if caught_by else {"code": 0, "test": None}
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,56 @@
+"""Pictures of sampling: the label of what came next, distributions before and after, lines with labels."""
+
+import numpy as np
+import pytest
+import torch
+
+from gptlab import pictures
+from gptlab.sampling import probabilities
+
+WORDS = ["fox", "hen", "crow", "hare", "wolf"]
+LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -3.0])
+
+
+def boxes_of_labels(figure):
+    texts = [text for text in figure.axes[0].texts if text.get_text()]
+    return {text.get_text(): text.get_window_extent() for text in texts}
+
+
+@pytest.mark.parametrize("actual", [0, 2, 4])
+@pytest.mark.parametrize("certain", [1.0, 30.0])
+def test_the_mark_of_what_came_next_covers_no_number_and_stays_inside(actual, certain):
+    figure = pictures.next_token((LOGITS * certain).softmax(-1), WORDS, k=3, actual=actual)
+    labels = boxes_of_labels(figure)
+    assert sum("came next" in text for text in labels) == 1
+    boxes = list(labels.values())
+    assert all(not a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
+def test_reshaped_draws_before_and_after_and_says_what_is_out():
+    before = probabilities(LOGITS)
+    figure = pictures.reshaped(before, {"top-k 2": probabilities(LOGITS, top_k=2), "all": before}, WORDS, k=4)
+    first, second = figure.axes
+    widths = [bar.get_width() for bar in first.patches]
+    assert np.allclose(widths[:5], [100 * p for p in probabilities(LOGITS, top_k=2)[:4]] + [0], atol=1e-3)
+    assert np.allclose(widths[5:], [bar.get_width() for bar in second.patches[:5]])  # the outline is the one before
+    assert [text.get_text() for text in first.texts].count("out") == 3
+    assert not [text.get_text() for text in second.texts].count("out")
+    assert "2 of these 4 possible" in pictures.describe(figure)
+    with pytest.raises(ValueError, match="sums to 1"):
+        pictures.reshaped(LOGITS, {}, WORDS)
+    with pytest.raises(ValueError, match="'b' has shape"):
+        pictures.reshaped(before, {"b": before[:3]}, WORDS)
+
+
+def test_lines_draw_the_points_and_their_labels():
+    figure = pictures.lines(
+        {"a": [(1, 2.0, "one"), (10, 3.0)], "b": [(1, 5.0), (10, 4.0)]}, "size", "time (ms)", log="x", at={"limit": 4},
+        level={"floor": 2.5},
+    )  # fmt: skip
+    axes = figure.axes[0]
+    assert list(axes.lines[0].get_ydata()) == [2.0, 3.0] and axes.get_xscale() == "log"
+    assert {"one", "limit: 4", "floor: 2.5"} <= {text.get_text() for text in axes.texts}
+    assert "limit at 4" in pictures.describe(figure) and axes.get_xlabel() == "size"
+    with pytest.raises(ValueError, match="no points"):
+        pictures.lines({"a": []}, "x", "y")
