@@ -1,18 +1,23 @@
 """Masks: who may listen to whom (lesson 07).
 
 One convention everywhere: `keep_mask` is boolean, and **True means "may attend"**, as in PyTorch's
-`scaled_dot_product_attention`. (`nn.MultiheadAttention` means the opposite: there True drops a key.) Two masks are
-joined with `&`. A row that may attend to nothing gives zeros, and finite gradients.
+`scaled_dot_product_attention`. (`nn.MultiheadAttention` means the opposite: there True drops a key.) Masks are joined
+with `&`, and broadcast: [T, T] & [B, 1, T] is [B, T, T]. A row that may attend to nothing gives zeros, and finite
+gradients.
+
+From top to bottom: the masks, the other conventions and the way to them, and a test that sees the future leak.
 """
 
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+Device = torch.device | str | None
 
-def causal(T: int, Tk: int | None = None, device: torch.device | str | None = None) -> Bool[Tensor, "T Tk"]:
+
+def causal(T: int, Tk: int | None = None, device: Device = None) -> Bool[Tensor, "T Tk"]:
     """Each position sees itself and the past: the mask of a decoder.
 
     With `Tk > T` the T queries are the *last* T of Tk positions, as when a cache holds the keys of the others.
@@ -28,9 +33,7 @@ def causal(T: int, Tk: int | None = None, device: torch.device | str | None = No
     return torch.ones(T, Tk, dtype=torch.bool, device=device).tril(diagonal=Tk - T)
 
 
-def padding(
-    lengths: Sequence[int] | Int[Tensor, " B"], T: int, device: torch.device | str | None = None
-) -> Bool[Tensor, "B 1 T"]:
+def padding(lengths: Sequence[int] | Int[Tensor, " B"], T: int, device: Device = None) -> Bool[Tensor, "B 1 T"]:
     """Nobody listens to padding: of sequence b only the first `lengths[b]` of T keys may be attended to.
 
     >>> padding([2, 3], 3).int().tolist()
@@ -42,7 +45,7 @@ def padding(
     return (torch.arange(T, device=lengths.device) < lengths[:, None])[:, None, :]
 
 
-def sliding(T: int, window: int, device: torch.device | str | None = None) -> Bool[Tensor, "T T"]:
+def sliding(T: int, window: int, device: Device = None) -> Bool[Tensor, "T T"]:
     """Each position sees itself and the `window - 1` before it (Longformer, Beltagy et al. 2020; Mistral 7B).
 
     >>> sliding(4, window=2).int().tolist()
@@ -53,28 +56,160 @@ def sliding(T: int, window: int, device: torch.device | str | None = None) -> Bo
     return causal(T, device=device).triu(diagonal=1 - window)
 
 
+def prefix(T: int, n: int, device: Device = None) -> Bool[Tensor, "T T"]:
+    """The first n positions see each other, the rest is causal: a prefix language model (T5, Raffel et al. 2020).
+
+    >>> prefix(4, n=2).int().tolist()
+    [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    """
+    if not 0 <= n <= T:
+        raise ValueError(f"a prefix of n={n} does not fit into T={T} positions: choose n from 0 to {T}")
+    keep_mask = causal(T, device=device)
+    keep_mask[:, :n] = True  # everybody sees the whole prefix
+    return keep_mask
+
+
+def documents(ids_of_documents: Int[Tensor, "*B T"]) -> Bool[Tensor, "*B T T"]:
+    """Documents packed into one sequence do not see each other; two positions do if their numbers are equal.
+
+    In both directions: `documents(...) & causal(T)` is the mask of a decoder that reads packed documents.
+
+    >>> documents(torch.tensor([5, 5, 8])).int().tolist()
+    [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    """
+    if ids_of_documents.dim() not in (1, 2):
+        raise ValueError(
+            f"document numbers of shape {list(ids_of_documents.shape)}: give one a position, [T] or [B, T]"
+        )
+    return ids_of_documents[..., :, None] == ids_of_documents[..., None, :]
+
+
+def to_attn_mask(keep_mask: Shaped[Tensor, "*B Tq Tk"], H: int | None = None) -> Bool[Tensor, "*X Tq Tk"]:
+    """A keep_mask as `attn_mask` of `nn.MultiheadAttention`, where True means "drop this key".
+
+    Args:
+        keep_mask: [Tq, Tk], or [B, Tq, Tk] with each size written out (`expand` does that).
+        H: for a mask with a batch axis: that library wants [B * H, Tq, Tk], one for each head of each sequence.
+
+    >>> to_attn_mask(causal(3)).int().tolist()
+    [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
+    """
+    _check_bool(keep_mask, "keep_mask")
+    if keep_mask.dim() == 2:
+        return ~keep_mask
+    if keep_mask.dim() != 3:
+        raise ValueError(
+            f"keep_mask of shape {list(keep_mask.shape)}: nn.MultiheadAttention takes [Tq, Tk] or [B, Tq, Tk]"
+        )
+    if H is None:
+        raise ValueError(
+            f"keep_mask of shape {list(keep_mask.shape)} has a batch axis, for which nn.MultiheadAttention wants "
+            "[B * H, Tq, Tk]: pass H, its number of heads"
+        )
+    return ~keep_mask.repeat_interleave(H, dim=0)  # [B * H, Tq, Tk], the heads of a sequence next to each other
+
+
+def from_attn_mask(attn_mask: Shaped[Tensor, "Tq Tk"]) -> Bool[Tensor, "Tq Tk"]:
+    """An `attn_mask` of `nn.MultiheadAttention` (True = drop) as a keep_mask.
+
+    >>> from_attn_mask(to_attn_mask(causal(3))).equal(causal(3))
+    True
+    """
+    _check_bool(attn_mask, "attn_mask")
+    return ~attn_mask
+
+
+def to_key_padding_mask(keep_mask: Shaped[Tensor, "*B Tq Tk"]) -> Bool[Tensor, "B Tk"]:
+    """A mask that is the same for all queries, as `padding` gives it, as `key_padding_mask`: True = drop this key.
+
+    >>> to_key_padding_mask(padding([2, 3], 3)).int().tolist()
+    [[0, 0, 1], [0, 0, 0]]
+    """
+    _check_bool(keep_mask, "keep_mask")
+    if keep_mask.dim() != 3 or keep_mask.shape[1] != 1:
+        raise ValueError(
+            f"keep_mask of shape {list(keep_mask.shape)} has a row for each query, and a key_padding_mask has one for "
+            "all: give [B, 1, Tk], as padding(lengths, Tk) does, and the rest as attn_mask"
+        )
+    return ~keep_mask[:, 0]
+
+
+def from_key_padding_mask(key_padding_mask: Shaped[Tensor, "B Tk"]) -> Bool[Tensor, "B 1 Tk"]:
+    """A `key_padding_mask` of `nn.MultiheadAttention` (True = drop) as a keep_mask that can be joined with others.
+
+    >>> from_key_padding_mask(torch.tensor([[False, False, True]])).int().tolist()
+    [[[1, 1, 0]]]
+    """
+    _check_bool(key_padding_mask, "key_padding_mask")
+    return ~key_padding_mask[:, None, :]
+
+
+def to_additive(keep_mask: Shaped[Tensor, "*B Tq Tk"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "*B Tq Tk"]:
+    """A keep_mask as numbers to add to the scores: 0 for a key that is kept, minus infinity for one that is not.
+
+    Two of them are joined with `+`. A row of nothing but minus infinity turns a plain softmax into NaN.
+
+    >>> to_additive(causal(2)).tolist()
+    [[0.0, -inf], [0.0, 0.0]]
+    """
+    _check_bool(keep_mask, "keep_mask")
+    return torch.zeros(keep_mask.shape, dtype=dtype, device=keep_mask.device).masked_fill(~keep_mask, -torch.inf)
+
+
+def _check_bool(mask: Tensor, name: str) -> None:
+    if mask.dtype != torch.bool:
+        raise ValueError(
+            f"{name} is {mask.dtype}, not torch.bool: make it boolean where it is built, for example with == or <; "
+            "0 and 1 would be added to the scores, not drop anything"
+        )
+
+
 def assert_causal(
-    model: Callable[[Tensor], Tensor], ids: Int[Tensor, "B T"], vocab_size: int, tolerance: float = 1e-4
+    model: Callable[[Tensor], Tensor | tuple], ids: Int[Tensor, "B T"], vocab_size: int, tolerance: float | int = 1e-4
 ) -> None:
     """Change one token at a time: nothing before it may move. Shape tests cannot see a leak; this can.
 
-    `model` maps ids [B, T] to something with a time axis, [B, T, ...]: logits, or a `(logits, loss)` pair.
+    It sees what has an effect. Layers whose weights are zero at first hide a leak behind them: give them others.
+
+    Args:
+        model: maps ids [B, T] to something with a time axis, [B, T, ...]: logits, or a `(logits, loss)` pair.
+        ids: at least two tokens long.  vocab_size: V, so that a changed token is still one of the vocabulary.
 
     Raises:
         AssertionError: naming the changed position and the earlier one whose output moved.
+        ValueError: where the question cannot be asked: one token, one word, no time axis, dropout switched on.
+
+    >>> assert_causal(lambda ids: ids.cumsum(dim=1), torch.tensor([[1, 2, 3]]), vocab_size=5)
+    >>> assert_causal(lambda ids: ids.roll(-1, dims=1), torch.tensor([[1, 2, 3]]), vocab_size=5)
+    Traceback (most recent call last):
+        ...
+    AssertionError: the future leaks: changing the token at position 1 moved the output at position 0 by 1
     """
+    B, T = ids.shape
+    if T < 2:
+        raise ValueError(f"T={T}: there is no future to leak; give at least 2 tokens")
+    if vocab_size < 2:
+        raise ValueError(f"vocab_size={vocab_size}: a token cannot be changed into another one; it must be at least 2")
 
     def output(ids: Tensor) -> Tensor:
         result = model(ids)
-        return (result[0] if isinstance(result, tuple) else result).detach()
+        result = (result[0] if isinstance(result, tuple) else result).detach()
+        if result.shape[:2] != ids.shape:
+            raise ValueError(f"the output {list(result.shape)} does not begin with [B, T] = {list(ids.shape)}")
+        return result.reshape(B, T, -1).double()
 
     before = output(ids)
-    for t in range(1, ids.shape[1]):
+    if not torch.equal(before, output(ids)) and not before.isnan().any():
+        raise ValueError("the same ids gave two different outputs: switch dropout off with model.eval()")
+    for t in range(1, T):
         changed = ids.clone()
         changed[:, t] = (changed[:, t] + 1) % vocab_size
-        moved = (output(changed)[:, :t] - before[:, :t]).abs().flatten(2).amax(dim=(0, 2))  # [t]
-        if moved.max() > tolerance:
-            first = int((moved > tolerance).nonzero()[0])
+        after = output(changed)[:, :t]
+        # Equal infinities have not moved; a NaN counts as moved, for nothing can be known about it.
+        moved = torch.where(after == before[:, :t], 0.0, (after - before[:, :t]).abs()).amax(dim=(0, 2))  # [t]
+        seen = ~(moved <= tolerance)
+        if seen.any():
+            first = int(seen.nonzero()[0])
             raise AssertionError(
                 f"the future leaks: changing the token at position {t} moved the output at position {first} "
                 f"by {moved[first]:.3g}"
