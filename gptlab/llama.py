@@ -118,7 +118,11 @@ class RotaryPositions(nn.Module):
         self.register_buffer("sin", torch.cat((-angles.sin(), angles.sin()), dim=-1), persistent=False)
 
     def forward(self, start: int, T: int) -> Callable[[Tensor], Tensor]:
-        cos, sin = self.cos[start : start + T], self.sin[start : start + T]  # [T, hs]
+        return self.turner(self.cos[start : start + T], self.sin[start : start + T])  # [T, hs] each
+
+    @staticmethod
+    def turner(cos: Float[Tensor, "T hs"], sin: Float[Tensor, "T hs"]) -> Callable[[Tensor], Tensor]:
+        """What turns queries or keys by angles whose cosines and (signed) sines are given."""
 
         def turn(x: Tensor) -> Tensor:
             swapped = x.roll(x.shape[-1] // 2, dims=-1)  # for (a, b): (b, a), so a cos - b sin and b cos + a sin

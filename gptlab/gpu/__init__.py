@@ -6,6 +6,7 @@
 - `account`: parameters, FLOPs and bytes, on paper; MFU.
 - `memory`, `footprint`: where the memory of a step goes, predicted and measured.
 - `planning`: many GPUs, on paper: will it fit, how is it cut up, how long does it take?
+- `graphs`: one step of generation, recorded once and replayed.
 - `weights`: fewer bytes a weight, for a model that only talks.
 - `scaling`: how large, on how many tokens; laws fitted to small runs.
 
@@ -24,6 +25,7 @@ from gptlab.gpu.account import (
 )
 from gptlab.gpu.devices import one_batch, pick_device, pick_dtype, synchronize, what_is_wrong
 from gptlab.gpu.footprint import MeasuredMemory, activation_bytes, checkpoint_blocks, measure_memory
+from gptlab.gpu.graphs import GraphedDecoder
 from gptlab.gpu.memory import Memory, block_activations, estimate_memory
 from gptlab.gpu.planning import GPU, GPUS, Layout, Plan, memory_per_gpu, plan, step_time
 from gptlab.gpu.recipes import END, RECIPES, Prepared, Recipe, TrainConfig, prepare
@@ -36,6 +38,7 @@ __all__ = [
     "GPU",
     "GPUS",
     "RECIPES",
+    "GraphedDecoder",
     "Int8Linear",
     "Layout",
     "MeasuredMemory",

@@ -4,7 +4,7 @@ import importlib
 from typing import Literal
 
 
-def bench(what: Literal["training", "tokenizers", "generate", "step"], /) -> None:
+def bench(what: Literal["training", "tokenizers", "generate", "step", "gpu"], /) -> None:
     """Measure on this machine, side by side with a peer, in one run; read the ratios, not the seconds.
 
     Args:
@@ -12,5 +12,6 @@ def bench(what: Literal["training", "tokenizers", "generate", "step"], /) -> Non
             "tokenizers": training and encoding speed of byte-pair encoders (about a minute).
             "generate": tokens a second of a GPT-2 124M against transformers, with and without a cache (two minutes).
             "step": training steps a second of a GPT-2 124M against transformers (about three minutes).
+            "gpu": training and generating against transformers on a GPU; without one, a small model on the CPU.
     """
     getattr(importlib.import_module(f"gptlab.commands.bench.{what}"), f"bench_{what}")()

@@ -12,7 +12,7 @@ from gptlab import gpu, huggingface, training
 from gptlab.batches import Batch
 from gptlab.commands.bench.generate import take_turns
 
-B, T = 2, 256
+B, T, V = 2, 256, 50257
 
 
 def bench_step(rounds: int = 5) -> None:
@@ -20,7 +20,7 @@ def bench_step(rounds: int = 5) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     none = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
-    ids = torch.randint(50257, (B, T + 1), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(V, (B, T + 1), generator=torch.Generator().manual_seed(0))
     ids, targets = ids[:, :-1], ids[:, 1:]
     chosen = gpu.pick_matrix_dtype("cpu")
 

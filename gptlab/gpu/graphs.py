@@ -1,0 +1,132 @@
+"""Generation without the waiting of a GPU: one step recorded once as a CUDA graph, then replayed for each token.
+
+A decoding step of a small model is hundreds of tiny kernels, and to start one from Python takes longer than to run it.
+A CUDA graph starts them all at once (PyTorch 1.10, Nguyen et al. 2021). It repeats exactly what was recorded, on the
+same memory, so nothing may change its shape: the cache has its full size from the beginning, the place of the token is
+a tensor, and a mask hides what is not written yet. Without CUDA the same step runs as it is.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gptlab.model import GPT
+from gptlab.sampling import KVCache, LayerCache
+
+
+class StaticLayer(LayerCache):
+    """A layer's cache at its full size, written in place at `position` [1]."""
+
+    def __init__(self, filled: LayerCache, position: Int[Tensor, " 1"]):
+        super().__init__(filled.room)
+        self.k, self.v, self.window, self.position = filled.k, filled.v, filled.window, position
+        self.k[:, :, filled.length :], self.v[:, :, filled.length :] = 0, 0  # unwritten memory may hold NaN
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Write the keys and values of one token; all of the room comes back."""
+        self.k.index_copy_(2, self.position, k)
+        self.v.index_copy_(2, self.position, v)
+        return self.k, self.v  # [B, H, room, hs]
+
+    def extend_window(self, x: Tensor, width: int) -> Tensor:
+        window = torch.cat((self.window, x), dim=1)  # [B, width, C]
+        self.window.copy_(window[:, 1:])
+        return window
+
+
+class GraphedDecoder:
+    """Greedy decoding, a step of fixed shape for each token; on CUDA a recorded graph.
+
+    Args:
+        ids: the prompt, [B, T]; it is read at once, with an ordinary cache.
+        room: tokens that prompt and continuation may have together; the model's context unless given.
+
+    >>> from gptlab.model import GPTConfig
+    >>> model = GPT(GPTConfig(vocab_size=50, context=12, n_layer=1, n_head=2, n_embd=12)).eval()
+    >>> GraphedDecoder(model, torch.tensor([[4, 7, 1]])).generate(5).shape
+    torch.Size([1, 8])
+
+    Raises:
+        ValueError: for a prompt that leaves no room, or more new tokens than there is room for.
+    """
+
+    def __init__(self, model: GPT, ids: Int[Tensor, "B T"], room: int | None = None):
+        self.model, self.ids = model.eval(), ids
+        cache = KVCache(model, room)
+        if ids.shape[1] >= cache.room:
+            raise ValueError(
+                f"a prompt of {ids.shape[1]} tokens leaves no room in {cache.room}: shorten it, or pass room"
+            )
+        self.room = cache.room
+        with torch.no_grad():
+            logits, _ = model(ids, cache=cache)
+            self.position = torch.tensor([ids.shape[1]], device=ids.device)
+            self.layers = [StaticLayer(layer, self.position) for layer in cache.layers]
+            self.token = logits[:, -1].argmax(dim=-1, keepdim=True)  # [B, 1]
+        self.graph = None
+
+    def _logits(self) -> Float[Tensor, "B V"]:
+        """What follows `token` at `position`: the same work as `GPT.forward` with a cache, at fixed shapes."""
+        model, place = self.model, self.position
+        x = model.embedding.token(self.token)  # [B, 1, C]
+        if model.embedding.position is not None:
+            x = x + model.embedding.position(place)
+        elif hasattr(model.embedding, "waves"):
+            x = x + model.embedding.waves[place]
+        turn = None
+        if model.position is not None:
+            turn = model.position.turner(model.position.cos[place], model.position.sin[place])
+        keep_mask = (torch.arange(self.room, device=place.device) <= place)[None, None]  # [1, 1, room]
+        for block, layer in zip(model.blocks, self.layers, strict=True):
+            x = block(x, keep_mask, rotate=turn, cache=layer)
+        return model.head(model.norm(x))[:, -1]
+
+    def step(self) -> Float[Tensor, "B V"]:
+        """One token further; the logits that decided it."""
+        logits = self._logits()
+        self.token.copy_(logits.argmax(dim=-1, keepdim=True))
+        self.position += 1
+        return logits
+
+    def _record(self) -> None:
+        """Warm up beside the recording, as CUDA asks for, then record; and put back what the warm-up has moved."""
+        token, position = self.token.clone(), self.position.clone()
+        windows = [None if layer.window is None else layer.window.clone() for layer in self.layers]
+
+        def back() -> None:
+            self.token.copy_(token)
+            self.position.copy_(position)
+            for layer, window in zip(self.layers, windows, strict=True):
+                if window is not None:
+                    layer.window.copy_(window)
+
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(2):
+                self.step()
+                back()
+        torch.cuda.current_stream().wait_stream(aside)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.step()
+        back()
+
+    @torch.no_grad()
+    def generate(self, max_new_tokens: int) -> Int[Tensor, "B T_new"]:
+        """The prompt and `max_new_tokens` more. Once: the cache is used up then."""
+        if self.ids.shape[1] + max_new_tokens > self.room:
+            raise ValueError(
+                f"{self.ids.shape[1]} + {max_new_tokens} tokens do not fit the room of {self.room}: "
+                "ask for fewer, or pass a larger room (up to the model's context)"
+            )
+        if self.ids.is_cuda and self.graph is None and max_new_tokens > 1:
+            self._record()
+        new = [self.token.clone()][:max_new_tokens]
+        while len(new) < max_new_tokens:
+            if self.graph is None:
+                self.step()
+            else:
+                self.graph.replay()
+            new.append(self.token.clone())
+        return torch.cat([self.ids, *new], dim=1)

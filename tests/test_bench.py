@@ -1,0 +1,70 @@
+"""The benchmarks run, at a size of toys, and compare like with like. What they measure is read, never asserted."""
+
+import functools
+
+import pytest
+import torch
+
+from gptlab import gpu
+
+transformers = pytest.importorskip("transformers", reason="the peer of these benchmarks")
+
+
+@pytest.fixture
+def small_peer(monkeypatch):
+    """GPT-2 as small as it gets, in the place of the one with 124M parameters."""
+    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
+    monkeypatch.setattr(transformers, "GPT2Config", functools.partial(transformers.GPT2Config, **toy))
+
+
+@pytest.fixture(autouse=True)
+def known_choices(monkeypatch):
+    monkeypatch.setattr(gpu, "pick_weights", lambda device="cpu": "int8")
+    monkeypatch.setattr(gpu, "pick_matrix_dtype", lambda device="cpu": torch.bfloat16)
+    monkeypatch.setattr(gpu, "matrix_rate", lambda device, dtype: 1e12)
+    monkeypatch.setattr(gpu, "pick_device", lambda: torch.device("cpu"))
+
+
+def ratios(printed, *names):
+    """The number in the column `ratio` for each line that begins with one of the names."""
+    lines = [line for line in printed.splitlines() if line.startswith(names)]
+    return [
+        float(word) for line in lines for word in line.replace("   ", "  ").split("  ") if word.strip()[:4] == "1.00"
+    ]
+
+
+def test_generating_is_compared_on_the_same_weights_and_text(small_peer, monkeypatch, capsys):
+    from gptlab.commands.bench import generate
+
+    monkeypatch.setattr(generate, "NEW", 8)
+    monkeypatch.setattr(generate, "LONG", 32)
+    generate.bench_generate(rounds=1)
+    printed = capsys.readouterr().out
+    assert "8 of 8 with float32" in printed
+    assert ratios(printed, "transformers, cache, float32") == [1.0]
+    assert "int8 weights (picked here)" in printed and "without: " in printed
+
+
+def test_steps_are_compared_from_the_same_beginning(small_peer, monkeypatch, capsys):
+    """The first losses of all contestants in float32 are the same number: same weights, same batch."""
+    from gptlab.commands.bench import step
+
+    monkeypatch.setattr(step, "T", 12)
+    monkeypatch.setattr(step, "V", 97)
+    step.bench_step(rounds=1)
+    printed = capsys.readouterr().out
+    losses = [line.split()[-1] for line in printed.splitlines() if "float32" in line]
+    assert len(losses) == 3 and len(set(losses)) == 1
+    assert "gptlab, bfloat16 (picked here)" in printed
+
+
+def test_a_machine_without_a_gpu_says_so_beside_its_figures(monkeypatch, capsys):
+    from gptlab.commands.bench import gpu as bench
+
+    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2)
+    monkeypatch.setitem(bench.SIZES, "cpu", bench.Size(model=toy, T=12, batches=(2,), new=8, compile=False))
+    bench.bench_gpu(rounds=1)
+    printed = capsys.readouterr().out
+    assert "No GPU here" in printed and "compiled: no" in printed
+    assert len(ratios(printed, "transformers")) == 2
+    assert printed.count("the same") == 3  # the texts of all three
