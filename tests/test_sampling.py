@@ -1,11 +1,27 @@
 """Sampling: what each knob leaves possible, and a cache that changes nothing but the time."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gptlab.bpe import BPETokenizer
 from gptlab.model import GPT, GPTConfig
-from gptlab.sampling import KVCache, generate, probabilities, stream, tell_stories
+from gptlab.sampling import (
+    KVCache,
+    cache_bytes,
+    draw,
+    entropy,
+    generate,
+    generate_each,
+    penalise,
+    probabilities,
+    stream,
+    tell_stories,
+    unpad,
+)
 
 LOGITS = torch.tensor([0.0, 3.0, 1.0, 2.0])
 VARIANTS = [
@@ -54,6 +70,69 @@ def test_every_distribution_sums_to_one():
         assert torch.allclose(probabilities(logits, **options).sum(-1), torch.ones(3))
 
 
+def test_min_p_leaves_what_is_not_too_far_below_the_best():
+    chances = LOGITS.softmax(-1)  # about 0.03, 0.64, 0.09, 0.24
+    assert probabilities(LOGITS, min_p=0.3).gt(0).tolist() == [False, True, False, True]
+    assert probabilities(LOGITS, min_p=0.1).gt(0).tolist() == [False, True, True, True]
+    assert torch.allclose(probabilities(LOGITS, min_p=0), chances)
+    assert probabilities(LOGITS, min_p=1).tolist() == [0, 1, 0, 0]
+
+
+def test_top_p_of_one_keeps_all_also_where_a_sum_of_many_rounds_above_one():
+    logits = torch.randn(50_000, generator=torch.Generator().manual_seed(0))
+    assert bool((probabilities(logits, top_p=1.0) > 0).all())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.floats(1.01, 3.0))
+def test_a_penalty_lowers_what_was_said_and_nothing_else(seed, penalty):
+    torch.manual_seed(seed)
+    logits, seen = torch.randn(2, 9) * 3, torch.randint(9, (2, 4))
+    after = penalise(logits, seen, penalty)
+    said = torch.zeros(2, 9, dtype=torch.bool).scatter(1, seen, True)
+    assert bool((after[said] < logits[said]).all()) and torch.equal(after[~said], logits[~said])
+    assert torch.equal(after, penalise(logits, torch.cat((seen, seen), 1), penalty))  # how often does not matter
+
+
+def test_entropy_is_the_logarithm_of_the_choices_where_all_are_alike():
+    rows = torch.tensor([[0.25, 0.25, 0.25, 0.25, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]])
+    assert torch.allclose(entropy(rows), torch.tensor([math.log(4), 0.0]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6), st.sampled_from([0.3, 1, 1.7]), st.none() | st.integers(1, 30),
+    st.none() | st.floats(0.05, 0.99), st.none() | st.floats(0.001, 0.9), st.sampled_from([1.0, 1.3, 0.8]),
+)  # fmt: skip
+def test_the_same_distribution_as_the_processors_of_transformers(seed, temperature, top_k, top_p, min_p, penalty):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(seed)
+    logits, seen = torch.randn(3, 23) * 2, torch.randint(23, (3, 6))
+    theirs = [transformers.RepetitionPenaltyLogitsProcessor(penalty)]
+    theirs += [transformers.TemperatureLogitsWarper(float(temperature))]
+    if top_k is not None:
+        theirs.append(transformers.TopKLogitsWarper(top_k))
+    if top_p is not None:
+        theirs.append(transformers.TopPLogitsWarper(top_p))
+    if min_p is not None:
+        theirs.append(transformers.MinPLogitsWarper(min_p))
+    expected = transformers.LogitsProcessorList(theirs)(seen, logits.clone()).softmax(-1)
+    ours = probabilities(logits, temperature, top_k, top_p, min_p, penalty, seen)
+    assert torch.allclose(ours, expected, atol=1e-6)
+
+
+def test_tokens_are_drawn_as_often_as_their_probabilities_say():
+    chances = probabilities(torch.randn(1, 12, generator=torch.Generator().manual_seed(2)), top_p=0.95)
+    n = 40_000
+    drawn = draw(chances.expand(n, -1).contiguous(), torch.Generator().manual_seed(0))
+    counts = torch.bincount(drawn[:, 0], minlength=12)
+    possible = chances[0] > 0
+    assert int(counts[~possible].sum()) == 0
+    expected = n * chances[0][possible]
+    chi_square = float(((counts[possible] - expected) ** 2 / expected).sum())
+    assert chi_square < 3.5 * int(possible.sum())  # its mean is the number of tokens less one
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -61,6 +140,10 @@ def test_every_distribution_sums_to_one():
         ({"top_k": 0}, "top_k=0"),
         ({"top_p": 0.0}, "top_p=0"),
         ({"top_p": 1.5}, "1.5"),
+        ({"min_p": -0.1}, "min_p=-0.1"),
+        ({"min_p": 1.1}, "a share of the largest"),
+        ({"repetition_penalty": 0.0, "seen": torch.tensor([1])}, "repetition_penalty=0"),
+        ({"repetition_penalty": 1.2}, "needs `seen`"),
     ],
 )
 def test_impossible_knobs_are_refused(options, words):
@@ -76,7 +159,128 @@ def test_the_cache_gives_the_logits_of_the_full_pass(changes, chunks):
     for size in chunks:
         logits, _ = model(ids[:, done : done + size], cache=cache)
         done += size
-        assert torch.allclose(logits, expected[:, done - size : done], atol=1e-5 * float(expected.abs().max()))
+        assert torch.allclose(logits, expected[:, done - size : done], atol=1e-5 * expected.abs().max().item())
+
+
+def test_what_the_cache_holds_does_not_change_when_more_comes():
+    model, ids = small(position="rope", n_kv_head=2), draw_ids(2, 9)
+    short, long = KVCache(model), KVCache(model)
+    model(ids[:, :4], cache=short)
+    model(ids, cache=long)
+    for a, b in zip(short.layers, long.layers, strict=True):
+        assert torch.allclose(a.k[:, :, :4], b.k[:, :, :4], atol=1e-5)
+        assert torch.allclose(a.v[:, :, :4], b.v[:, :, :4], atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_a_reset_cache_is_a_new_one(changes):
+    model, cache = small(**changes), None
+    cache = KVCache(model)
+    model(draw_ids(3, 7), cache=cache)
+    cache.reset()
+    ids = draw_ids(2, 5).flip(1)
+    assert cache.bytes == cache.length == 0
+    assert torch.allclose(model(ids, cache=cache)[0], model(ids)[0], atol=1e-5)
+
+
+def test_past_its_room_a_cache_refuses_and_stays_as_it_was():
+    model, ids = small(), draw_ids(2, 12)
+    full = KVCache(model)
+    model(ids, cache=full)
+    with pytest.raises(ValueError, match="T=13 tokens do not fit the context of 12"):
+        model(ids[:, :1], cache=full)
+    assert full.length == 12
+    narrow = KVCache(model, room=5)
+    model(ids[:, :4], cache=narrow)
+    with pytest.raises(ValueError, match="room for 5 tokens, not 6"):
+        model(ids[:, 4:6], cache=narrow)
+    assert torch.allclose(model(ids[:, 4:5], cache=narrow)[0], model(ids[:, :5])[0][:, -1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("room", [0, 13])
+def test_a_room_that_makes_no_sense_is_refused(room):
+    with pytest.raises(ValueError, match=f"room={room} must lie between 1 and"):
+        KVCache(small(), room=room)
+
+
+def test_a_cache_of_another_batch_is_refused():
+    model, cache = small(), None
+    cache = KVCache(model)
+    model(draw_ids(3, 4), cache=cache)
+    for B in (1, 2):  # one row would be broadcast silently
+        with pytest.raises(ValueError, match=f"holds B=3 sequences and was given {B}"):
+            model(draw_ids(B, 1), cache=cache)
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_bytes_of_a_cache_are_those_of_its_configuration(changes, dtype):
+    model = small(**changes).to(dtype)
+    cache = KVCache(model, room=7)
+    model(draw_ids(3, 5), cache=cache)
+    assert cache.bytes == cache_bytes(model.config, T=7, B=3, width=dtype.itemsize) > 0
+
+
+def test_the_cache_of_known_models_by_hand():
+    from gptlab.llama import llama_config
+
+    assert cache_bytes(GPTConfig.gpt2("124M"), T=1, width=2) == 2 * 12 * 768 * 2
+    assert cache_bytes(llama_config("8B"), T=1, width=2) == 128 * 1024  # 32 layers, 8 heads of 128, k and v, 2 bytes
+    assert cache_bytes(llama_config("8B", n_kv_head=32), T=1, width=2) == 512 * 1024
+
+
+PROMPTS = [[3], [5, 6, 7, 8, 9, 10], [11, 12], [5, 1, 2]]
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+@pytest.mark.parametrize("new", [0, 1, 4, 9])  # 6 + 9 is past the context of 12
+def test_a_batch_of_different_lengths_says_what_each_row_says_alone(changes, new):
+    model = small(**changes)
+    alone = [generate(model, torch.tensor([prompt]), new, temperature=0)[0].tolist() for prompt in PROMPTS]
+    assert generate_each(model, PROMPTS, new, temperature=0) == alone
+    assert generate_each(model, PROMPTS, new, temperature=0, use_cache=False) == alone
+
+
+def test_rows_of_different_lengths_end_with_their_own_stop_and_not_with_one_in_the_prompt():
+    model = small()
+    alone = [generate(model, torch.tensor([p]), 9, temperature=0)[0].tolist() for p in PROMPTS]
+    for stops in ({alone[0][3]}, {alone[1][-1], alone[3][4]}, {5}):
+        expected = []
+        for row, prompt in zip(alone, PROMPTS, strict=True):
+            end = [i for i in range(len(prompt), len(row)) if row[i] in stops]
+            expected.append(row[: end[0] + 1] if end else row)
+        assert generate_each(model, PROMPTS, 9, temperature=0, stop=stops) == expected
+
+
+def test_padding_is_taken_off_on_either_side():
+    keep = torch.tensor([[False, True, True], [True, True, False], [True, True, True]])
+    assert unpad(torch.tensor([[0, 4, 7], [4, 0, 0], [1, 2, 3]]), keep) == [[4, 7], [4, 0], [1, 2, 3]]
+
+
+def test_each_of_several_stop_tokens_ends_a_row():
+    model, ids = small(), draw_ids(5, 3)
+    free = generate(model, ids, 8, generator=torch.Generator().manual_seed(4))[:, 3:]
+    stops = {int(free[0, 2]), int(free[1, 4])}
+    stopped = generate(model, ids, 8, generator=torch.Generator().manual_seed(4), stop=stops)[:, 3:]
+    for before, after in zip(free.tolist(), stopped.tolist(), strict=True):
+        first = next((i for i, token in enumerate(before) if token in stops), len(before) - 1)
+        assert after[: first + 1] == before[: first + 1]
+        assert set(after[first + 1 :]) <= {before[first]}
+
+
+def test_a_penalty_counts_the_prompt_and_what_was_generated():
+    model, ids = small(), draw_ids(1, 4)
+    row = generate(model, ids, 8, temperature=0, repetition_penalty=1e6)[0].tolist()
+    assert len(set(row)) == len(set(ids[0].tolist())) + 8  # nothing comes twice
+
+
+def test_no_new_tokens_and_fewer():
+    model, ids = small(), draw_ids(2, 3)
+    assert torch.equal(generate(model, ids, 0), ids)
+    with pytest.raises(ValueError, match="max_new_tokens=-1"):
+        generate(model, ids, -1)
+    with pytest.raises(ValueError, match="no token to go on from"):
+        generate_each(model, [[1, 2], []], 3)
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
@@ -134,3 +338,80 @@ def test_stories_end_at_the_end_token():
     model = GPT(GPTConfig(tokenizer.vocab_size, 300, n_layer=1, n_head=2, n_embd=12))
     stories = tell_stories(model, tokenizer, 3, end, max_new_tokens=250)
     assert len(stories) == 3 and not any("<end>" in story for story in stories)
+
+
+def test_the_command_passes_its_settings_on(capsys):
+    from gptlab import checkpoints
+    from gptlab.commands.sample import sample
+
+    model, tokenizer = checkpoints.committed("fables")
+    ids = [tokenizer.special_tokens["<|endoftext|>"], *tokenizer.encode("Once")]
+    options = dict(temperature=1.7, min_p=0.05, repetition_penalty=1.4)
+    sample(prompt="Once", max_new_tokens=20, seed=3, **options)
+    row = generate(model, torch.tensor([ids]), 20, generator=torch.Generator().manual_seed(3), **options)[
+        0, 1:
+    ].tolist()
+    assert capsys.readouterr().out.strip() == tokenizer.decode(row).split("<|endoftext|>")[0].strip()
+
+
+# ---- The same as transformers ----------------------------------------------------------------------------------------
+
+
+def reference(family: str):
+    """A small model of `transformers`, its random weights so large that one token stands out; ours with the same."""
+    transformers = pytest.importorskip("transformers")
+    from gptlab.huggingface import load_model
+
+    torch.manual_seed(5)
+    plain = {"bos_token_id": None, "eos_token_id": None, "initializer_range": 0.3}
+    if family == "gpt2":
+        config = transformers.GPT2Config(
+            vocab_size=61, n_positions=32, n_embd=24, n_layer=2, n_head=4, **plain, resid_pdrop=0, embd_pdrop=0,
+            attn_pdrop=0,
+        )  # fmt: skip
+        theirs = transformers.GPT2LMHeadModel(config)
+    else:
+        config = transformers.LlamaConfig(
+            vocab_size=61, max_position_embeddings=32, hidden_size=24, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, intermediate_size=40, tie_word_embeddings=False, **plain,
+        )  # fmt: skip
+        theirs = transformers.LlamaForCausalLM(config)
+    return theirs.eval(), load_model(theirs).eval()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_greedy_ids_equal_those_of_transformers(family, penalty):
+    theirs, ours = reference(family)
+    ids = torch.randint(61, (3, 5), generator=torch.Generator().manual_seed(1))
+    expected = theirs.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=27, do_sample=False, repetition_penalty=penalty,
+        pad_token_id=0,
+    )  # fmt: skip
+    assert torch.equal(generate(ours, ids, 27, temperature=0, repetition_penalty=penalty), expected)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_left_padded_batch_says_the_same_as_in_transformers(family):
+    theirs, ours = reference(family)
+    ids = torch.randint(1, 61, (3, 6), generator=torch.Generator().manual_seed(2))
+    keep = torch.arange(6) >= torch.tensor([[0], [4], [2]])
+    expected = theirs.generate(
+        ids * keep, attention_mask=keep.long(), max_new_tokens=12, do_sample=False, pad_token_id=0
+    )  # fmt: skip
+    assert [row[-12:] for row in generate_each(ours, unpad(ids, keep), 12, temperature=0)] == expected[:, 6:].tolist()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_every_step_of_transformers_draws_from_our_distribution(family):
+    theirs, _ = reference(family)
+    ids = torch.randint(61, (2, 5), generator=torch.Generator().manual_seed(1))
+    shape = dict(temperature=0.8, top_k=20, top_p=0.9, min_p=0.02, repetition_penalty=1.3)
+    torch.manual_seed(0)
+    out = theirs.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=True, **shape, pad_token_id=0,
+        return_dict_in_generate=True, output_scores=True, output_logits=True,
+    )  # fmt: skip
+    for i, (logits, scores) in enumerate(zip(out.logits, out.scores, strict=True)):
+        ours = probabilities(logits, **shape, seen=out.sequences[:, : 5 + i])
+        assert torch.allclose(ours, scores.softmax(-1), atol=1e-6)

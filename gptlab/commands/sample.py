@@ -15,6 +15,8 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
     seed: int = 0,
 ) -> None:
     """Let a trained GPT write.
@@ -27,6 +29,8 @@ def sample(
         temperature: below 1 is more careful, above 1 wilder, 0 always takes the likeliest token.
         top_k: choose among the k likeliest tokens only.
         top_p: choose among the fewest likeliest tokens that together reach this probability.
+        min_p: choose among the tokens at least this many times as likely as the likeliest.
+        repetition_penalty: above 1 makes words that stand there already less likely.
         seed: the same seed gives the same texts.
     """
     import torch
@@ -42,7 +46,8 @@ def sample(
     generator = torch.Generator().manual_seed(seed)
     for i in range(n):
         print("" if i == 0 else "\n", end=prompt)
-        options = dict(temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+        options = dict(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, generator=generator)
+        options["repetition_penalty"] = repetition_penalty
         for piece in sampling.stream(gpt, tokenizer, ids, max_new_tokens, stop=end, **options):
             sys.stdout.write(piece)
             sys.stdout.flush()

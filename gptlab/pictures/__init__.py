@@ -16,16 +16,17 @@ from gptlab.pictures.blocks import embedding_map, shapes
 from gptlab.pictures.chips import surprise, surprise_figure, tokens
 from gptlab.pictures.course import course_map, pipeline
 from gptlab.pictures.curves import excess, rate, training
-from gptlab.pictures.heat import attention, mask
+from gptlab.pictures.heat import attention, mask, rows
 from gptlab.pictures.html import Html
 from gptlab.pictures.lines import lines
 from gptlab.pictures.segmentation import lattice, merge_states, merges
 from gptlab.pictures.sentence import arcs, attention_table
+from gptlab.pictures.shares import shares
 from gptlab.pictures.style import Picture, describe
 from gptlab.pictures.tables import table
 
 __all__ = [
     "Html", "Picture", "arcs", "attention", "attention_table", "by_fact", "compare", "course_map", "describe",
     "embedding_map", "excess", "lattice", "lines", "mask", "merge_states", "merges", "next_token", "pipeline", "rate",
-    "reshaped", "shapes", "surprise", "surprise_figure", "table", "tokens", "training",
+    "reshaped", "rows", "shapes", "shares", "surprise", "surprise_figure", "table", "tokens", "training",
 ]  # fmt: skip

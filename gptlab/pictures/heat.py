@@ -1,4 +1,4 @@
-"""Who attends to whom: heat maps of weights and of masks."""
+"""Numbers as colours: rows of a table; and who attends to whom, as heat maps of weights and of masks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +21,7 @@ from gptlab.pictures.style import (
     finish,
     shorten,
     styled,
+    tidy,
 )  # fmt: skip
 
 QUERY, KEY = "query: the token that asks", "key: the token that is looked at"
@@ -187,3 +188,43 @@ def mask(
     figure.supxlabel("filled: may attend    ×: may not", fontsize=10, color=GREY)
     said = (f"{name + ': ' if name else ''}{m.sum()} of {m.size} pairs kept" for name, m in kept.items())
     return finish(figure, f"Mask of who may attend to whom. {'; '.join(said)}.")
+
+
+@styled
+def rows(
+    values: Any, labels: Sequence[str] | None = None, *, x: str = "channel", y: str = "row",
+    most: Number | None = None, title: str = "",
+) -> Picture:  # fmt: skip
+    """A table of numbers in colours, a row for each of its rows: purple above 0, orange below, white at 0.
+
+    Args:
+        values: [n, C], such as the vectors of a sentence or a table of positions.  labels: what to write beside each
+            row; numbers unless given.  x, y: what the columns and the rows are.
+        most: the number at the end of the colours, the largest unless given; what is beyond it has the last colour.
+
+    Raises:
+        ValueError: for values that are no table, or labels that do not fit.
+
+    >>> from gptlab import pictures
+    >>> print(pictures.describe(pictures.rows([[0.5, -1.0], [2.0, 0.0]], ["a", "b"])))
+    Heat map of a table, 2 rows by 2 columns, values from −1 to 2. Rows: a, b.
+    """
+    v = array(values).astype(float)
+    if v.ndim != 2 or not v.size:
+        raise ValueError(f"values of shape {list(v.shape)}: give [n, C]; of a batch take one item, x[0]")
+    if labels is not None and len(v) > LIMIT:
+        raise ValueError(f"{len(v)} labels cannot be read: give at most {LIMIT} rows, or no labels")
+    names = None if labels is None else [shorten(label, 14) for label in check_tokens(labels, len(v), "n", "rows")]
+    most = float(np.nanmax(np.abs(v))) or 1.0 if most is None else most
+    height = max(1.6, 0.21 * len(v) + 0.8)
+    figure, axes = canvas(9.0, height if names else min(4.2, height))
+    image = axes.imshow(v, aspect="auto", cmap="PuOr", vmin=-most, vmax=most, interpolation="nearest")
+    axes.set(xlabel=x, ylabel="" if names else y, title=title)
+    if names:
+        axes.set_yticks(range(len(v)), names)
+        axes.tick_params(axis="y", length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, label="value", pad=0.02).outline.set_visible(False)
+    named = f" Rows: {', '.join(names)}." if names else ""
+    size, values = f"{len(v)} rows by {v.shape[1]} columns", f"from {tidy(np.nanmin(v))} to {tidy(np.nanmax(v))}"
+    return finish(figure, f"Heat map of a table, {size}, values {values}.{named}")

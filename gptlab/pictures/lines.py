@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from gptlab.pictures.style import DASHES, INK, MARKERS, SERIES, Number, Picture, array, canvas, finish, styled, tidy
 
 # Where the label of a point stands, in points from it: each line has its own side, so that labels keep apart.
-SIDES = ((7, 5, "left"), (-6, 5, "right"), (6, -14, "left"), (-6, -14, "right"))
+SIDES = ((7, 5, "left"), (-6, 5, "right"), (6, -14, "left"), (9, -4, "left"))
 
 
 @styled
