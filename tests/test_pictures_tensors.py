@@ -71,6 +71,26 @@ def test_a_mask_is_filled_where_it_keeps():
         pictures.mask(keep[None])
 
 
+def test_rows_are_the_table_with_white_at_zero():
+    table = torch.tensor([[0.5, -2.0, 0.0], [1.0, 0.25, 0.0]], requires_grad=True)
+    figure = pictures.rows(table, [" fox", " hen"])
+    image = figure.axes[0].images[0]
+    assert np.allclose(image.get_array(), table.detach()) and image.get_clim() == (-2.0, 2.0)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["␣fox", "␣hen"]
+    assert "2 rows by 3 columns, values from −2 to 1. Rows: ␣fox, ␣hen." in pictures.describe(figure)
+    assert pictures.rows(torch.zeros(80, 4), y="position", most=3).axes[0].images[0].get_clim() == (-3, 3)
+    assert pictures.rows(torch.zeros(2, 4)).axes[0].images[0].get_clim() == (-1, 1)
+
+
+def test_rows_refuses_what_is_no_table():
+    with pytest.raises(ValueError, match=r"\[2, 3, 4\].*x\[0\]"):
+        pictures.rows(torch.zeros(2, 3, 4))
+    with pytest.raises(ValueError, match=r"3 tokens for 2 rows \(n\)"):
+        pictures.rows(torch.zeros(2, 4), list("abc"))
+    with pytest.raises(ValueError, match="at most 60"):
+        pictures.rows(torch.zeros(70, 4), ["x"] * 70)
+
+
 def test_shapes_say_letters_and_real_sizes():
     figure = pictures.shapes(("x", "B T C", (2, 7, 4)), "→", ("logits", "B T V", torch.zeros(2, 7, 5000)))
     texts = {text.get_text() for text in figure.axes[0].texts}

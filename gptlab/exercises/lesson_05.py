@@ -126,7 +126,7 @@ _ONE_HOT = Exercise(
     ],
     mistakes=[
         Mistake(
-            "the numbers are integers",
+            "the numbers are no floats",
             lambda ids, V: F.one_hot(ids, V),
             "A matrix product wants one dtype on both sides, and the table holds floats. Put `.float()` at the end.",
         ),
@@ -307,6 +307,14 @@ _GRADIENT = Exercise(
             lambda ids, upstream, V: upstream.flatten(0, 1),
             "The gradient of the table has the table's shape [V, C]: row i belongs to token i.",
         ),
+        Mistake(
+            "the uses are counted, `upstream` is not used",
+            lambda ids, upstream, V: (
+                ids.flatten().bincount(minlength=V)[:, None].expand(-1, upstream.shape[-1]).to(upstream.dtype)
+            ),
+            "A row that was used n times gets n if the loss is the sum of all, as in the notebook. In general each use "
+            "at (b, t) adds `upstream[b, t]`.",
+        ),
     ],
     hints=[
         "Begin with V rows of zeros.",
@@ -373,6 +381,11 @@ _WAVES = Exercise(
             "the exponent lacks its factor 2",
             lambda T, C: _interleaved(_angles(T, C, lambda i, C: i / C)),
             "There are C / 2 pairs. With i / C the exponents end at a half, and the longest wave is too short: 2i / C.",
+        ),
+        Mistake(
+            "the exponent has its factor 2 twice",
+            lambda T, C: _interleaved(_angles(T, C, lambda i, C: 4 * i / C)),
+            "If your i already runs 0, 2, 4 …, it is the 2i of the formula: divide by 10000 ** (i / C).",
         ),
         Mistake(
             "sine and cosine of a pair have different angles",
@@ -514,6 +527,11 @@ def _bigram_wrong(p, log=math.log, weigh=True, total=None):
     return wrong
 
 
+def _last_one_counted(ids):
+    pairs, before = Counter(itertools.pairwise(ids)), Counter(ids)
+    return -sum(n * math.log(n / before[i]) for (i, _), n in pairs.items()) / (len(ids) - 1)
+
+
 _COUNTING = Exercise(
     id="5.7",
     title="The best bigram, without training",
@@ -552,6 +570,21 @@ _COUNTING = Exercise(
             "it is in bits",
             _bigram_wrong(lambda n, first, last, N: n / first, log=math.log2),
             "Nats take the natural logarithm, `math.log`.",
+        ),
+        Mistake(
+            "the last token counts as one that is followed",
+            _last_one_counted,
+            "Nothing comes after the last token: `Counter(ids)` counts it once too often. Count `ids[:-1]`.",
+        ),
+        Mistake(
+            "the mean is over the tokens",
+            _bigram_wrong(lambda n, first, last, N: n / first, total=len),
+            "There is one pair of neighbours fewer than tokens: divide by `len(ids) - 1`.",
+        ),
+        Mistake(
+            "the sign is missing",
+            lambda ids: -best_bigram_loss(ids),
+            "ln p is negative for p < 1. A loss is what is paid: −ln p.",
         ),
         Mistake(
             "it is the loss of the whole text",
@@ -613,6 +646,11 @@ _SIZE = Exercise(
             "the positions are forgotten",
             lambda V, T, C, tied, bytes_each: (V * C if tied else 2 * V * C) * bytes_each,
             "Learned positions are a table too, with T rows of C numbers.",
+        ),
+        Mistake(
+            "it counts numbers, not bytes",
+            lambda V, T, C, tied, bytes_each: table_bytes(V, T, C, tied, 1),
+            "Each number takes `bytes_each` bytes.",
         ),
         Mistake(
             "every position has a table of its own",

@@ -30,11 +30,12 @@
 # - train a bigram model, and say before the training how good it can become,
 # - read a map of trained embeddings, and say what it leaves out.
 #
-# **It builds on** ids (01), sub-words (02), and batches [B, T] (04). **To run it** takes about a minute on two CPU
-# cores and 800 MB of memory.
+# **It builds on** ids (01), sub-words (02), and [B, T, C], `@` and batches (04). **To run it** takes about a minute on
+# two CPU cores and 800 MB of memory.
 
 # %%
 import math
+import textwrap
 import time
 
 import torch
@@ -45,8 +46,8 @@ from gptlab.batches import StoryBatches
 from gptlab.corpora import fables, grammar
 from gptlab.embedding import BigramLanguageModel, TokenAndPositionEmbedding
 from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
-from gptlab.pictures.style import DASHES, SERIES, canvas, finish
 
+torch.set_num_threads(1)  # matrices this small gain little from a second core
 _ = torch.manual_seed(5)
 
 # %% tags=["nbval-check-output"]
@@ -84,17 +85,18 @@ print("near the fox:  ", near)
 print("half-way to hen:", tokenizer.decode([(fox + hen) // 2]).replace(" ", "␣"))
 
 # %% [markdown]
-# That is nonsense, and it could not be otherwise. Ids were dealt out in the order in which the tokenizer merged its
-# pairs. An id is a name. You cannot average two names, and a larger one is not more of anything.
+# Among the neighbours is a bear, and you might take heart. But there are a book and a crown as well, and pieces of
+# words. Ids were dealt out in the order in which the tokenizer merged its pairs, so what stands side by side was about
+# as frequent, and that is all. An id is a name. You cannot average two names, and a larger one is not more of anything.
 #
-# One number cannot say what a fox is: an animal, a word that can be a hero, a word that follows *the* and something like
-# *proud*. Several numbers could.
+# One number cannot say what a fox is: an animal, a word that can be a hero, a word that follows *the* and something
+# like *proud*. Several numbers could.
 #
 # ## By hand: a row for each token
 #
-# Give each token $C$ numbers, and write them into a table $E$ with a row for each of the $V$ tokens. $C$ is short for
-# **channels**: each of the $C$ places in a row is one. Here is a small table whose numbers you can read: the row of
-# token 3 holds 3.0, 3.1, 3.2, 3.3.
+# Give each token $C$ numbers, its channels, and write them into a table $E$ with a row for each of the $V$ tokens. You
+# did that in notebook 04, with random numbers. Here is a small table whose numbers you can read: the row of token 3
+# holds 3.0, 3.1, 3.2, 3.3.
 
 # %% tags=["nbval-check-output"]
 C = 4
@@ -103,7 +105,7 @@ ids = torch.tensor([[3, 1, 3], [1, 1, 4]])  # [B, T]
 print(table)  # a vocabulary of seven tokens for now
 
 # %% [markdown]
-# You know one way to fetch rows from notebook 01: put the ids into the brackets. What shape comes out? Write it in place
+# You fetch rows as you did there: put the ids into the brackets. What shape comes out? Write it in place
 # of the dots, for example `predict("5.a", (7, 4))`, or go on.
 
 # %%
@@ -122,11 +124,7 @@ print(x)
 # </details>
 #
 # Look at the third row of the first block: it is the same as the first, because the id is 3 both times.
-
-# %%
-pictures.shapes(("ids", "B T", ids), "→", ("x", "B T C", x), title="Every id becomes C numbers")
-
-# %% [markdown]
+#
 # ## By hand: the same as a product
 #
 # Most of what a model does is the `@` of notebook 04, the matrix product. Is a look-up such a thing? Write the id 3 as
@@ -164,9 +162,10 @@ pictures.shapes(("one-hot", "B T V", hot), "@", ("E", "V C", table), "=", ("x", 
 #
 # ## By hand: which rows learn?
 #
-# At first the numbers in the table are random. Training changes each of them a little, so that the loss becomes smaller.
-# Which of them can it change? Take any number that depends on `x` as the loss; here, the sum of all of it. Nudge one
-# number of the table, and see what the loss does.
+# At first the numbers in the table are random. Training changes them a little, again and again, so that the loss
+# becomes smaller: what the model pays for bad predictions (notebook 04). Which of them can it change? Take any number
+# that depends on `x` as the loss; here, the sum of all of it. Nudge one number of the table, and see what the loss
+# does.
 
 # %% tags=["nbval-check-output"]
 for row in (1, 3, 5):
@@ -178,8 +177,8 @@ for row in (1, 3, 5):
 # %% [markdown]
 # How much the loss changes for a small change of a number, divided by that change, is the **gradient** at that number.
 # PyTorch computes it for all numbers at once: mark the tensor with `requires_grad_()`, and call `backward()` on the
-# loss. (How it does this is the subject of notebook 09.) Before you look: how many of the seven rows get a gradient that
-# is not zero?
+# loss. (How it does this is the subject of notebook 09.) Before you look: how many of the seven rows get a gradient
+# that is not zero?
 
 # %%
 predict("5.b", ...)
@@ -197,8 +196,9 @@ table = table.detach()
 # </details>
 #
 # **A batch teaches only the rows that it looks up.** In every step a frequent token learns, a rare one hardly ever, and
-# a token that never occurs keeps the random numbers that it was born with. How many of this tokenizer's tokens does
-# somebody who reads a thousand fables meet?
+# a token that never occurs keeps the random numbers that it was born with. (That is so for a table that only reads.
+# Further down you meet one that writes as well. And what is done with a gradient can move such a row a little: notebook
+# 09 has momentum and decay.) How many of this tokenizer's tokens does somebody who reads a thousand fables meet?
 
 # %% tags=["nbval-check-output"]
 end = tokenizer.special_tokens["<|endoftext|>"]
@@ -211,12 +211,15 @@ def encode(stories):
 documents, held_out = fables.tell(3000, seed=0), fables.tell(200, seed=1)
 texts, others = encode(documents), encode(held_out)
 met = {id for text in texts[:1000] for id in text}
-print(f"{len(met)} of {V} rows are ever looked up")
+idle = [id for id in range(V) if id not in met]
+single = sum(id < 256 for id in idle)
+print(f"{len(met)} of {V} rows are ever looked up; idle are {single} single bytes and {len(idle) - single} merged tokens")
 
 # %% [markdown]
-# The others are stages of merging, such as `Onc` on the way to `Once`. Large models have such rows as well, and behave
-# strangely when a text does contain one (Rumbelow and Watkins found [" SolidGoldMagikarp"](https://www.lesswrong.com/posts/aPeJE8bSo6rAFoLqg/solidgoldmagikarp-plus-prompt-generation)
-# in the vocabulary of GPT-2 and GPT-3, 2023).
+# The bytes are there so that no text is unknown (notebook 02). The merged ones are stages, such as `Onc` on the way to
+# `Once`. Large models have such rows as well, and behave strangely when a text does contain one (Rumbelow and Watkins
+# found [SolidGoldMagikarp](https://www.lesswrong.com/posts/aPeJE8bSo6rAFoLqg/solidgoldmagikarp-plus-prompt-generation) in the
+# vocabulary of GPT-2 and GPT-3, 2023).
 #
 # ## Order is lost
 #
@@ -232,10 +235,10 @@ print("the hen saw the fox:", tokens[first].mean(dim=1).round(decimals=3))
 print("the fox saw the hen:", tokens[second].mean(dim=1).round(decimals=3))
 
 # %% [markdown]
-# Equal. All that is left is which tokens there were, and how often. That is called a **bag of words**. It is not only the
-# mean that is to blame. The rows themselves do not know where they stand: both times the row of the fox is the same row.
-# Whatever treats all rows alike, as the attention of the next notebook does, makes the same of the fox in both sentences.
-# (The causal mask of notebook 07 gives away a little of the order by itself; Haviv and others,
+# Equal. All that is left is which tokens there were, and how often. That is called a **bag of words**. It is not only
+# the mean that is to blame. The rows themselves do not know where they stand: both times the row of the fox is the same
+# row. Whatever treats all rows alike, as the attention of the next notebook does, makes the same of the fox in both
+# sentences. (The causal mask of notebook 07 gives away a little of the order by itself; Haviv and others,
 # [2022](https://arxiv.org/abs/2203.16634), measured how much.)
 #
 # So write the place into the row. Make a second table with a row for each place, 0, 1, 2, and so on, and add:
@@ -268,9 +271,9 @@ print("means equal, each row bent beforehand:", torch.allclose(x.relu().mean(dim
 # same of each.
 # </details>
 #
-# The second line shows what helps. `relu` replaces each negative number by 0. It does this in each row by itself, before
-# the rows come together, and now the order shows. Positions put the order *into* the rows; something that looks at each
-# row, and is not a plain sum, has to take it *out*. In a GPT the attention (06) and the MLP (08) do.
+# The second line shows what helps. `relu` puts 0 for every negative number, as in notebook 04. It does this in each row
+# by itself, before the rows come together, and now the order shows. Positions put the order *into* the rows; something
+# that looks at each row, and is not a plain sum, has to take it *out*. In a GPT the attention (06) and the MLP (08) do.
 #
 # ## Two ways to number the places
 #
@@ -293,21 +296,21 @@ print("package:", [round(number, 3) for number in embedding.sinusoidal(T=2, C=4)
 
 # %%
 sines = embedding.sinusoidal(T=80, C=32)  # [T, C]
-figure, (left, right) = canvas(9.0, 3.3, columns=2)
-for column, i in enumerate((0, 8, 16)):
-    left.plot(sines[:, i], color=SERIES[column], linestyle=DASHES[column], label=f"column {i}")
-left.set(xlabel="position t", ylabel="value", ylim=(-1.1, 1.5), yticks=(-1, 0, 1))
-left.legend(loc="upper center", ncols=3, frameon=False)
-image = right.imshow(sines.T, aspect="auto", cmap="PuOr", vmin=-1, vmax=1)
-right.set(xlabel="position t", ylabel="channel")
-_ = figure.colorbar(image, label="value")
-finish(figure, "Left: three columns of sinusoidal positions, waves of growing length. Right: all 32 as a heat map.")
+waves = {f"column {i}": list(enumerate(sines[:41, i])) for i in (0, 4, 8)}
+pictures.lines(waves, "position t", "value", legend="lower left")
 
 # %% [markdown]
-# Left, three of the columns: short, longer, long waves. Right, all of them: a vertical strip is the row of one position.
-# The upper channels change from place to place, the lower ones hardly at all. No two strips are alike.
+# Three of the columns, at the first places: a short wave, a longer, a long one. Each mark is a number in the table. And
+# here is the whole table in colours, a row for each place:
+
+# %%
+pictures.rows(sines, y="position t")
+
+# %% [markdown]
+# The channels on the left change from place to place, those on the right hardly at all: a cosine stays near 1, a sine
+# near 0. No two rows are the same.
 #
-# Why waves, and why sine and cosine together? Take the dot product of two strips: multiply channel by channel, and add.
+# Why waves, and why sine and cosine together? Take the dot product of two rows: multiply channel by channel, and add.
 # It is large if the two are alike. Does it know how far apart they are?
 
 # %% tags=["nbval-check-output"]
@@ -316,15 +319,18 @@ for a, b in ((3, 8), (20, 25), (60, 65), (3, 43), (30, 70)):
     print(f"positions {a:2} and {b:2}, {b - a:2} apart: {dots[a, b]:.3f}")
 
 # %% [markdown]
-# It depends on the distance alone. (For each pair of waves
-# $\sin a \sin b + \cos a \cos b = \cos(a - b)$, and the sum of these keeps only $a - b$.) A model that compares two
-# places by a dot product, as the next notebook will, can read off *how far back*, wherever it stands. (It can; it need
-# not. In a model the rows hold the token as well, and go through matrices first.) You see the whole curve in a moment,
-# beside that of a learned table.
+# It depends on the distance alone. (A pair of columns has the angles $\alpha$ and $\beta$ at the two places, and
+# $\sin\alpha \sin\beta + \cos\alpha \cos\beta = \cos(\alpha - \beta)$. That difference is the distance, times a number
+# that belongs to the pair of columns.) A model that compares two places by a dot product, as the next notebook will,
+# can read off *how far back*, wherever it stands. (It can; it need not. In a model the rows hold the token as well, and
+# go through matrices first.) The whole curve comes further down, beside that of a learned table.
 #
 # ## The tested block
 #
-# The package has both kinds, and none. This is its `forward`:
+# The package's block does all of this. Its option `position` is "learned", "sinusoidal" or "none". As in notebook 04 it
+# is a class whose `forward` computes: `block(ids)` runs it. `self.token` and `self.position` are tables,
+# `nn.Embedding`. Call one with ids, and it looks up the rows. Its `.weight` is the table itself. (`check_ids` makes
+# sure that each id has a row.)
 
 # %%
 show(TokenAndPositionEmbedding.forward)
@@ -336,19 +342,20 @@ show(TokenAndPositionEmbedding.forward)
 # %% tags=["nbval-check-output"]
 for position in ("learned", "sinusoidal", "none"):
     block = TokenAndPositionEmbedding(V=50, T=12, C=6, position=position)
-    E = block.token.weight  # [V, C]
-    P = {"sinusoidal": embedding.sinusoidal(12, 6), "none": torch.zeros(12, 6)}.get(position)
-    P = block.position.weight if P is None else P  # [12, C]
-    for _ in range(100):
+    E, P = block.token.weight, torch.zeros(12, 6)  # [V, C] and [T, C]
+    if position == "learned":
+        P = block.position.weight
+    if position == "sinusoidal":
+        P = embedding.sinusoidal(12, 6)
+    for start in range(4):
         ids = torch.randint(50, (3, 9))  # [B, T]
-        yours = E[ids] + P[:9]
-        library = F.embedding(ids, E) + F.embedding(torch.arange(9), P)
-        assert torch.equal(block(ids), yours) and torch.equal(yours, library)
-        assert torch.allclose(F.one_hot(ids, 50).float() @ E, E[ids])
-    print(f"{position:10}  equal on 100 random batches")
+        yours = E[ids] + P[start : start + 9]
+        library = F.embedding(ids, E) + F.embedding(torch.arange(start, start + 9), P)
+        assert torch.equal(block(ids, start=start), yours) and torch.equal(yours, library)
+    print(f"{position:10}  equal, with start = 0, 1, 2 and 3")
 
 # %% [markdown]
-# Two things have to go wrong with words that a person understands: an id without a row, and a place without a row.
+# Two mistakes deserve an answer that a person understands: an id without a row, and a place without a row.
 
 # %% tags=["nbval-check-output"]
 block = TokenAndPositionEmbedding(V=50, T=12, C=6)
@@ -380,9 +387,9 @@ ids = torch.randint(50, (B, T))
 print("shapes:", list(by_time(ids).shape), list(by_batch(ids).shape))
 
 # %% [markdown]
-# A model with it trains without a complaint, and knows nothing of the order. (What that costs, you measure below.) Two
-# questions expose it, and they are worth asking of every model: does the same token at two places differ? And does a
-# sequence give the same alone as in company?
+# A model with it trains without a complaint, and knows nothing of the order. (What that costs, you measure near the
+# end.) Two questions expose it, and they are worth asking of every model: does the same token at two places differ? And
+# does a sequence give the same alone as in company?
 
 # %% tags=["nbval-check-output"]
 for build in (by_time, by_batch):
@@ -398,18 +405,37 @@ for build in (by_time, by_batch):
 # $V$ numbers: row $i$ says how likely each token is to come after token $i$. Looking up a row is the whole model.
 # Because it sees pairs of tokens, it is called a **bigram** model.
 
+# %% [markdown]
+# The numbers in a row may be any numbers, also negative ones. They are the logits of notebook 04. **Softmax** makes
+# probabilities of them: $e$ to the power of each, which is always positive, divided by the sum of all, so that they add
+# up to 1.
+#
+# Then comes the bill. If the token that really comes next had got the probability $p$, the model pays $-\ln p$. The
+# unit of this is the **nat**; notebook 03 had it for its scores. Both steps, for four tokens that could come after
+# *the*:
+
+# %% tags=["nbval-check-output"]
+logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+powers = logits.exp()
+chances = powers / powers.sum()  # the same as logits.softmax(dim=-1)
+pays = -chances.log()
+assert torch.allclose(F.cross_entropy(logits[None], torch.tensor([1])), pays[1])
+columns = (values.tolist() for values in (logits, powers, chances, pays))
+heads = ["what could come", "logit", "e to that power", "probability p", "to pay if it comes: −ln p (nats)"]
+pictures.table(zip(["mill", "hen", "proud", "lived"], *columns, strict=True), heads)
+
+# %% [markdown]
+# The smaller the probability, the larger the bill; a certain token would cost nothing. The mean of this over all
+# targets is the loss. `F.cross_entropy` does it all in one call: the `assert` has compared it with the row of the hen.
+# (Notebook 09 takes it apart.) It wants one long list of rows, so `forward` lays the sequences of the batch end to end,
+# [B · T, V]:
+
 # %%
 show(BigramLanguageModel.forward)
 
 # %% [markdown]
-# The numbers in a row may be any numbers, also negative ones; they are called **logits**. `softmax` makes probabilities of
-# them: $e$ to the power of each, divided by their sum, so that all are positive and add up to 1. If the token that really
-# comes next got the probability $p$, the model pays $-\ln p$, in **nats**: nothing if it was certain and right, much if it
-# had ruled the token out. The mean over all tokens is the loss. `F.cross_entropy` does all of this. (Notebook 09 takes it
-# apart.)
-#
-# The table begins with zeros. What is its loss before any training? (Your $V$ is the one of the fables' tokenizer, and a
-# logarithm is in order: `math.log(V)`.)
+# The table begins with zeros. What is its loss before any training, with the $V$ of the fables' tokenizer? You can give
+# a formula as your guess, such as `predict("5.d", V / 100)`.
 
 # %%
 predict("5.d", ...)
@@ -426,14 +452,15 @@ print(f"V = {V}: first loss {training.mean_loss(bigram, judge):.3f} nats a token
 # $\ln V$. Equal logits are equal probabilities, $1/V$ each, and $-\ln(1/V) = \ln V$.
 # </details>
 #
-# And how good can it become? This time you need not guess, and you need not train. The best that a bigram model can do is
-# to name, for each token $i$, how often it was followed by each $j$. That can be counted:
+# And how good can it become? This time you need not guess, and you need not train. The best that a bigram model can do
+# is to name, for each token $i$, in which part of all cases each $j$ followed. That can be counted. (Before the first
+# token of a story stands the end sign of another, as in notebook 04.)
 #
 # $$p(j \mid i) = \frac{\mathrm{count}(i, j)}{\mathrm{count}(i)}$$
 
 # %% tags=["nbval-check-output"]
-pairs = torch.cat([torch.tensor([[end, *text[:-1]], text]) for text in texts], dim=1)  # [2, N]
-counts = torch.zeros(V, V).index_put_((pairs[0], pairs[1]), torch.ones(pairs.shape[1]), accumulate=True)  # [V, V]
+pairs = torch.cat([torch.tensor([[end, *text[:-1]], text]) for text in texts], dim=1)  # [2, N]: i above j
+counts = torch.bincount(pairs[0] * V + pairs[1], minlength=V * V).view(V, V)  # the pair (i, j) is number i V + j
 p = counts / counts.sum(dim=1, keepdim=True)  # [V, V]; a token that never occurs has 0 / 0 here
 best = -p[pairs[0], pairs[1]].log().mean().item()  # the mean over all N pairs
 print(f"{pairs.shape[1]:,} pairs, {int((counts > 0).sum()):,} different ones of {V * V:,} that there could be")
@@ -441,8 +468,9 @@ print(f"counted: {best:.3f} nats a token is the least that a bigram can pay on t
 
 # %% [markdown]
 # Now forget the counts, and train. The loop is a box that we open in 09: it shows the model batch after batch, asks for
-# the gradient of the loss, and moves the numbers of the table a little against it. *Held out* is the loss on stories that
-# the model is never trained on.
+# the gradient of the loss, and moves the numbers of the table a little against it. One batch is one step. `TrainConfig`
+# says how many steps, how far each goes (`learning_rate`), over how many steps that grows from 0 (`warmup`), and how
+# often to measure. *Held out* is the loss on stories that the model is never trained on.
 
 # %%
 how = training.TrainConfig(steps=160, learning_rate=0.5, warmup=10, evaluate_every=40)
@@ -457,8 +485,8 @@ lines = {"ln V": math.log(V), "counted": best, "entropy of the fables": floor}
 pictures.training(history, floor=lines, smooth=1, unit="nats a token", top=7.2)
 
 # %% [markdown]
-# The loss begins at the line of $\ln V$, as it must, and comes to rest on the counted one. Nobody told the model to count.
-# Pushed downhill, the table finds nearly the same probabilities:
+# The loss begins at the line of $\ln V$, as it must, and comes to rest on the counted one. Nobody told the model to
+# count. Pushed downhill, the table finds nearly the same probabilities:
 
 # %%
 lived, the = tokenizer.encode(" lived the")
@@ -471,10 +499,10 @@ for id in p[lived].topk(4).indices.tolist():
 pictures.next_token(bigram.table.weight[the].softmax(dim=-1), tokenizer, title="What follows ' the', says the bigram")
 
 # %% [markdown]
-# *The* can be followed by many words, and the model has forgotten what stood before it. So the lowest line in the picture
-# of the loss, the **entropy** of the fables, is out of its reach. That line is what somebody would pay who knows
-# exactly how the stories are made, and remembers all that was said (notebook 01 had it in bits; 09 explains it). Let the
-# bigram tell a story, and you see what is missing:
+# *The* can be followed by many words, and the model has forgotten what stood before it. So the lowest line in the
+# picture of the loss, the **entropy** of the fables, is out of its reach. That line is what somebody would pay who
+# knows exactly how the stories are made, and remembers all that was said (notebook 01 had it in bits; 09 explains it).
+# Let the bigram tell a story, and you see what is missing:
 
 # %%
 generator, id, story = torch.Generator().manual_seed(3), end, []
@@ -482,7 +510,7 @@ for _ in range(45):
     chances = bigram.table.weight[id].softmax(dim=-1)  # [V]
     id = int(torch.multinomial(chances, 1, generator=generator))
     story.append(id)
-print(tokenizer.decode(story).replace("<|endoftext|>", " [end] "))
+print(textwrap.fill(tokenizer.decode(story).replace("<|endoftext|>", " [end] "), 90))
 
 # %% [markdown]
 # Every two neighbours fit together, and the whole does not. Claude Shannon made such sentences, from pairs of words and
@@ -490,10 +518,11 @@ print(tokenizer.decode(story).replace("<|endoftext|>", " [end] "))
 #
 # ## A table in, a table out
 #
-# $V$ rows of $V$ numbers are too many. For GPT-2's vocabulary that would be two and a half billion, for pairs alone. And
-# the bigram learns about each pair separately: what it knows of foxes does not help it with hens. Now use embeddings. One
-# table reads, $V$ rows of $C$ numbers; a second one writes, and turns $C$ numbers into $V$ logits. (A `Module` is how
-# PyTorch keeps numbers and computation together: `__init__` makes the numbers, `forward` computes with them.)
+# $V$ rows of $V$ numbers are too many. For GPT-2's vocabulary that would be two and a half billion, for pairs alone.
+# And the bigram learns about each pair separately: what it knows of foxes does not help it with hens. Now use
+# embeddings. One table reads, $V$ rows of $C$ numbers; a second one writes, and turns $C$ numbers into $V$ logits. You
+# write this model yourself, as a class of the kind of notebook 04: `__init__` makes the tables, `forward` computes with
+# them. (The options are for later.)
 
 # %%
 class ReadAndWrite(torch.nn.Module):
@@ -513,10 +542,12 @@ class ReadAndWrite(torch.nn.Module):
 
 
 # %% [markdown]
-# `torch.nn.Linear` multiplies each row by a matrix, and `Identity` does nothing. With the option `tied`, the model has
-# only one table of tokens. It reads with it, and it writes with it: the logit of token $j$ is the dot product of what it
-# has computed with row $j$. That saves half of the numbers. Before you use it, think of a model with nothing between
-# reading and writing:
+# `torch.nn.Linear` is the product of notebook 04, here without the vector that is added (`bias=False`). It stores its
+# weights the other way round: `Linear(C, V)` keeps [V, C] and computes `x @ weight.T`. So its row $j$ belongs to token
+# $j$, and the logit of token $j$ is the dot product of `x` with that row. `Identity` does nothing.
+#
+# Two tables [V, C], one to read and one to write: why not take the same? With the option `tied` the model has only one.
+# That saves half of the numbers. Before you use it, think of a model with nothing between reading and writing:
 
 # %%
 predict("5.e", ...)
@@ -534,7 +565,7 @@ for name, options in kinds.items():
     torch.manual_seed(1)
     runs[name] = ReadAndWrite(C=32, **options)
     training.train(runs[name], small, plan, progress=False)
-    print(name, "is trained")
+    print("trained:", name)
 
 # %%
 loss = {name: training.mean_loss(run, judge) for name, run in runs.items()}
@@ -552,16 +583,17 @@ pictures.table(rows, ["model", "numbers", "nats a token, held out"])
 # logit as *proud* after *fox*.
 # </details>
 #
-# Read the table from above. Two narrow tables do as well as the full bigram, with a small part of its numbers.
-# One table with nothing between fails: it cannot say that $j$ follows $i$ without saying as much for $i$ after $j$. One
-# matrix between the two, $C \cdot C$ numbers, repairs it. What remains is a model as good as the one with two tables, of
-# half the size. In a GPT, much more than one matrix stands between.
+# Read the table from above. Two narrow tables do about as well as the full bigram, with a small part of its numbers.
+# One table with nothing between fails: it cannot give $j$ after $i$ a high logit without giving the same to $i$ after
+# $j$, and the dot product of a row with itself is never negative, so it is hard to say that no token follows itself.
+# One matrix between the two, $C \cdot C$ numbers, repairs it. What remains is a model as good as the one with two
+# tables, of half the size. In a GPT, much more than one matrix stands between.
 #
 # This is called **weight tying** (Press and Wolf [2017](https://arxiv.org/abs/1608.05859), Inan and others
-# [2017](https://arxiv.org/abs/1611.01462)). They report better losses by it on small corpora. Here it is no better, only
-# smaller. GPT-2 ties its weights, and so does the fables' model of this course; Llama 3 with 8 billion parameters does
-# not. (With tied weights there are no idle rows either: in writing, every row gets a
-# gradient, because every logit takes part in the softmax.)
+# [2017](https://arxiv.org/abs/1611.01462)). They report better losses by it on small corpora. Here it is no better,
+# only smaller. GPT-2 ties its weights, and so does the fables' model of this course; Llama 3 with 8 billion parameters
+# does not. (A table that writes has no idle rows: every row gets a gradient, because every logit takes part in the
+# softmax.)
 #
 # ## What do positions buy?
 #
@@ -573,7 +605,7 @@ for position in ("learned", "sinusoidal"):
     runs[position] = ReadAndWrite(C=32, position=position)
     training.train(runs[position], small, plan, progress=False)
     loss[position] = training.mean_loss(runs[position], judge)
-    print(position, "is trained")
+    print("trained:", position, "positions")
 
 # %%
 bars = {"nothing learned": math.log(V), "without positions": loss["two tables"]}
@@ -582,12 +614,14 @@ assert floor < loss["learned"] < 0.7 * loss["two tables"] and loss["sinusoidal"]
 pictures.compare(bars, "nats a token, held out", floor={"entropy of the fables": floor})
 
 # %% [markdown]
-# That is a lot for an addition. It is more than you will get elsewhere: every fable goes the same way, so the place alone
-# tells the model in which sentence it is. In ordinary text it does not. The two kinds of positions come out close to each
-# other, as they did for Vaswani and others, who chose the waves in the hope that they would carry on beyond the longest
-# text seen in training.
+# That is a lot for an addition. It is more than you will get elsewhere: every fable goes the same way, so the place
+# alone tells the model in which sentence it is. In ordinary text it does not. The two kinds of positions come out close
+# to each other, as they did for Vaswani and others, who chose the waves in the hope that they would carry on beyond the
+# longest text seen in training.
 #
-# Here is the curve that was promised: how alike two places are, against how far apart they are.
+# Here is the curve that was promised: how alike two places are, against how far apart they are. The rows have different
+# lengths, so divide each by its own before you take the dot product. That is the cosine of the angle between the two: 1
+# for the same direction, 0 for a right angle.
 
 # %%
 tables = {"waves": embedding.sinusoidal(100, 32), "learned": runs["learned"].read.position.weight.detach()[:100]}
@@ -597,20 +631,18 @@ for name, P in tables.items():
     P = F.normalize(P, dim=1)  # [T, C], each row of length 1
     dots = P @ P.T  # [T, T]
     curves[name] = [(d, dots.diagonal(d).mean()) for d in range(41)]
-pictures.lines(curves, "distance between two positions", "mean dot product of their rows")
+pictures.lines(curves, "distance between two positions", "mean cosine of their rows")
 
 # %% [markdown]
-# The waves are made so that neighbours are alike; far places still share the long waves, so the curve falls in ripples and
-# stays high. The learned table was not told anything: it began as noise, and
-# neighbouring places became alike because what comes next is alike there. (Rows were divided by their lengths, so that 1
-# means: the same direction. For the learned table each point is a mean over all pairs with that distance, and single
-# pairs lie above and below it.)
+# The waves are made so that neighbours are alike; far places still share the long waves, so the curve falls in ripples
+# and stays high. The learned table was not told anything: it began as noise, and neighbouring places became alike, most
+# likely because what comes next is alike there. (Each point is a mean over all pairs with that distance. For the waves
+# they are all equal; for the learned table single pairs lie above and below it.)
 #
 # ## The question again: which words are like *fox*?
 #
-# Now open the table of the trained model. It has `model.embedding.token.weight`, $V$ rows of $C$ numbers; nobody told it
-# what an animal is. To compare two rows, take the cosine of the angle between them: the dot product, after each row has
-# been divided by its length. It is 1 for the same direction and 0 for a right angle.
+# Now open the table of the trained model. It has `model.embedding.token.weight`, $V$ rows of $C$ numbers; nobody told
+# it what an animal is. Compare its rows by their cosine, too.
 
 # %% tags=["nbval-check-output"]
 table = model.embedding.token.weight.detach()  # [V, C]
@@ -625,11 +657,11 @@ for word in ("fox", "bell", "forest", "proud", "Ada"):
 # %% [markdown]
 # The neighbours of an animal are animals, those of a thing are things. *Proud* has *lazy* near it, and *humble* as well,
 # its opposite. So alike means *can stand in the same place*, and not *means the same*. John Rupert Firth put it so in
-# 1957: you shall know a word by the company it keeps. With the names the cosines are small: the model knows that they are
-# names, and has to keep each apart from all others.
+# 1957: you shall know a word by the company it keeps. Between names the cosines are smaller. That makes sense, since a
+# model that tells a fable has to keep each name apart from all others.
 #
-# Is it so for all of them? Look for each word's nearest neighbour among all $V$ tokens, and count how often it is a word
-# of the same group. Beside it, the same for a table of random numbers.
+# Is it so for all of them? Look for each word's nearest neighbour among all $V$ tokens, and count how often it is a
+# word of the same group. Beside it, the same for a table of random numbers.
 
 # %% tags=["nbval-check-output"]
 groups = {"animals": grammar.ANIMALS, "names": grammar.NAMES, "things": grammar.THINGS, "traits": grammar.TRAITS}
@@ -644,11 +676,22 @@ def neighbours_at_home(table):
 
 noise = torch.randn(V, 128, generator=torch.Generator().manual_seed(0))
 columns = zip(groups, map(len, groups.values()), neighbours_at_home(table), neighbours_at_home(noise), strict=True)
-pictures.table(columns, ["group", "words", "neighbour at home", "… in a random table"])
+pictures.table(columns, ["group", "words", "nearest is of the group", "… in a random table"])
 
 # %% [markdown]
-# And now the map. 128 channels cannot be drawn, so it shows the two directions in which these words differ most (their
-# principal components, Pearson 1901).
+# And the idle tokens, which no fable contains? This model is tied, so writing has taught them something after all:
+
+# %% tags=["nbval-check-output"]
+seen = sorted(met)
+print(f"mean cosine of two tokens that occur:     {(unit[seen] @ unit[seen].T).mean():.2f}")
+print(f"mean cosine of two that were never met:   {(unit[idle] @ unit[idle].T).mean():.2f}")
+
+# %% [markdown]
+# They learned one thing, and all the same: not to come next. Tokens that are used alike end up alike, and these are
+# used alike in never being used.
+#
+# And now the map, of three of the groups. 128 channels cannot be drawn, so it shows the two directions in which these
+# words differ most (their principal components, Pearson 1901).
 
 # %%
 chosen = [(word, kind) for kind in ("animals", "names", "things") for word in groups[kind]]
@@ -660,17 +703,17 @@ pictures.embedding_map(vectors, [word for word, _ in chosen], [kind for _, kind 
 # the larger part is not on this map. Two words that lie side by side here may be far apart in the other channels; that
 # *Gus* is beside *Hugo* says nothing. That the islands are apart is real: the table above measured it in all channels.
 #
-# (This model has no table of positions. It turns its vectors by an angle that depends on the place, inside the attention;
-# notebook 11 builds that.)
+# (This model has no table of positions. It turns its vectors by an angle that depends on the place, inside the
+# attention; notebook 11 builds that.)
 #
 # ## At size: what it costs
 #
 # You have seen that a look-up is a product. How much cheaper is it? The product with a one-hot row takes $V \cdot C$
-# multiplications for each token, nearly all of them by 0. The look-up copies $C$ numbers, however large $V$ is. Here is the
-# time for 1,024 tokens with $C = 256$. (The milliseconds are those of one machine.)
+# multiplications for each token, nearly all of them by 0. The look-up copies $C$ numbers, however large $V$ is. Here is
+# the time for 1,024 tokens with $C = 256$. (The milliseconds are those of one machine.)
 
 # %%
-def milliseconds(work, times=5):
+def milliseconds(work, times=20):
     work()  # the first call is slower
     took = []
     for _ in range(times):
@@ -693,9 +736,10 @@ for size in (1_000, 4_000, 16_000):
 pictures.table(rows, ["V", "one-hot (MiB)", "product (ms)", "look-up (ms)", "product / look-up"], align="rrrrr")
 
 # %% [markdown]
-# The product grows with $V$, the look-up hardly does. (A larger table fits worse into the processor's fast memory; that is
-# all.) So nobody multiplies, and the size of the vocabulary costs memory and no time. At the other end of the model it is
-# different: to write, all $V$ logits have to be computed, for every token.
+# The product grows with $V$, the look-up hardly does. (A larger table fits worse into the processor's fast memory; that
+# is all.) So nobody multiplies, and to read, the size of the vocabulary costs memory and no time. (In training it does
+# cost time: PyTorch writes the gradient as a whole table, zeros included, and the step goes through all of it.) At the
+# other end of the model it is different anyway: to write, all $V$ logits have to be computed, for every token.
 #
 # And the memory? `bfloat16` takes two bytes for a number. The sizes are those of the published models.
 
@@ -717,7 +761,8 @@ for name, size, C, tied, all_numbers in models:
 pictures.table(rows, ["model", "V", "C", "a table (MB, bfloat16)", "tables", "of all numbers"], align="lrrrlr")
 
 # %% [markdown]
-# In a small model the table is a large part, and tying it saves much. In a large one it hardly counts.
+# In a small model the table is a large part, and tying it saves much. In a very large one it hardly counts: the table
+# grows with $C$, the matrices of the layers with $C \cdot C$, and there are more layers.
 #
 # ## Exercises
 #
@@ -847,24 +892,21 @@ recap(5)
 #
 # **To go deeper:** Andrej Karpathy, [The spelled-out intro to language modeling: building
 # makemore](https://www.youtube.com/watch?v=PaCmpygFfXo) (2022), a bigram by counts and by gradient, on letters. Tomas
-# Mikolov and others, [word2vec](https://arxiv.org/abs/1301.3781) (2013). In the package, `gptlab/embedding.py` from top to
-# bottom.
+# Mikolov and others, [word2vec](https://arxiv.org/abs/1301.3781) (2013). In the package, `gptlab/embedding.py` from top
+# to bottom.
 #
 # ## Next
 #
-# Each position now knows what stands there and where. None of them knows anything of the others: after *the*, the bigram
-# offers every thing that there is, although the story found a lamp two sentences ago. In [notebook 06](06_attention.ipynb) the
-# positions begin to talk to each other.
+# Each position now knows what stands there and where. None of them knows anything of the others: after *the*, the
+# bigram offers every thing that there is, although the story found a lamp two sentences ago. In
+# [notebook 06](06_attention.ipynb) the positions begin to talk to each other.
 #
 # Here is the sentence that travels with you, one station further: a row of the trained table for each of its tokens.
-# Find the two rows of *lived*, and the two of *the*. Each pair is the same, which is what a table without positions does.
+# Find the two rows of *lived*, the two of *the*, and the commas. They are the same wherever they stand, which is what a
+# table without positions does.
 
 # %%
 ids = torch.tensor([tokenizer.encode(fables.TRAVELLER)])  # [B, T]
 x = table[ids]  # [B, T, C]
-figure, axes = canvas(9.0, 4.6)
-image = axes.imshow(x[0, :, :48], aspect="auto", cmap="PuOr", vmin=-2, vmax=2)
-axes.set(xlabel="channel (the first 48 of 128)", yticks=range(ids.shape[1]))
-axes.set_yticklabels([tokenizer.decode([id]).replace(" ", "␣") for id in ids[0].tolist()])
-_ = figure.colorbar(image, label="value")
-finish(figure, "The travelling sentence as rows of 48 numbers, in colours; equal tokens have equal rows.")
+said = [tokenizer.decode([id]) for id in ids[0].tolist()]
+pictures.rows(x[0, :, :48], said, x="channel (the first 48 of 128)", most=2)
