@@ -15,6 +15,7 @@ _LESSONS = (
     "tokens", "bpe", "unigram", "batches", "embedding", "attention", "masking", "model",
     "training", "sampling", "llama", "finetuning", "reinforcement", "gpu",
 )  # fmt: skip
+_LABORATORIES = ("comparison", "breaking")  # what notebooks 06 and 08 take apart, to measure what the parts do
 _DOORS = ("downloads", "encodings", "huggingface", "checkpoints")
 _WINGS = ("corpora", "pictures", "exercises", "commands")
 _TOOLS = {"show": "source", "trace": "tracing"}  # two functions that are asked for everywhere
@@ -22,7 +23,7 @@ _TOOLS = {"show": "source", "trace": "tracing"}  # two functions that are asked 
 
 def __getattr__(name: str):
     """Load a module of the course, or `show` and `trace`, when first asked for."""
-    if name in _LESSONS + _DOORS + _WINGS:
+    if name in _LESSONS + _LABORATORIES + _DOORS + _WINGS:
         return importlib.import_module(f"gptlab.{name}")
     if name in _TOOLS:
         return getattr(importlib.import_module(f"gptlab.{_TOOLS[name]}"), name)

@@ -1,6 +1,7 @@
 """Attention: each position asks, all answer, and the answers are averaged by how well they fit (lesson 06).
 
-From top to bottom: the weights, the weighted average, one head, many heads, and two sources instead of one.
+From top to bottom: the weights, the weighted average, one head, many heads, two sources instead of one; and a way to
+watch where the attentions inside a model look.
 """
 
 import math
@@ -81,6 +82,11 @@ def merge_heads(x: Float[Tensor, "B H T hs"]) -> Float[Tensor, "B T C"]:
     return x.transpose(1, 2).flatten(2)  # [B, T, H, hs] -> [B, T, C]
 
 
+def _for_all_heads(keep_mask: Tensor | None) -> Tensor | None:
+    """A mask [B, Tq, Tk] as [B, 1, Tq, Tk], the same for every head; one of [Tq, Tk] fits as it is."""
+    return keep_mask[:, None] if keep_mask is not None and keep_mask.dim() == 3 else keep_mask
+
+
 class MultiHeadAttention(nn.Module):
     """H heads side by side, each on its own C / H channels, and a projection that mixes what they found.
 
@@ -130,6 +136,22 @@ class MultiHeadAttention(nn.Module):
 
         `rotate` turns queries and keys by their positions (lesson 11); `cache` remembers keys and values (lesson 10).
         """
+        q, k, v = self.project(x, rotate, cache)
+        out = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=_for_all_heads(keep_mask),
+            is_causal=is_causal,
+            dropout_p=self.dropout if self.training else 0.0,
+            enable_gqa=self.n_kv_head != self.H,
+        )
+        return self.output(merge_heads(out))
+
+    def project(
+        self, x: Float[Tensor, "B T C"], rotate: Callable[[Tensor], Tensor] | None = None, cache=None
+    ) -> tuple[Float[Tensor, "B H T hs"], Float[Tensor, "B G Tk hs"], Float[Tensor, "B G Tk hs"]]:
+        """Queries, keys and values of all heads (G = n_kv_head), normed, rotated, and with what the cache remembers."""
         q = self.query_norm(split_heads(self.query(x), self.H))  # [B, H, T, hs]
         k = self.key_norm(split_heads(self.key(x), self.n_kv_head))  # [B, n_kv_head, T, hs]
         v = split_heads(self.value(x), self.n_kv_head)
@@ -137,18 +159,29 @@ class MultiHeadAttention(nn.Module):
             q, k = rotate(q), rotate(k)
         if cache is not None:
             k, v = cache.extend(k, v)  # [B, n_kv_head, Tk, hs]
-        if keep_mask is not None and keep_mask.dim() == 3:
-            keep_mask = keep_mask[:, None]  # the same for all heads: [B, 1, T, Tk]
-        out = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=keep_mask,
-            is_causal=is_causal,
-            dropout_p=self.dropout if self.training else 0.0,
-            enable_gqa=self.n_kv_head != self.H,
-        )
-        return self.output(merge_heads(out))
+        return q, k, v
+
+    def weights(
+        self,
+        x: Float[Tensor, "B T C"],
+        keep_mask: Bool[Tensor, "*#B #T T"] | None = None,
+        *,
+        is_causal: bool = False,
+        rotate: Callable[[Tensor], Tensor] | None = None,
+        cache=None,
+    ) -> Float[Tensor, "B H T T"]:
+        """The weights that `forward`, called like this, averages with. (The fast kernel does not hand them out.)
+
+        Raises:
+            ValueError: for a cache, which cannot be read without being changed.
+        """
+        if cache is not None:
+            raise ValueError("these weights are those of a whole sequence: pass all T tokens at once and no cache")
+        q, k, _ = self.project(x, rotate)
+        k = k.repeat_interleave(self.H // self.n_kv_head, dim=1)  # [B, n_kv_head, T, hs] -> [B, H, T, hs]
+        if is_causal:
+            keep_mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=x.device).tril()
+        return attention_weights(q, k, _for_all_heads(keep_mask))
 
 
 class CrossAttention(nn.Module):
@@ -176,6 +209,44 @@ class CrossAttention(nn.Module):
     ) -> Float[Tensor, "B Tq C"]:
         q = split_heads(self.query(x), self.H)  # [B, H, Tq, hs]
         k, v = split_heads(self.key(memory), self.H), split_heads(self.value(memory), self.H)  # [B, H, Tk, hs]
-        if keep_mask is not None and keep_mask.dim() == 3:
-            keep_mask = keep_mask[:, None]  # [B, 1, Tq, Tk]
-        return self.output(merge_heads(attend(q, k, v, keep_mask)))
+        return self.output(merge_heads(attend(q, k, v, _for_all_heads(keep_mask))))
+
+    def weights(
+        self,
+        x: Float[Tensor, "B Tq C"],
+        memory: Float[Tensor, "B Tk C"],
+        keep_mask: Bool[Tensor, "*#B #Tq Tk"] | None = None,
+    ) -> Float[Tensor, "B H Tq Tk"]:
+        """The weights that `forward`, called like this, averages with."""
+        q, k = split_heads(self.query(x), self.H), split_heads(self.key(memory), self.H)
+        return attention_weights(q, k, _for_all_heads(keep_mask))
+
+
+@torch.no_grad()
+def watch(module: nn.Module, *inputs, **options) -> list[Float[Tensor, "B H Tq Tk"]]:
+    """Call `module(*inputs, **options)`, and give the weights of each attention inside, in the order of their calls.
+
+    For a GPT that is one [B, H, T, T] a layer. (With dropout, call `module.eval()` first.)
+
+    >>> first, second = watch(nn.Sequential(MultiHeadAttention(6, 2), MultiHeadAttention(6, 3)), torch.randn(4, 5, 6))
+    >>> first.shape, second.shape
+    (torch.Size([4, 2, 5, 5]), torch.Size([4, 3, 5, 5]))
+
+    Raises:
+        ValueError: if no attention was called.
+    """
+    seen: list[Tensor] = []
+
+    def note(part, args, kwargs):
+        seen.append(part.weights(*args, **kwargs))
+
+    parts = [part for part in module.modules() if isinstance(part, MultiHeadAttention | CrossAttention)]
+    hooks = [part.register_forward_pre_hook(note, with_kwargs=True) for part in parts]
+    try:
+        module(*inputs, **options)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not seen:
+        raise ValueError(f"{type(module).__name__} called none of its {len(parts)} attentions: there is nothing to see")
+    return seen

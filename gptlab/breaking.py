@@ -1,0 +1,88 @@
+"""A GPT with one ingredient taken out, to see what it was good for: the break-it lab of lesson 08.
+
+`FAULTS` names what can be missing; `broken` builds the model. Everything else about it is as in the sound model, down
+to the numbers that a seed gives it, so that what differs in a run comes from the fault alone.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from gptlab.model import GPT, Block, GPTConfig
+
+FAULTS = {
+    "nothing": "the sound model",
+    "mask": "every position sees the whole text, the future too",
+    "scale": "scores are not divided by the root of the head size",
+    "residual": "each part replaces the stream and is not added to it",
+    "norm": "no layer norm, neither in the blocks nor at the end",
+    "positions": "no position is added to the tokens",
+    "heads": "one head in place of several",
+    "initialisation": "the numbers that PyTorch's layers are born with",
+    "targets": "the target at t is the token at t, not the one after it",
+}
+
+
+class _Unmasked(GPT):
+    def forward(self, ids, targets=None, *, keep_mask=None, cache=None):
+        T = ids.shape[1]
+        everything = torch.ones(T, T, dtype=torch.bool, device=ids.device)  # [T, T]
+        return super().forward(ids, targets, keep_mask=everything if keep_mask is None else keep_mask, cache=cache)
+
+
+class _SameToken(GPT):
+    def forward(self, ids, targets=None, *, keep_mask=None, cache=None):
+        return super().forward(ids, None if targets is None else ids, keep_mask=keep_mask, cache=cache)
+
+
+class _BornWith(GPT):
+    def _initialise(self) -> None:
+        """What the layers drew for themselves stays."""
+
+
+class _Replacing(Block):
+    def forward(self, x, keep_mask=None, **attention):
+        x = self.attention(self.norm1(x), keep_mask, **attention)  # [B, T, C]
+        return self.mlp(self.norm2(x))
+
+
+class _Times(nn.Module):
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+def broken(config: GPTConfig, fault: str = "nothing") -> GPT:
+    """The model of a configuration, with one of `FAULTS` in it.
+
+    >>> config = GPTConfig(vocab_size=50, context=8, n_layer=2, n_head=2, n_embd=12)
+    >>> broken(config, "norm").norm
+    Identity()
+
+    Raises:
+        ValueError: for a fault that it does not know, naming those that it does.
+    """
+    if fault not in FAULTS:
+        raise ValueError(f"unknown fault {fault!r}: choose one of {list(FAULTS)}")
+    if fault == "heads":
+        config = replace(config, n_head=1, n_kv_head=None)
+    model = {"mask": _Unmasked, "targets": _SameToken, "initialisation": _BornWith}.get(fault, GPT)(config)
+    if fault == "positions":
+        model.embedding.position = None
+    if fault == "norm":
+        model.norm = nn.Identity()
+    for layer, block in enumerate(model.blocks):
+        if fault == "norm":
+            block.norm1 = block.norm2 = nn.Identity()
+        elif fault == "scale":  # undo the division: what attention does last to the queries is to norm them
+            root = math.sqrt(config.n_embd // config.n_head)
+            block.attention.query_norm = nn.Sequential(block.attention.query_norm, _Times(root))
+        elif fault == "residual":
+            model.blocks[layer] = _Replacing(config)
+            model.blocks[layer].load_state_dict(block.state_dict())
+    return model
