@@ -38,9 +38,8 @@ import time
 import torch
 
 from gptlab import checkpoints, pictures, sampling
-from gptlab.attention import attention_weights, split_heads
+from gptlab.attention import watch
 from gptlab.corpora import fables
-from gptlab.masking import causal
 from gptlab.model import GPT, GPTConfig
 
 model, tokenizer = checkpoints.committed("fables")
@@ -224,28 +223,12 @@ print(sentence + scene + " ...")
 # %% [markdown]
 # The model does the same with **attention**: each token looks at the tokens before it, and takes something from those
 # that fit. It does so in several **layers**, one after the other, and in each of them several times side by side;
-# each of these is called a **head**. Both are numbered from 0. The next cell computes where they look. You need not
-# read it today: notebook 06 builds it line by line.
-
-
-# %% jupyter={"source_hidden": true}
-@torch.no_grad()
-def looks(model, ids):
-    """How much each token looks at each token before it, for every layer and head: [L, H, T, T]."""
-    T, x, found = ids.shape[1], model.embedding(ids), []
-    turn = model.position(0, T)
-    for block in model.blocks:
-        a, h = block.attention, block.convolution(block.norm1(x))
-        q = turn(a.query_norm(split_heads(a.query(h), a.H)))  # what is each token looking for?
-        k = turn(a.key_norm(split_heads(a.key(h), a.H)))  # what does each token offer?
-        found.append(attention_weights(q, k, causal(T))[0])
-        x = block(x, is_causal=True, rotate=turn)
-    return torch.stack(found)
-
+# each of these is called a **head**. Both are numbered from 0. In the next cell `watch` notes where they
+# look, while the model reads; notebook 06 builds what it sees line by line.
 
 # %%
 prompts = torch.tensor([[end, *tokenizer.encode(text + scene)] for text in (sentence, twin)])
-weights = looks(model, prompts[:1])
+weights = torch.stack([w[0] for w in watch(model, prompts[:1])])  # [L, H, T, T]
 labels = ["begin", *(tokenizer.decode([i]).strip() for i in prompts[0, 1:].tolist())]
 hen = labels.index("hen")
 layer, head = divmod(int(weights[:, :, -1, hen].argmax()), weights.shape[1])
@@ -263,7 +246,8 @@ pictures.arcs(weights[layer, head], labels, row=-1, title=title)
 swapped = scene.replace("Bo", "Cy").replace("Ada", "Bo").replace("Cy", "Ada").replace("Yes", "No")
 prompt = torch.tensor([[end, *tokenizer.encode(sentence + swapped)]])
 labels = ["begin", *(tokenizer.decode([i]).strip() for i in prompt[0, 1:].tolist())]
-pictures.arcs(looks(model, prompt)[layer, head], labels, row=-1, title=f"Layer {layer}, head {head}, when Ada answers")
+weights = watch(model, prompt)[layer][0, head]  # [T, T]
+pictures.arcs(weights, labels, row=-1, title=f"Layer {layer}, head {head}, when Ada answers")
 
 # %% [markdown]
 # <details><summary>The answer</summary>
@@ -445,4 +429,4 @@ print("\nWhat is wrong with it:", fables.read(text).error or "nothing.")
 # This is the way ahead. Begin with 01: what is a token, and what is lost if one chooses badly?
 
 # %%
-pictures.course_map(here=0, ready=[0, 1, 2, 3, 9, 14])
+pictures.course_map(here=0, ready=[*range(12), 14])
