@@ -62,8 +62,7 @@ _ = torch.manual_seed(0)
 # ## The question
 #
 # You have built a model in notebook 08. It turns token ids into logits, and it has never seen a story. (`GPT` below
-# is that model. If 08 is not there yet: ids go in, logits come out, and no more is needed here.) Here is what it
-# tells you.
+# is that model.) Here is what it tells you.
 
 # %%
 tokenizer = BPETokenizer.train(fables.book(), vocab_size=859, special_tokens=("<|endoftext|>",))
