@@ -210,7 +210,7 @@ _TOP_P = Exercise(
             "the token that crosses p is dropped",
             _top_p_variant(lambda ordered, reached, p: reached <= p),
             "What is left adds up to less than p, and where the best alone is above p nothing is left at all: 0 / 0. "
-            "Ask what the better ones reach **without** this token.",
+            "Ask what the better ones reach without this token.",
         ),
         Mistake(
             "the token that crosses p is dropped, except where nothing would be left",
@@ -313,7 +313,7 @@ _MIN_P = Exercise(
             lambda logits, p: _renormalised(
                 logits.softmax(-1).masked_fill(logits.softmax(-1) <= p * logits.softmax(-1).amax(-1, keepdim=True), 0.0)
             ),
-            "At p = 1 the best itself goes, and 0 / 0 is left. *At least* p times: drop what is smaller.",
+            "At p = 1 the best itself goes, and 0 / 0 is left. It says at least p times: drop what is smaller.",
         ),
     ],
     hints=[
@@ -447,6 +447,7 @@ def _draw_inputs(rng):
     yield from [([0.25, 0.75], 0.1), ([0.25, 0.75], 0.3), ([0.25, 0.75], 0.25), ([0.0, 1.0], 0.0)]
     yield from [([0.2, 0.3, 0.5], 0.4), ([0.5, 0.3, 0.2], 0.95), ([0.25, 0.0, 0.75], 0.25)]
     yield [0.1] * 10, 1 - 2**-53
+    yield [0.1] * 10 + [0.0], 1 - 2**-53
     for _ in range(12):
         parts = [rng.random() for _ in range(rng.randrange(3, 6))]
         yield [part / sum(parts) for part in parts], rng.random()
@@ -489,6 +490,12 @@ _DRAW = Exercise(
             _none_at_the_end,
             "Ten times 0.1 is a little less than 1 for a computer, and u can lie above it. After the loop, give the "
             "last possible token.",
+        ),
+        Mistake(
+            "a token of probability 0 is drawn when rounding leaves a gap",
+            _draw_by(itertools.accumulate),
+            "After the loop you give the last token of all, which may have the probability 0. Give the last one that "
+            "is possible.",
         ),
         Mistake(
             "u is compared with each probability alone",
@@ -732,7 +739,7 @@ _BYTES = Exercise(
         Mistake(
             "only one of keys and values is counted",
             lambda L, H, kv, C, T, B, width: L * kv * (C // H) * T * B * width,
-            "Keys **and** values: a factor of 2.",
+            "Keys and values: a factor of 2.",
         ),
         Mistake(
             "the query heads are counted",
@@ -853,8 +860,8 @@ _BEAM = Exercise(
         Mistake(
             "each text keeps one child",
             _one_child_each,
-            "You follow `width` greedy texts. The best of **all** longer texts stay, and two of them may have the same "
-            "beginning.",
+            "You follow `width` greedy texts. The best of all longer texts together stay, and two of them may have the "
+            "same beginning.",
         ),
         Mistake(
             "nothing is dropped",

@@ -19,18 +19,18 @@
 # *A model gives a probability to every possible next token. You choose one, and then again, and it becomes a text.*
 #
 # How to choose is not part of the model. The same numbers tell one story for ever, or a new one each time, or nonsense.
-# Here you build the ways to choose that everybody uses, and measure what each of them costs. Then you make it fast, with
-# a memory that must not change a single word.
+# Here you build the ways to choose that everybody uses, and measure what each of them costs. Then you make it fast,
+# with a memory that must not change a single word.
 #
 # **After this notebook you can**
 #
-# - draw a token from a distribution, and prove that your dice are fair,
+# - draw a token from a distribution, and test whether your dice are fair,
 # - write temperature, top-k, top-p, min-p and the repetition penalty, and say what each does to a distribution,
 # - say how good and how varied a teller is, in numbers,
 # - explain why a cache of keys and values is possible, what it costs in bytes, and check that it changes nothing.
 #
-# **It builds on** attention (06), masks (07), the model (08) and training (09). **To run it** takes about 35 seconds on
-# two CPU cores and 750 MB of memory.
+# **It builds on** attention (06), masks (07), the model (08) and training (09). **To run it** takes about 40 seconds on
+# two CPU cores and 850 MB of memory.
 
 # %%
 import math
@@ -100,8 +100,8 @@ story = tokenizer.decode(ids[1:])
 print(textwrap.fill(story, width=100))
 
 # %% [markdown]
-# A story, from beginning to end. This way to choose is called **greedy**. Now let it tell twenty. How many different
-# ones do you get?
+# A story, from beginning to end. This way to choose is called **greedy**. Now let it tell twenty, with the package's
+# `tell_stories`, whose `temperature=0` means greedy (the word comes below). How many different ones do you get?
 
 # %%
 predict("10.a", ...)
@@ -115,12 +115,11 @@ print("read:", fables.read(story).error)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# One. The same beginning, the same likeliest token, each time. (`tell_stories` with a temperature of 0 is the package's
-# greedy; the temperature comes below.)
+# One. The same beginning, the same likeliest token, each time.
 # </details>
 #
-# And it has a mistake. A fable's two animals are never of the same kind, and here both are. Look at the place where it
-# happens.
+# And it has a mistake, which `fables.read`, the reader of the grammar, has found. A fable's two animals are never of
+# the same kind, and here both are foxes. Look at the place where it happens.
 
 # %%
 wrong = fables.read(story).contradictions[0]
@@ -130,9 +129,9 @@ print("…", before[-40:])
 pictures.next_token(logits_after(before).softmax(-1), tokenizer, k=8, actual=fox)
 
 # %% [markdown]
-# The model has not learned this rule of the grammar. It gives the fox the probability that a fox has among all
-# animals, and that is small. But it is the largest of twenty small ones, and so greedy makes the mistake every time.
-# Whoever draws by lot makes it rarely.
+# The model has not learned this rule of the grammar. It gives the fox the probability that a fox has among all animals,
+# whoever stood there before, and that is small. But it is the largest of twenty small ones, and so greedy makes the
+# mistake every time. Whoever draws by lot makes it rarely.
 #
 # So the likeliest next token is not the safe choice that it seems. It also misses what the model knows: that there are
 # twelve traits and twenty animals. You want a choice that is as varied as the model says, and no more.
@@ -154,7 +153,7 @@ for u in (0.1, 0.62, 0.97):
 # How many pieces end at or before the number? That is the id. A long piece is hit often, a short one seldom, each in
 # proportion to its probability. Drawing like this is called **sampling**.
 #
-# Are the dice fair? Draw ten thousand times at our place and count. The library's own function for it is
+# Are the dice fair? Draw ten thousand times at our place and count. PyTorch's own function for it is
 # `torch.multinomial`. And because a grammar tells these stories, you know a third number: how often the grammar itself
 # chooses each trait.
 
@@ -177,16 +176,17 @@ off = ((counts / n - p) / error)[p > 0.01].abs()
 print("each count is within four of its typical errors:", bool((off < 4).all()))
 
 # %% [markdown]
-# The first two columns agree as well as ten thousand draws can. (*typically*: for a probability $p$ and $n$ draws, the
-# share that is counted is off by about $\sqrt{p (1 - p) / n}$.) The third column is near, and not the same: this is what
-# the model has not learned perfectly. Fair dice give back what is in the model, its errors among it.
+# What was drawn agrees with what the model says, as well as ten thousand draws can. (For a probability $p$ and $n$
+# draws, the share that is counted is typically off by about $\sqrt{p (1 - p) / n}$. You need this once more, at the
+# end.) The column of the grammar is near, and not the same: this is what the model has not learned perfectly. Fair dice
+# give back what is in the model, its errors among it.
 #
 # How varied is a distribution? Take the surprise of each token, $-\ln p$, and its mean over what is drawn:
 #
 # $$ H = -\sum_i p_i \ln p_i $$
 #
-# That is the **entropy** of the draw; in 09 the entropy of the grammar was the floor. It is 0 where one token is certain, and
-# $\ln n$ where $n$ tokens are alike. So $e^H$ reads as *among how many*:
+# That is the **entropy** of the draw; in 09 the entropy of the grammar was the floor. It is 0 where one token is
+# certain, and $\ln n$ where $n$ tokens are equally likely. So $e^H$ reads as *among how many*:
 
 # %% tags=["nbval-check-output"]
 by_hand = -sum(x * math.log(x) for x in p.tolist() if x > 0)
@@ -198,8 +198,8 @@ print(f"twelve equal ones: {math.log(12):.2f} nats")
 # %% [markdown]
 # ## By hand, 2: temperature
 #
-# Between *always the likeliest* and *as the model says* there should be something. Divide the logits by a number before
-# the softmax:
+# Between *always the likeliest* and *as the model says* there should be something. Divide each logit $z_i$ by a number
+# before the softmax:
 #
 # $$ p_i = \frac{e^{z_i / \tau}}{\sum_j e^{z_j / \tau}} $$
 #
@@ -221,29 +221,29 @@ for temperature in (0.5, 1.0, 2.0):
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Sixteen. Dividing the logits by 0.5 doubles their difference, and the ratio of two probabilities is $e$ to the power of
-# that difference, so it is squared. At 2 you get the root.
+# Sixteen. Dividing the logits by 0.5 doubles their difference, and the ratio of two probabilities is $e$ to the power
+# of that difference, so it is squared. At 2 you get the root.
 # </details>
 #
 # Here is what it does to our place. The dashed outlines are the probabilities before.
 
 # %%
 z = logits_after(prompt)  # [V]
-P = sampling.probabilities
+P = sampling.probabilities  # logits and settings in, the distribution out; its code comes below
 hot = {f"temperature {t}": P(z, temperature=t) for t in (0.5, 1.5, 3)}
 pictures.reshaped(P(z), hot, tokenizer)
 
 # %% [markdown]
 # To the left the common traits gain and the rare ones lose. In the middle all twelve become more alike. Now look at the
 # grey bar to the right. Each of the other tokens gets very little, but there are hundreds of them, and together they
-# have taken a large part: *Ada the of*, *Ada the drum*. A place like this comes again with every word.
+# have taken a large part: *Ada the of*, *Ada the drum*. And a story runs this risk again with every token.
 
 # %% tags=["nbval-check-output"]
-for temperature in (0.5, 1, 1.5, 3):
-    q = P(z, temperature=temperature)
+for t in (0.5, 1, 1.5, 3):
+    q = P(z, temperature=t)
     loss = -(q * P(z).log()).sum()  # the model's mean surprise at what is drawn
     tail = 1 - q[P(z) > 0.01].sum()
-    print(f"temperature {temperature:<3}  entropy {sampling.entropy(q):.2f}  loss {loss:.2f} nats  no trait: {tail:6.2%}")
+    print(f"temperature {t:<3}  entropy {sampling.entropy(q):.2f}  loss {loss:.2f} nats  no trait: {tail:6.2%}")
 
 # %% [markdown]
 # The entropy says how varied the draw is. The loss is how surprised the model itself would be, on average, at what was
@@ -265,7 +265,8 @@ kth = small.topk(2).values[-1]
 print([round(x, 3) for x in small.masked_fill(small < kth, -torch.inf).softmax(-1).tolist()])
 
 # %% [markdown]
-# That is **top-k**. Its weakness shows when you use the same k at two places:
+# That is **top-k**. Its weakness shows when you use the same k at three places. The last three columns count the tokens
+# that stay:
 
 # %% tags=["nbval-check-output"]
 places = {
@@ -281,8 +282,9 @@ for name, text in places.items():
 pictures.table(rows, ["place", "entropy", "above 1 %", "top-k 5", "top-p 0.9", "min-p 0.1"])
 
 # %% [markdown]
-# After *there* nothing but *lived* can come, and top-k keeps four wrong tokens beside it. After *Ada the* twelve can come,
-# and it throws seven of them away. One number cannot fit both. The two columns on the right know better. Here is how.
+# After *there* nothing but *lived* can come, and top-k keeps four wrong tokens beside it. (They have hardly any
+# probability, until a high temperature gives them some.) After *Ada the* twelve can come, and it throws seven of them
+# away. One number cannot fit both. The two columns on the right know better. Here is how.
 #
 # **The fewest that reach p** (Holtzman et al. 2019). Sort, add up from the likeliest down, and stop as soon as the sum
 # reaches p. How many of 0.5, 0.3, 0.15, 0.05 stay with p = 0.7?
@@ -307,36 +309,37 @@ print("the draw: ", [round(x, 3) for x in (back / back.sum()).tolist()])
 # </details>
 #
 # That is **top-p**, also called nucleus sampling. Where the model is certain it keeps one token, where it hesitates it
-# keeps many. But at our place it dropped two real traits, because they lie beyond the ninety percent.
+# keeps many. But at our place it drops two real traits, because the others reach p without them.
 #
-# **Not too far below the best** (Nguyen et al. 2024). Keep what is at least p times as likely as the likeliest. That is
-# **min-p**, and it is one line:
+# **Not too far below the best** (Nguyen et al. 2024). Keep what is at least p times as likely as the likeliest, with a
+# small p such as 0.1. That is **min-p**, and it is one line. (This p is not the p of top-p. In the cell it is 0.2.)
 
 # %% tags=["nbval-check-output"]
-print((chances >= 0.2 * chances.max()).tolist())
+limit = 0.2 * chances.max()
+print(f"of {[round(x, 2) for x in chances.tolist()]}, what reaches {limit:.2f} stays:", (chances >= limit).tolist())
 
 # %%
 cuts = {"top-k 5": P(z, top_k=5), "top-p 0.9": P(z, top_p=0.9), "min-p 0.1": P(z, min_p=0.1)}
 pictures.reshaped(P(z), cuts, tokenizer)
 
 # %% [markdown]
-# The tail is out in all three panels, that is, each could be combined with a higher temperature. What differs is how
-# many real traits go with it. This is one place of one small model: the last panel fits so well because here the
-# right tokens are all common and the wrong ones all rare. Real text has no such gap, and whether min-p is better than
-# top-p in large models is disputed ([Schaeffer et al. 2025](https://arxiv.org/abs/2506.13681)).
+# The tail is out in all three panels. What differs is how many real traits go with it. This is one place of one small
+# model: the last panel fits so well because here the right tokens are all common and the wrong ones all rare. Real text
+# has no such gap, and whether min-p is better than top-p in large models is disputed ([Schaeffer et al.
+# 2025](https://arxiv.org/abs/2506.13681)).
 
 # %% [markdown]
 # ## By hand, 4: repetition
 #
 # Greedy has one more disease. Take the simplest model there is, the bigram of notebook 05, which looks at the last
-# token only. Greedy on it must run in circles: as soon as a token comes for the second time, all that followed it
-# follows again.
+# token only: a table that counts which token follows which, in a book of fables. Greedy on it must run in circles: as
+# soon as a token comes for the second time, all that followed it follows again.
 
 # %% tags=["nbval-check-output"]
 book = torch.tensor(tokenizer.encode(fables.book()))
 pairs = torch.zeros(V, V)
-pairs.index_put_((book[:-1], book[1:]), torch.ones(len(book) - 1), accumulate=True)
-bigram = (pairs + 0.01).log()  # [V, V]  logits of the next token after each token
+pairs.index_put_((book[:-1], book[1:]), torch.ones(len(book) - 1), accumulate=True)  # one more for each pair
+bigram = (pairs + 0.01).log()  # [V, V]  a row of logits for each token
 
 
 def greedy_bigram(penalty, new=34):
@@ -351,8 +354,8 @@ for penalty in (1, 1.5):
     print(textwrap.fill(f"penalty {penalty}: {greedy_bigram(penalty)}", width=90))
 
 # %% [markdown]
-# A penalty of 1 changes nothing, and the text runs in a circle. GPT-2 did so too, with greedy and with beam search
-# (Holtzman et al. 2019). The **repetition penalty** (Keskar et al. 2019) makes the tokens that
+# A penalty of 1 changes nothing, and the text runs in a circle. GPT-2 did so too, with greedy and with beam search,
+# which is exercise 10.10 (Holtzman et al. 2019). The **repetition penalty** (Keskar et al. 2019) makes the tokens that
 # stand in the text already less likely, and so breaks the circle. It divides a logit by the penalty, if the logit is
 # positive. And if it is negative? Dividing −1 by 2 gives −0.5, which is more. So a negative one is multiplied.
 
@@ -361,28 +364,42 @@ some = torch.tensor([2.0, -1.0, 3.0])
 print("token 0 and token 1 were said:", sampling.penalise(some, seen=torch.tensor([0, 1]), penalty=2).tolist())
 
 # %% [markdown]
-# It has a price. A story repeats its names for good reason. Here is a place where only one name can be right, because
-# one animal has asked and it was not Bo. What does a penalty do to it?
+# (One oddity: the softmax does not care if you add the same number to all logits, and this penalty does, because it
+# asks which of them are above 0.)
+#
+# It has a price. A story repeats its names for good reason. Here is a place where only one name can be right: Bo has
+# the lamp, so it is the other one who asks for it. What does a penalty do to that name?
 
 # %%
 tale = sentence + ' One windy morning, Bo found a brass lamp by the mill. "May I light the lamp?" asked'
 seen = torch.tensor([end, *tokenizer.encode(tale)])
 recall = logits_after(tale)
 strong = {f"penalty {x}": P(recall, repetition_penalty=x, seen=seen) for x in (1.5, 2, 3)}
-print("…", tale[-50:])
+print(textwrap.fill(tale, width=100), "…")
 pictures.reshaped(P(recall), strong, tokenizer, k=5)
 
 # %% [markdown]
-# The name stood there before, so it is lowered, and all who were never named gain. The model is very sure here, and a
-# penalty of 1.1 or 1.2, as people use it, would not show. It shows where a text has to repeat and the model is less
-# sure: in code, in tables, in names.
+# The name stood there before, so it is lowered, and names that nobody has mentioned gain. The model is very sure here,
+# and a penalty of 1.1 or 1.2, as people use it, would not show. It shows where a text has to repeat and the model is
+# less sure: in code, in tables, in names.
 
 # %% [markdown]
 # ## The tested block
 #
 # The package has one function for all of it. The order matters, because each step sees what the one before has left:
-# first the penalty, then the temperature, then the cuts. It is the order of `transformers`, the library that most people
-# use, and the tests of this course compare with it, step by step.
+# first the penalty, then the temperature, then the cuts. It is the order of `transformers`, the library that most
+# people use, and the tests of this course compare with it, step by step.
+#
+# Top-p is the one that feels it. If a temperature of 3 has woken up the tail, the tail is a large part of what p
+# counts. How many tokens stay at our place, where twelve are right?
+
+# %% tags=["nbval-check-output"]
+for setting in ({"top_k": 12}, {"top_p": 0.9}, {"min_p": 0.1}):
+    stay = [int((P(z, temperature=t, **setting) > 0).sum()) for t in (1, 2, 3)]
+    print(f"{setting!s:14} at temperature 1, 2, 3: {stay}")
+
+# %% [markdown]
+# Top-k and min-p hold, and can be combined with a high temperature. Top-p bursts.
 
 # %%
 show(sampling.keep_top_k, sampling.keep_top_p, sampling.keep_min_p, sampling.probabilities)
@@ -418,7 +435,7 @@ def off_by_one(chances, p):
     return back / back.sum()
 
 
-for name in list(places)[1::-1]:
+for name in ("… there lived Ada the", "… in a dark forest, there"):
     logits = logits_after(places[name])
     right, wrong = P(logits, top_p=0.9), off_by_one(P(logits), 0.9)
     stay = f"right: {int((right > 0).sum()):2} stay   wrong: {int((wrong > 0).sum()):2} stay, which sum to"
@@ -426,8 +443,8 @@ for name in list(places)[1::-1]:
 
 # %% [markdown]
 # Where many tokens share the probability, one trait fewer is hard to notice. Where the model is certain, the only token
-# crosses p at once and is dropped, nothing is left, and 0 / 0 is *nan*, not a number. The check that exposes it is one
-# sharp distribution.
+# crosses p at once and is dropped, nothing is left, and 0 / 0 is *nan*, not a number. So test a top-p on a distribution
+# in which one token has nearly everything.
 
 # %% [markdown]
 # ## The second question: why so slow?
@@ -447,9 +464,9 @@ def count_tokens(**options):
 print("without a memory:", count_tokens(use_cache=False))
 
 # %% [markdown]
-# Nearly all of them have been through it before. Must they go again? Think of what a token leaves behind for those after
-# it: in each attention layer, its **key** and its **value**. If they are still the same when the text has grown, they
-# can be kept.
+# Nearly all of them have been through it before. Must they go again? Think of what a token leaves behind for those
+# after it: in each attention layer, its **key** and its **value**. If they are still the same when the text has grown,
+# they can be kept.
 #
 # *Before you look:* somebody exchanges one token in the middle. Which keys and values of layer 2 change?
 
@@ -467,16 +484,17 @@ plain(ids, cache=kept)
 plain(other, cache=changed)
 for number, (a, b) in enumerate(zip(kept.layers, changed.layers, strict=True), 1):
     T = ids.shape[1]
-    moved = (a.k[:, :, :T] - b.k[:, :, :T]).abs().amax((0, 1, 3)) > 1e-6  # [T]
+    differ = (a.k - b.k).abs() + (a.v - b.v).abs()  # [B, H, room, hs]
+    moved = differ[:, :, :T].amax((0, 1, 3)) > 1e-6  # [T]  at which positions is anything different?
     same = tokenizer.decode(ids[0, ~moved].tolist())
     print(f"layer {number}: changed {tokenizer.decode(other[0, moved].tolist())!r:14} not changed {same!r}")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Its own, and those after it. In layer 1 a key depends on its own token only. From layer 2 on, every later position has
-# listened to the changed one. No earlier position has, because of the causal mask of notebook 07. (The full stop of
-# layer 1 is the same token in both texts.)
+# Its own, and those after it. In layer 1 a key depends on its own token and place only. From layer 2 on, every later
+# position has listened to the changed one: *fox* and the full stop are the same tokens as before, and do not mean the
+# same any more. No earlier position has listened, because of the causal mask of notebook 07.
 # </details>
 #
 # Exchanging a token is the hard case. Adding one at the end is the easy one: **nothing that was there changes.** In a
@@ -501,8 +519,8 @@ for t in range(T):
 
 # %% [markdown]
 # The queries are not kept: each is used once. What is kept, the keys and values of all layers, is called the **KV
-# cache**. In the package a layer's part of it is a piece of memory with room for the whole text, into which the new rows
-# are written:
+# cache**. In the package a layer's part of it is a piece of memory with room for the whole text, into which the new
+# rows are written:
 
 # %%
 show(sampling.LayerCache.extend)
@@ -531,8 +549,6 @@ print("tokens in the cache:", cache.length)
 # %%
 predict("10.e", ...)
 
-# %% [markdown]
-#
 # %% tags=["nbval-check-output"]
 print("without a cache:", count_tokens(use_cache=False))
 print("with a cache:   ", count_tokens())
@@ -548,7 +564,7 @@ print("with a cache:   ", count_tokens())
 
 # %% tags=["nbval-check-output"]
 ids = torch.tensor([[end, *tokenizer.encode(fables.tell(1, seed=4)[0].text)]] * 2)  # [2, T]
-ids[1] = ids[1].roll(5)
+ids[1] = ids[1].roll(5)  # another text of the same length
 full, _ = model(ids)  # [2, T, V]
 T = ids.shape[1]
 for name, sizes in {"at once": [T], "one by one": [1] * T, "in pieces": [7, 1, 20, T - 28]}.items():
@@ -559,12 +575,13 @@ for name, sizes in {"at once": [T], "one by one": [1] * T, "in pieces": [7, 1, 2
 
 # %% [markdown]
 # (Equal to the last bit they are not: a matrix product of another shape adds its numbers in another order. This model
-# also has a small convolution, a box of notebook 11, whose last inputs the cache keeps as well.)
+# also has a small convolution before its attention, as you know it from 06, and notebook 11 says why; the cache keeps
+# its last inputs as well.)
 #
 # ## What it saves
 #
-# A larger model, with weights as they were drawn, because the time does not depend on them. How long does the next token
-# take, after so many? Each number is the median of a few.
+# Take a larger model. It is not trained, because the time does not depend on the values of the weights. How long does
+# one more token take, when so many stand before it? Each time is the middle one of a few runs.
 
 # %%
 torch.manual_seed(0)
@@ -572,11 +589,11 @@ bigger = GPT(GPTConfig(V, context=1024, n_layer=4, n_head=8, n_embd=512)).eval()
 print(f"{bigger.count_parameters() / 1e6:.1f} million parameters")
 
 
-def milliseconds(run, times):
+def milliseconds(ids, times, cache=None):
     took = []
     for _ in range(times):
         start = time.perf_counter()
-        run()
+        bigger(ids, cache=cache)
         took.append(1000 * (time.perf_counter() - start))
     return statistics.median(took)
 
@@ -586,17 +603,17 @@ slow, fast, prefill = [], [], []
 for T in (32, 64, 128, 256, 512, 1000):
     ids = torch.randint(V, (1, T))
     bigger(ids)  # the first pass of a size is slower, and not counted
-    slow.append((T, milliseconds(lambda: bigger(ids), times=3)))
+    slow.append((T, milliseconds(ids, times=3)))
     cache = sampling.KVCache(bigger)
-    prefill.append((T, milliseconds(lambda: bigger(ids, cache=cache), times=1)))
-    fast.append((T, milliseconds(lambda: bigger(ids[:, :1], cache=cache), times=15)))
+    prefill.append((T, milliseconds(ids, times=1, cache=cache)))
+    fast.append((T, milliseconds(ids[:, :1], times=15, cache=cache)))
 times = {"without a cache": slow, "with a cache": fast}
 pictures.lines(times, "tokens before it", "time for one more token (ms)", log="xy", legend="upper left")
 
 # %% [markdown]
-# Both axes are logarithmic. Without a cache the time of one token grows with the text, and a whole text costs its square
-# or more. With a cache it stays nearly the same: the layers see one token, and only the attention looks at all the
-# others. (These are milliseconds of one machine that had other things to do as well; look at the shape.)
+# Both axes are logarithmic. Without a cache the time of one token grows with the text, so a whole text costs the square
+# of its length, or more. With a cache it stays nearly the same: the layers see one token, and only the attention looks
+# at all the others. (These are milliseconds of one machine that had other things to do as well; look at the shape.)
 #
 # One more thing is in these numbers. Reading a prompt and writing one are not alike:
 
@@ -608,10 +625,10 @@ head = ["T", "prefill (ms)", "prefill, a token (ms)", "decode, a token (ms)", "d
 pictures.table(rows, head, align="rrrrr")
 
 # %% [markdown]
-# The work on a token is the same. But prefill fetches each weight from memory once for all T tokens, and decode fetches
-# every weight again for a single one. Decode waits for memory, not for arithmetic ([Pope et al.
-# 2022](https://arxiv.org/abs/2211.05102)). This is why a service answers many people in one batch: the weights come once
-# for all of them.
+# The arithmetic for a token is nearly the same. But prefill fetches each weight from memory once for all T tokens, and
+# decode fetches every weight again for a single one. In large models decode waits for memory, not for arithmetic ([Pope
+# et al. 2022](https://arxiv.org/abs/2211.05102)); in one as small as this, Python's own time is a part of it too. This
+# is why a service answers many people in one batch: the weights come once for all of them.
 #
 # ## What it costs
 #
@@ -621,8 +638,8 @@ pictures.table(rows, head, align="rrrrr")
 # $$ \text{bytes} = 2 \cdot L \cdot n_\text{kv} \cdot hs \cdot T \cdot B \cdot \text{width} $$
 #
 # In many models `n_kv_head` is $H$. Others let several query heads share one head of keys and values, and notebook 11
-# shows how. Llama 3 8B has 32 query heads and 8 of the others. How large is its cache, for one text of 8,192 tokens and
-# two bytes a number?
+# shows how. Llama 3 8B has 32 layers, 32 query heads, and 8 heads of keys and values, each with an $hs$ of 128. How
+# large is its cache, for one text of 8,192 tokens and two bytes a number?
 
 # %%
 predict("10.f", ...)
@@ -638,7 +655,8 @@ rows, cost = [], {}
 for name, (config, width) in known.items():
     T = config.context
     cost[name] = sampling.cache_bytes(config, T, width=width)
-    a_token = (sampling.cache_bytes(config, 2, width=width) - sampling.cache_bytes(config, 1, width=width)) / 1024
+    kv_heads, hs = config.n_kv_head or config.n_head, config.n_embd // config.n_head
+    a_token = 2 * config.n_layer * kv_heads * hs * width / 1024
     rows.append((name, width, f"{a_token:,.0f}", f"{T:,}", f"{cost[name] / 2**20:,.1f}"))
 pictures.table(rows, ["model", "bytes a number", "KiB a token", "context", "MiB a full text"], align="lrrrr")
 
@@ -661,27 +679,32 @@ for name in list(known)[2:]:
 
 # %% [markdown]
 # Sharing heads is what makes room for four times as many (Shazeer 2019; [Ainslie et al.
-# 2023](https://arxiv.org/abs/2305.13245)). The package counts what a cache really holds, and it is what the formula says:
+# 2023](https://arxiv.org/abs/2305.13245)). The package counts what a cache really holds. Is it what the formula says?
 
 # %% tags=["nbval-check-output"]
 cache = sampling.KVCache(model, room=100)  # room for 100 tokens; the whole context unless you say so
 model(torch.full((3, 7), end), cache=cache)
-print("it holds", cache.bytes, "bytes; the formula says", sampling.cache_bytes(model.config, T=100, B=3))
+L, H, hs = model.config.n_layer, model.config.n_head, model.config.n_embd // model.config.n_head
+print(f"the formula says {2 * L * H * hs * 100 * 3 * 4:,} bytes")
+print(f"the last inputs of the convolution: {cache.layers[0].window.numel() * L * 4:,}")
+print(f"the cache holds {cache.bytes:,}: the sum")
+assert cache.bytes == sampling.cache_bytes(model.config, T=100, B=3)
 
 # %% [markdown]
-# The room is taken at the first use and not token by token, so that nothing has to be moved later. And when it is full?
-# The model has never learned a position past its context, so it refuses:
+# It does. The room is taken at the first use and not token by token, so that nothing has to be moved later. And when
+# the text is longer than the context? The model has never learned a position so far out, and it refuses:
 
 # %% tags=["nbval-check-output"]
 try:
-    model(torch.full((1, 161), end))
+    model(torch.full((1, model.config.context + 1), end))
 except ValueError as refusal:
     print(refusal)
 
 # %% [markdown]
-# `generate` goes on all the same: past the context it shows the model the last 160 tokens. Then every token stands at
-# another position than before, the kept keys are worth nothing, and each step is a full pass again. That is slow, and
-# it has forgotten the beginning. There is no free way out; notebook 11 shows how Llama stretches its positions.
+# `generate` goes on all the same: past the context it shows the model the last tokens, as many as fit. Then every token
+# stands at another position than before, the kept keys are worth nothing, and each step is a full pass again. That is
+# slow, and it has forgotten the beginning. There is no free way out; notebook 11 shows how Llama stretches its
+# positions.
 #
 # ## Break it: a cache that was not emptied
 #
@@ -705,9 +728,9 @@ cache.reset()
 print("emptied:", go_on("Long ago, in a", cache), sep="\n")
 
 # %% [markdown]
-# Look for *Yara* in the first text. The second person has never heard of her. No error, no warning; the text is a little
-# worse than usual, and a service that does this has told one person's secrets to another. The check is the one from above: the logits with the cache must be
-# those of the full pass over **this** text.
+# Look for *Yara* in the first text. The second person has never heard of her. No error, no warning; the text is a
+# little worse than usual, and a service that does this has told one person's secrets to another. The check is the one
+# from above: the logits with the cache must be those of the full pass over **this** text.
 #
 # ## Texts of different lengths
 #
@@ -728,13 +751,13 @@ for name, ids in {"left": left, "right": right}.items():
 print("alone, the last says", repr(tokenizer.decode(alone[-1])))
 
 # %% [markdown]
-# Only the longest prompt, which has no padding, is right. The others have read tokens that nobody wrote. There are two
-# cures. One is to pad on the left, to mask the padding, and to give each row its own positions; `transformers` does
-# this, and each of the three is easy to forget.
+# Only the longest prompt, which has no padding, is right. The others have read tokens that nobody wrote, and on the
+# right the model even goes on from one of them. There are two cures. One is to pad on the left, to mask the padding,
+# and to give each row its own positions; `transformers` does this, and each of the three is easy to forget.
 #
-# The other lets nobody see any padding, and is what Meta's first Llama code did. All rows walk in step. The steps begin where
-# the shortest prompt ends, and a row whose prompt is longer takes its own next token instead of the drawn one, until it
-# is through.
+# The other lets nobody see any padding, and is what Meta's first Llama code did. All rows walk in step. The steps begin
+# where the shortest prompt ends, and a row whose prompt is longer takes its own next token instead of the drawn one,
+# until it is through.
 
 # %% tags=["nbval-check-output"]
 together = sampling.generate_each(model, rows, max_new_tokens=9, temperature=0)
@@ -748,8 +771,8 @@ for row, said, expected in zip(rows, together, alone, strict=True):
 #
 # ## As it is written
 #
-# Nobody likes to wait for a whole text. `stream` hands out each piece as soon as it is there. The cell prints them with a
-# bar between, so that you see the pieces.
+# Nobody likes to wait for a whole text. `stream` hands out each piece as soon as it is there. The cell prints them with
+# a bar between, so that you see them.
 
 # %%
 generator = torch.Generator().manual_seed(7)
@@ -774,29 +797,43 @@ print([decoder.push(id) for id in tokenizer.encode("a 🦊!")])
 #
 # - *Right:* `fables.read` reads a story and finds the first place that is no fable, or that contradicts what was said.
 # - *Varied:* each token was drawn from a distribution $q$, whatever the settings made of it. The mean over stories of
-#   the sum of $-\ln q$ is the entropy of the teller, in nats a story. The grammar itself has a known one.
+#   the sum of $-\ln q$ is near the entropy of the teller, in nats a story. The grammar itself has a known one.
 #
-# A family is one knob at several values. Its stories are told as one batch, a group of rows for each value, and the
-# cache makes it quick.
+# A family is one knob at several values. Its stories are told as one batch, a group of `n` rows for each value, and the
+# cache makes it quick. First the telling. It is the loop from above, and it adds up the surprises on the way.
 
 # %%
-def race(family, n=80, new=125):
-    """For each setting: variety in nats a story, the percentage of stories without a mistake, a label."""
+def tell(family, n, new=125):
+    """For each setting n stories: their tokens [n, new], and for each story its sum of -ln q."""
     token, generator = torch.full((len(family) * n, 1), end), torch.Generator().manual_seed(0)
     cache, columns = sampling.KVCache(model, room=new), []
     nats, over = torch.zeros(len(token)), torch.zeros(len(token), dtype=torch.bool)
     for _ in range(new):
-        logits = model(token, cache=cache)[0][:, -1].split(n)  # for each setting [n, V]
-        q = torch.cat([P(z, **setting) for z, setting in zip(logits, family, strict=True)])
+        groups = model(token, cache=cache)[0][:, -1].split(n)  # for each setting [n, V]
+        q = torch.cat([P(logits, **setting) for logits, setting in zip(groups, family, strict=True)])
         token = sampling.draw(q, generator)  # [settings * n, 1]
-        nats -= q.gather(-1, token)[:, 0].log().masked_fill(over, 0.0)
+        surprise = -q.gather(-1, token)[:, 0].log()  # at the tokens that were drawn
+        nats += surprise.masked_fill(over, 0.0)  # a story that is over has no more of them
         over |= token[:, 0] == end
         columns.append(token)
+    return torch.cat(columns, dim=1).split(n), nats.split(n)
+
+
+# %% [markdown]
+# Then the reading. A story that does not end within the allowed tokens counts as a mistake.
+
+
+# %%
+def is_right(row):
+    return end in row and fables.read(tokenizer.decode(row[: row.index(end)])).error is None
+
+
+def race(family, n):
+    """For each setting: variety in nats a story, the percentage of stories without a mistake, a label."""
     points = []
-    for ids, surprise, setting in zip(torch.cat(columns, 1).split(n), nats.split(n), family, strict=True):
-        texts = [tokenizer.decode(row[: row.index(end)] if end in row else row) for row in ids.tolist()]
-        right = sum(fables.read(text).error is None for text in texts)
-        points.append((float(surprise.mean()), 100 * right / n, str(next(iter(setting.values())))))
+    for ids, nats, setting in zip(*tell(family, n), family, strict=True):
+        right = sum(is_right(row) for row in ids.tolist())
+        points.append((float(nats.mean()), 100 * right / n, str(next(iter(setting.values())))))
     return points
 
 
@@ -809,12 +846,12 @@ families = {
     "temperature": knob("temperature", 0.2, 0.6, 1, 1.5),
     "top-p": knob("top_p", 0.3, 0.6, 0.9),
     "top-k": knob("top_k", 2, 8),
-    "min-p 0.1, temperature": knob("temperature", 1, 2, 3, min_p=0.1),
+    "min-p 0.1, temperature": knob("temperature", 2, 3, min_p=0.1),
 }
-curves = {}
+n, curves = 160, {}
 for name, family in families.items():
-    curves[name] = race(family)
-    print(f"{name}: {len(family)} settings, 80 stories each")
+    curves[name] = race(family, n)
+    print(f"{name}: {len(family)} settings, {n} stories each")
 
 # %%
 entropy = {"the grammar": fables.entropy()}
@@ -822,37 +859,53 @@ axes = ("variety: entropy (nats a story)", "stories without a mistake (%)")
 pictures.lines(curves, *axes, at=entropy, legend="upper right")
 
 # %% [markdown]
-# This is the picture of the notebook. The number beside a point is its setting. Look at the curves one by one.
-#
-# - *Temperature:* a little below 1 rare tokens get rarer, the model's mistakes among them, and little variety is lost.
-#   Above 1 the curve falls: the tail takes over, and what is counted as variety is nonsense. Greedy, at temperature 0, is
-#   not drawn: it stands at zero in both.
-# - *Top-p* and *top-k* give away variety, and at a middle value they too get rid of some mistakes. Small values are worse
-#   on both counts, for the reason that you saw with greedy.
-# - *Min-p* cuts the tail, and so a temperature of 2 does far less harm than one of 1.5 without it.
-#
-# To the right of the dotted line a teller is more varied than the grammar. A little of that can be right: rare animals as
-# often as common ones. How much? If every story that there is came equally often, the entropy would be the logarithm of
-# their number.
+# This is the picture of the notebook. The number beside a point is its setting. Before you compare two points: each is
+# a count, and typically off by the error of the dice above.
 
 # %% tags=["nbval-check-output"]
-print(f"the grammar: {fables.entropy():.1f} nats; all stories alike: {math.log(fables.count()):.1f} nats")
-points = {name: [(x, y) for x, y, _ in points] for name, points in curves.items()}
-cold, _, one, hot = (right for _, right in points["temperature"])
-stories = sampling.tell_stories(model, tokenizer, n=3, end=end, temperature=0)
-print("greedy, stories without a mistake:", sum(fables.read(text).error is None for text in stories), "of 3")
-print("temperature 0.2 is right more often:", cold > 30)
-print("temperature 1.5 is right less often than 1:", hot < one - 5)
-print("and less often than 2 with min-p:", hot < points["min-p 0.1, temperature"][1][1] - 5)
+worst = 100 * math.sqrt(0.5 * 0.5 / n)
+print(f"the height of a point is typically off by up to {worst:.1f} percent")
+height = {name: {label: y for _, y, label in points} for name, points in curves.items()}
+claims = [
+    ("temperature", "1.5", "temperature", "1"),
+    ("temperature", "1.5", "min-p 0.1, temperature", "2"),
+    ("top-k", "2", "top-k", "8"),
+    ("top-p", "0.3", "top-p", "0.9"),
+]
+for name, low, other, high in claims:
+    gap = height[other][high] - height[name][low]
+    print(f"{name} {low} is below {other} {high} by two errors or more:", gap > 2 * worst)
 
 # %% [markdown]
-# What the picture does not show: each point is a few dozen stories, so its height may be off by four percent or so, and
-# points that are nearer than that say nothing about which is better. And it is one small model on one simple language.
-# For a large model there is no `fables.read`; people are asked instead, or another model.
+# Both points of a pair are uncertain, so believe a difference from two or three of these errors on. Now look at the
+# curves one by one.
+#
+# - *Temperature:* a little below 1 rare tokens get rarer, the model's mistakes among them, and little variety is lost.
+#   Far below, mostly variety is lost. (What is gained is within the errors of the picture.) Above 1 the curve falls:
+#   the tail takes over, and what is counted as variety is nonsense. Greedy, at temperature 0, is not drawn: it stands
+#   at zero in both.
+# - *Top-p* and *top-k* give away variety. Small values also make more mistakes, for the reason that you saw with
+#   greedy.
+# - *Min-p* cuts the tail, and so a temperature of 2 does far less harm than one of 1.5 without it. But at the same
+#   variety, one point above the other, it is no better here than a temperature a little above 1. Put 1.1 and 1.2 into the
+#   temperature family, and see.
+#
+# To the right of the dotted line a teller is more varied than the grammar. A little of that can be right: rare animals
+# as often as common ones. How much? If every story that there is came equally often, the entropy would be the logarithm
+# of their number.
+
+# %% tags=["nbval-check-output"]
+print(f"the grammar: {fables.entropy():.1f} nats; all its stories equally likely: {math.log(fables.count()):.1f} nats")
+
+# %% [markdown]
+# A teller that lies clearly beyond the second number tells, for certain, stories that are none.
+#
+# What the picture does not show: it is one small model on one simple language. For a large model there is no
+# `fables.read`; people are asked instead, or another model.
 #
 # Which setting should you take? For one short answer, a low temperature, and an eye on the mistakes that greedy makes
-# each time. For many good texts, a temperature of 0.7 to 1 with a light cut, top-p 0.9 or min-p 0.05 to 0.1. And say which
-# you took: a model's score depends on it.
+# each time. For many good texts, a temperature of 0.7 to 1 with a light cut, top-p 0.9 or min-p 0.05 to 0.1. And say
+# which you took: a model's score depends on it.
 #
 # ## Exercises
 #
@@ -962,8 +1015,9 @@ def beam_search(first, table, length, width): ...
 check("10.10", beam_search)
 
 # %% [markdown]
-# **Open:** find settings that lie above all the curves of the picture, with an entropy of at least 26 nats. Add a family
-# to `families` and run the three cells again. Write down what you expect before you look.
+# **Open:** find settings that lie above all the curves of the picture, with an entropy of at least 26 nats. Add a
+# family to `families`, and run its cell and the picture's again. Write down what you expect before you look, and say at
+# the end how sure you are.
 
 # %%
 progress()
@@ -977,8 +1031,8 @@ recap(10)
 # 1. A model gives probabilities. Choosing is your part: greedy is one text for ever, sampling draws as the model says.
 # 2. Temperature divides the logits: below 1 sharper, above 1 flatter, and a flat distribution has a heavy tail.
 # 3. Top-k keeps a number of tokens, top-p a share of the probability, min-p what is near the best.
-# 4. Causality lets keys and values be kept. The cache costs $2 \cdot L \cdot n_\text{kv} \cdot hs$ numbers a token, and never changes the
-#    answer.
+# 4. Causality lets keys and values be kept. The cache costs $2 \cdot L \cdot n_\text{kv} \cdot hs$ numbers a token, and
+#    never changes the answer.
 # 5. Prefill reads the prompt at once, decode writes token by token and waits for memory.
 #
 # **Three questions**
@@ -1010,5 +1064,5 @@ recap(10)
 #
 # ## Next
 #
-# Llama's cache is four times smaller than it would be with GPT-2's heads. It has three more parts that GPT-2 has not.
-# What is each of them good for? [Notebook 11](11_from_gpt2_to_llama.ipynb) exchanges them, one at a time.
+# Llama's cache is four times smaller than it would be with GPT-2's heads. Llama has three more parts that GPT-2 has
+# not. What is each of them good for? [Notebook 11](11_from_gpt2_to_llama.ipynb) exchanges them, one at a time.
