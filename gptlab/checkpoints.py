@@ -2,10 +2,12 @@
 
 Tensors lie in safetensors files, everything else in JSON; nothing is ever unpickled. A checkpoint is written to a
 folder beside the others and renamed when it is complete: a crash or a full disk leaves the one before it untouched.
+Weights that are spread over several processes are put together first, so a run can go on with another number of them.
 """
 
 import json
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -63,8 +66,8 @@ def load_model(folder: str | Path) -> tuple[GPT, tokens.Tokenizer | None]:
         raise CheckpointError(f"there is no model in {str(folder)!r} (no {CONFIG}): train one, or pass another folder")
     model = GPT(GPTConfig.from_json((folder / CONFIG).read_text(encoding="utf-8")))
     _fill(model, folder / MODEL)
-    tokenizer = tokens.load(folder / TOKENIZER) if (folder / TOKENIZER).exists() else None
-    return model.eval(), tokenizer
+    beside = [place / TOKENIZER for place in (folder, folder.parent) if (place / TOKENIZER).is_file()]
+    return model.eval(), tokens.load(beside[0]) if beside else None
 
 
 def committed(name: str) -> tuple[GPT, tokens.Tokenizer | None]:
@@ -90,14 +93,25 @@ def save(
     step: int,
     state: dict,
     keep: int = 2,
+    generators: Sequence[dict[str, Tensor]] | None = None,
+    write: bool = True,
 ) -> Path:
-    """Keep a training run after `step` steps under `folder`/step-…, and drop all but the newest `keep`."""
+    """Keep a training run after `step` steps under `folder`/step-…, and drop all but the newest `keep`.
+
+    Args:
+        generators: what `generator_states` gave on each process of the run; on this one alone unless given.
+        write: False on all processes but one: they only help to put together what is spread over them.
+    """
     folder = Path(folder)
     target = folder / f"step-{step:08d}"
+    weights = _weights(model)
     tensors, numbers = _flatten([optimizer.state_dict() for optimizer in optimizers])
-    tensors |= {"random.cpu": torch.get_rng_state()}
+    if not write:
+        return target
+    for rank, found in enumerate([generator_states(_device(model))] if generators is None else generators):
+        tensors |= {f"random.{rank}.{name}": value for name, value in found.items()}
     with _replacing(target) as draft:
-        save_file(_weights(model), draft / MODEL)
+        save_file(weights, draft / MODEL)
         save_file(tensors, draft / OPTIMIZERS)
         config = getattr(model, "config", None)
         if config is not None:
@@ -114,8 +128,19 @@ def latest(folder: str | Path) -> Path | None:
     return complete[-1] if complete else None
 
 
-def resume(folder: str | Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Any] | None:
-    """Put model, optimisers and the random generator back to the newest checkpoint; its state, or None without one.
+def sweep(folder: str | Path) -> None:
+    """Throw away what a process that was killed while saving has left in `folder`; no checkpoint is touched."""
+    for draft in Path(folder).glob(".step-*"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def resume(
+    folder: str | Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], rank: int = 0
+) -> dict[str, Any] | None:
+    """Put model, optimisers and random generators back to the newest checkpoint; its state, or None without one.
+
+    `rank` is the number of this process among several. One that was not there when the checkpoint was made keeps its
+    own generators.
 
     Raises:
         CheckpointError: for a broken checkpoint, or one of another configuration, naming what differs.
@@ -135,11 +160,76 @@ def resume(folder: str | Path, model: nn.Module, optimizers: Sequence[torch.opti
             )
     _fill(model, newest / MODEL)
     tensors = _read(newest / OPTIMIZERS)
-    state = json.loads((newest / STATE).read_text(encoding="utf-8"))
-    torch.set_rng_state(tensors.pop("random.cpu"))
+    state = _read_state(newest / STATE)
+    own = f"random.{rank}."
+    restore_generators(
+        {name.removeprefix(own): tensors[name] for name in tensors if name.startswith(own)}, _device(model)
+    )
+    tensors = {name: value for name, value in tensors.items() if not name.startswith("random.")}
+    if len(optimizers) != len(state["optimizers"]):
+        raise CheckpointError(
+            f"the checkpoint {str(newest)!r} has the memory of {len(state['optimizers'])} optimisers and the run "
+            f"{len(optimizers)}: go on with the optimizer that the run began with, or choose another folder"
+        )
     for optimizer, restored in zip(optimizers, _unflatten(state["optimizers"], tensors), strict=True):
+        _spread(optimizer, restored)
         optimizer.load_state_dict(restored)
     return state
+
+
+def spread_like(value: Tensor, other: Tensor) -> Tensor:
+    """`value`, spread over processes as `other` is, if it is; every process has all of it, so nothing is sent.
+
+    >>> spread_like(torch.ones(2), torch.zeros(2))
+    tensor([1., 1.])
+    """
+    if not hasattr(other, "device_mesh"):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
+
+
+# ── Random generators ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def generator_states(device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The states of all generators that a run may draw from, as tensors: torch's, numpy's and Python's.
+
+    >>> before = generator_states()
+    >>> drawn = torch.rand(2), random.random(), np.random.rand()
+    >>> restore_generators(before)
+    >>> torch.equal(torch.rand(2), drawn[0]), random.random() == drawn[1], np.random.rand() == drawn[2]
+    (True, True, True)
+    """
+    _, words, next_gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    found = {
+        "cpu": torch.get_rng_state(),
+        "python": torch.tensor(words),
+        "python.gauss": torch.tensor([] if next_gauss is None else [next_gauss], dtype=torch.float64),
+        "numpy": torch.tensor([*keys.tolist(), position, has_gauss]),
+        "numpy.gauss": torch.tensor([cached], dtype=torch.float64),
+    }
+    kind = torch.device(device).type
+    if kind != "cpu":
+        found[kind] = getattr(torch, kind).get_rng_state()
+    return found
+
+
+def restore_generators(states: dict[str, Tensor], device: torch.device | str = "cpu") -> None:
+    """Put generators back to where `generator_states` found them; those that are not in `states` stay as they are."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "python" in states:
+        gauss = states["python.gauss"].tolist()
+        random.setstate((3, tuple(states["python"].tolist()), gauss[0] if gauss else None))
+    if "numpy" in states:
+        *keys, position, has_gauss = states["numpy"].tolist()
+        np.random.set_state(("MT19937", keys, position, has_gauss, float(states["numpy.gauss"])))
+    kind = torch.device(device).type
+    if kind != "cpu" and kind in states:
+        getattr(torch, kind).set_rng_state(states[kind])
 
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,10 +249,12 @@ def _replacing(target: Path) -> Iterator[Path]:
             path.chmod(0o666 & ~mask)
             with open(path, "rb+") as file:
                 os.fsync(file.fileno())
+        _sync(draft)
         old = draft.with_suffix(".old")
         if target.exists():
             os.replace(target, old)
         os.replace(draft, target)
+        _sync(target.parent)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
@@ -174,22 +266,56 @@ def _replacing(target: Path) -> Iterator[Path]:
         raise
 
 
+def _sync(folder: Path) -> None:
+    """Let the new names in a folder reach the disk, where the system can be asked for it."""
+    if os.name == "posix":
+        entry = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)
+
+
 def _complete(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / STATE).exists()) if folder.is_dir() else []
 
 
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """All of a tensor on the CPU, also of one that is spread over several processes, which must all ask for it."""
+    whole = tensor.detach()
+    return (whole.full_tensor() if hasattr(whole, "full_tensor") else whole).cpu().contiguous()
+
+
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     """The parameters by name, each shared one once, without a compiler's prefix."""
-    return {name.replace("_orig_mod.", ""): p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    return {name.replace("_orig_mod.", ""): _whole(p) for name, p in model.named_parameters()}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{str(path)!r} cannot be read ({error}): the file is missing or truncated; go back to an older checkpoint"
-        ) from error
+        raise _broken(path, error) from error
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> CheckpointError:
+    here = path.parent.name
+    older = [other.name for other in _complete(path.parent.parent) if here.startswith("step-") and other.name < here]
+    way = f"; delete the folder {here} to go on from {older[-1]}" if older else ""
+    return CheckpointError(
+        f"{str(path)!r} cannot be read ({error}): the file is missing or truncated; go back to an older checkpoint{way}"
+    )
 
 
 @torch.no_grad()
@@ -204,7 +330,7 @@ def _fill(model: nn.Module, path: Path) -> None:
     if wrong:
         raise CheckpointError(f"{str(path)!r} does not fit this model: {', '.join(wrong[:5])}")
     for name, parameter in own.items():
-        parameter.copy_(saved[name])
+        parameter.copy_(spread_like(saved[name], parameter))
 
 
 def _flatten(states: list[dict]) -> tuple[dict[str, Tensor], list[dict]]:
@@ -215,7 +341,7 @@ def _flatten(states: list[dict]) -> tuple[dict[str, Tensor], list[dict]]:
         for index, entries in state["state"].items():
             for name, value in entries.items():
                 if isinstance(value, Tensor):
-                    tensors[f"{i}.{index}.{name}"] = value.detach().cpu().contiguous()
+                    tensors[f"{i}.{index}.{name}"] = _whole(value)
                 else:
                     plain.setdefault(str(index), {})[name] = value
         rest.append({"state": plain, "param_groups": state["param_groups"]})
@@ -231,3 +357,12 @@ def _unflatten(rest: list[dict], tensors: dict[str, Tensor]) -> list[dict]:
         i, index, name = key.split(".", 2)
         states[int(i)]["state"].setdefault(int(index), {})[name] = value
     return states
+
+
+def _spread(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Spread what an optimiser remembers of each parameter as the parameter is spread."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, entries in state["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameters[index].shape:
+                entries[name] = spread_like(value, parameters[index])

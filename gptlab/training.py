@@ -1,9 +1,11 @@
 """Training: show the model text, measure its surprise, move every weight a little to make it smaller (lesson 09).
 
-From top to bottom: the learning rate's shape over time, the optimisers, one evaluation, the loop; then the measure that
-only fables allow, the distance to the best possible loss.
+From top to bottom: the learning rate's shape over time, the optimisers, one evaluation, one update, the loop; then the
+measure that only fables allow, the distance to the best possible loss.
 """
 
+import contextlib
+import functools
 import itertools
 import json
 import math
@@ -12,15 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
 from gptlab import checkpoints
-from gptlab.batches import IGNORE, StoryBatches
+from gptlab.batches import IGNORE, Batch, StoryBatches
 from gptlab.corpora.fables import Fable
 from gptlab.tokens import Tokenizer
 
@@ -38,8 +42,11 @@ class TrainConfig:
         shape: of that fall, "linear" or "cosine".  final: the rate at the end, as a part of the highest.
         betas, weight_decay: of AdamW; only matrices and tables decay.
         clip: the longest gradient that is taken as it is; longer ones are shortened to it.
+        accumulate: parts that a batch is cut into, one after the other: the same update, in less memory.
+        checkpointing: keep only the input of each block, and compute its inside again on the way back: less memory
+            again, for a third more work (Chen et al. 2016).
         evaluate_every: steps between two evaluations; 0 for only at the end.
-        save_every: steps between two checkpoints, where a folder is given.
+        save_every: steps between two checkpoints, where a folder is given.  keep: how many of them to keep.
     """
 
     steps: int = 1000
@@ -53,8 +60,11 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
     clip: float = 1.0
+    accumulate: int = 1
+    checkpointing: bool = False
     evaluate_every: int = 100
     save_every: int = 500
+    keep: int = 2
 
     def __post_init__(self):
         if self.optimizer not in ("adamw", "muon"):
@@ -63,6 +73,8 @@ class TrainConfig:
             raise ValueError(f"unknown shape {self.shape!r}: choose 'linear' or 'cosine'")
         if self.steps < 1 or not 0 <= self.decay <= 1:
             raise ValueError(f"steps={self.steps} must be at least 1 and decay={self.decay} between 0 and 1")
+        if self.accumulate < 1 or self.keep < 1:
+            raise ValueError(f"accumulate={self.accumulate} and keep={self.keep} must be at least 1")
 
 
 def rate_factor(step: int, config: TrainConfig) -> float:
@@ -125,6 +137,8 @@ class Muon(torch.optim.Optimizer):
                     state["momentum_buffer"] = torch.zeros_like(parameter)
                 average = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
                 update = parameter.grad.lerp(average, group["momentum"])
+                if hasattr(update, "full_tensor"):  # sharded: the directions of a matrix show only in the whole of it
+                    update = update.full_tensor()
                 update = update.mT if update.shape[0] > update.shape[1] else update  # lying: X Xᵀ is the smaller one
                 alike.setdefault(tuple(update.shape), []).append((parameter, update))
             for pairs in alike.values():
@@ -133,7 +147,7 @@ class Muon(torch.optim.Optimizer):
                 for (parameter, _), update in zip(pairs, stacked, strict=True):
                     rows, columns = parameter.shape
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    update = update.mT if rows > columns else update
+                    update = checkpoints.spread_like(update.mT if rows > columns else update, parameter)
                     parameter.add_(update, alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
 
 
@@ -246,6 +260,138 @@ def watch(running: Iterator[History], steps: int, progress: bool = True) -> Hist
     return history
 
 
+class Alone:
+    """What a run asks of its fellow processes, where it has none.
+
+    `gptlab.gpu.distributed.Together` answers the same questions for several processes (ranks) that train one model.
+    """
+
+    rank, ranks = 0, 1
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model, made to share its gradients with the other ranks."""
+        return model
+
+    def part(self, batches: Any) -> Any:
+        """The batches of this rank: some rows of each; all ranks together have them all."""
+        return batches
+
+    def sum(self, *numbers: float | int) -> list[float | int]:
+        """Each number, added up over the ranks."""
+        return list(numbers)
+
+    def gather(self, value: Any) -> list:
+        """The value of each rank."""
+        return [value]
+
+    def sharing(self, model: nn.Module, now: bool) -> contextlib.AbstractContextManager:
+        """Inside, gradients are shared between the ranks if `now`, else kept for later."""
+        return contextlib.nullcontext()
+
+
+def micro_batches(batch: Batch, parts: int) -> list[Batch]:
+    """The rows of a batch, dealt out to `parts` smaller ones (or one for each row, if there are fewer).
+
+    >>> batch = Batch(torch.arange(6).view(3, 2), torch.arange(6).view(3, 2))
+    >>> [part.ids.tolist() for part in micro_batches(batch, 2)]
+    [[[0, 1], [2, 3]], [[4, 5]]]
+    """
+    parts = min(parts, len(batch[0]))
+    return [Batch(*pair) for pair in zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True)]
+
+
+def add_gradients(
+    model: nn.Module, parts: Sequence[Batch], counted: float | int, scaler: Any, context: Callable, ranks: Alone
+) -> Tensor:
+    """Add the gradients of the mean loss over `counted` targets, micro-batch by micro-batch; this rank's part of it.
+
+    A micro-batch gives the mean over its own targets, so it weighs as much as it has of them: the mean of the means
+    would count a token in a short text for more than one in a long text.
+    """
+    total = torch.zeros((), device=_device(model))
+    for place, (ids, targets) in enumerate(parts):
+        own = int((targets != IGNORE).sum())
+        if own == 0:  # nothing counts here: a mean over nothing would be NaN, and a weight of 0 would not help it
+            targets = torch.zeros_like(targets)
+        ids, targets = ids.to(total.device), targets.to(total.device)
+        with ranks.sharing(model, now=place == len(parts) - 1):
+            with context():
+                loss = model(ids, targets)[1] * (own / counted)
+            scaler.scale(loss * ranks.ranks).backward()  # sharing gradients takes their mean over the ranks
+        total += loss.detach()
+    return total
+
+
+@contextlib.contextmanager
+def activation_checkpoints(model: nn.Module, wanted: bool = True) -> Iterator[None]:
+    """Inside, each block of the model keeps only its input, and computes the rest again on the way back."""
+    blocks = list(model.blocks) if wanted else []
+    for block in blocks:
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+class Update:
+    """One update of the weights after the other: the gradients of a batch, then the step of the optimisers.
+
+    Args:
+        dtype: of the matrix products; float16 brings a gradient scaler, without which small gradients would vanish.
+        ranks: the processes that train together.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainConfig, dtype: torch.dtype, ranks: Alone):
+        device = _device(model)
+        model.zero_grad(set_to_none=True)  # an earlier run may have left some
+        self.model, self.config, self.dtype, self.ranks = model, config, dtype, ranks
+        self.learner = ranks.wrap(model)  # first, for it may spread the weights
+        self.optimizers = make_optimizers(model, config)
+        self.highest = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.context = functools.partial(torch.autocast, device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+    def gradients(self, batch: Batch, step: int) -> tuple[float, float, int]:
+        """Fill in the gradients; this rank's part of the loss, the gradient's length, and how many targets counted."""
+        parts = micro_batches(batch, self.config.accumulate)
+        (counted,) = self.ranks.sum(sum(int((targets != IGNORE).sum()) for _, targets in parts))
+        if counted == 0:
+            raise ValueError(f"no target of step {step} counts: every one is IGNORE, so there is nothing to learn")
+        loss = add_gradients(self.learner, parts, counted, self.scaler, self.context, self.ranks)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        value, length = torch.stack([loss, norm.to(loss.dtype)]).tolist()  # waits for the device, once a step
+        return value, length, int(counted)
+
+    def apply(self, loss: float, norm: float, step: int) -> float:
+        """Let the optimisers take their step, with the rate of this step, which comes back.
+
+        Raises:
+            NonFiniteLoss: before the step would spoil the weights. A scaler skips a step whose gradients overflowed and
+                tries a smaller scale: then only the loss counts, and a scale that has become too small to help.
+        """
+        factor = rate_factor(step, self.config)
+        rate = self.config.learning_rate * factor
+        overflowed = self.scaler.is_enabled() and not math.isfinite(norm) and self.scaler.get_scale() > 1e-4
+        if not math.isfinite(loss) or not (math.isfinite(norm) or overflowed):
+            raise NonFiniteLoss(
+                f"the loss is {loss} at step {step} (learning rate {rate:.3g}, gradient norm {norm:.3g}, {self.dtype}):"
+                " try a smaller learning rate, a longer warm-up, or float32"
+            )
+        for optimizer, rates in zip(self.optimizers, self.highest, strict=True):
+            for group, highest in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = highest * factor
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        return rate
+
+
 def run(
     model: nn.Module,
     batches,
@@ -255,6 +401,8 @@ def run(
     folder: str | Path | None = None,
     resume: bool = False,
     dtype: torch.dtype = torch.float32,
+    stop: Callable[[], bool] = lambda: False,
+    ranks: Alone | None = None,
 ) -> Iterator[History]:
     """The training loop, one step at a time: yields the growing history after each.
 
@@ -263,57 +411,88 @@ def run(
         evaluate: called with the model every `config.evaluate_every` steps and at the end; its numbers are kept.
         folder: where to keep checkpoints.  resume: go on from the last one there, exactly as if nothing had stopped.
         dtype: of the matrix products: float32, or bfloat16 / float16 (then with a gradient scaler) by autocast.
+        stop: asked in each step; when it says True, the run keeps a checkpoint after it and ends.
+        ranks: the processes that train together; this one alone unless given.
 
     Raises:
-        NonFiniteLoss: with step, learning rate, gradient norm and dtype; the weights are those before the step.
+        NonFiniteLoss: with step, learning rate, gradient norm and dtype; the weights are those before the step, and
+            the last checkpoint is sound.
+        CheckpointError: a new run is to begin in a folder that has one already, or a checkpoint cannot be written.
     """
-    device = _device(model)
-    optimizers = make_optimizers(model, config)
-    highest = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    history = History()
-    if resume and folder is not None and (state := checkpoints.resume(folder, model, optimizers)) is not None:
+    ranks = Alone() if ranks is None else ranks
+    batches, update, history = ranks.part(batches), Update(model, config, dtype, ranks), History()
+
+    def due(every: int) -> bool:
+        return history.steps == config.steps or bool(every and history.steps % every == 0)
+
+    def look() -> None:
+        history.evaluations.append({"step": history.steps, "seconds": history.seconds, **evaluate(model)})
+        model.train()
+
+    if folder is not None and (state := _begin(folder, update, resume)) is not None:
         history = History(**state["history"])
+        seen = history.evaluations[-1]["step"] if history.evaluations else 0
+        if evaluate is not None and due(config.evaluate_every) and seen != history.steps:
+            look()  # the run was stopped before it came to this
         yield history
     model.train()
-    for step in range(history.steps, config.steps):
-        start = time.perf_counter()
-        factor = rate_factor(step, config)
-        for optimizer, rates in zip(optimizers, highest, strict=True):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-        ids, targets = (part.to(device) for part in batches.batch(step))
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            loss = model(ids, targets)[1]
-        scaler.scale(loss).backward()
-        for optimizer in optimizers:
-            scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        value, length = float(loss.detach()), float(norm)
-        # A scaler skips a step whose gradients overflowed and tries a smaller scale: then only the loss counts.
-        if not math.isfinite(value) or not (math.isfinite(length) or scaler.is_enabled()):
-            raise NonFiniteLoss(
-                f"the loss is {value} at step {step} (learning rate {config.learning_rate * factor:.3g}, gradient norm "
-                f"{length:.3g}, {dtype}): try a smaller learning rate, a longer warm-up, or float32"
-            )
-        for optimizer in optimizers:
-            scaler.step(optimizer)
-        scaler.update()
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        history.losses.append(value)
-        history.rates.append(config.learning_rate * factor)
-        history.gradient_norms.append(length)
-        history.tokens += int((targets != IGNORE).sum())
-        history.seconds += time.perf_counter() - start
-        done = step + 1
-        last = done == config.steps
-        if evaluate is not None and (last or (config.evaluate_every and done % config.evaluate_every == 0)):
-            history.evaluations.append({"step": done, "seconds": history.seconds, **evaluate(model)})
-            model.train()
-        if folder is not None and (last or (config.save_every and done % config.save_every == 0)):
-            checkpoints.save(folder, model, optimizers, step=done, state={"history": asdict(history)})
-        yield history
+    with activation_checkpoints(model, config.checkpointing):
+        for step in range(history.steps, config.steps):
+            start = time.perf_counter()
+            part, norm, counted = update.gradients(batches.batch(step), step)
+            loss, stopping = ranks.sum(part, int(stop()))
+            rate = update.apply(loss, norm, step)
+            history.losses.append(loss)
+            history.rates.append(rate)
+            history.gradient_norms.append(norm)
+            history.tokens += counted
+            history.seconds += time.perf_counter() - start
+            stopping = stopping and history.steps < config.steps
+            if evaluate is not None and not stopping and due(config.evaluate_every):
+                look()
+            if folder is not None and (stopping or due(config.save_every)):
+                _save(folder, update, history)
+            yield history
+            if stopping:
+                return
+
+
+def _begin(folder: str | Path, update: Update, resume: bool) -> dict[str, Any] | None:
+    """Clear away a crash's leavings and go on from the newest checkpoint, or see that there is none to be spoilt."""
+    if update.ranks.rank == 0:
+        checkpoints.sweep(folder)
+    if resume:
+        state = checkpoints.resume(folder, update.model, update.optimizers, update.ranks.rank)
+        if state is not None:
+            update.scaler.load_state_dict(state["scaler"])
+        return state
+    if (newest := checkpoints.latest(folder)) is not None:
+        raise checkpoints.CheckpointError(
+            f"{str(folder)!r} has a run already (its newest checkpoint is {newest.name}): resume it, or delete the "
+            "folder, or choose another"
+        )
+    return None
+
+
+def _save(folder: str | Path, update: Update, history: History) -> None:
+    """Keep a checkpoint, unless its weights are spoilt: the one before it must stay the one to go on from."""
+    model, ranks = update.model, update.ranks
+    own = (p.detach().to_local() if hasattr(p, "to_local") else p.detach() for p in model.parameters())
+    if any(ranks.sum(sum(int((~torch.isfinite(weights)).sum()) for weights in own))):
+        raise NonFiniteLoss(
+            f"a weight is not finite after step {history.steps}, so no checkpoint is made of it; go on from the one "
+            "before with a smaller learning rate, a longer warm-up, or float32"
+        )
+    checkpoints.save(
+        folder,
+        model,
+        update.optimizers,
+        history.steps,
+        state={"history": asdict(history), "scaler": update.scaler.state_dict(), "ranks": ranks.ranks},
+        keep=update.config.keep,
+        generators=ranks.gather(checkpoints.generator_states(_device(model))),
+        write=ranks.rank == 0,
+    )
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -1,6 +1,7 @@
 """Each fault of the break-it lab breaks what it says, and nothing else."""
 
 import math
+import random
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 
 from gptlab.attention import watch
 from gptlab.breaking import FAULTS, broken
+from gptlab.exercises import predictions
 from gptlab.masking import assert_causal
 from gptlab.model import GPT, GPTConfig
 
@@ -40,7 +42,7 @@ def test_the_numbers_at_the_start_are_those_of_the_sound_model(fault):
     sound = GPT(CONFIG).state_dict()
     own = made(fault).state_dict()
     gone = {name for name in sound if name not in own}
-    assert gone == {name for name in sound if fault == "norm" and "norm" in name or fault == name.split(".")[1] + "s"}
+    assert gone == {name for name in sound if (fault == "norm" and "norm" in name) or fault == name.split(".")[1] + "s"}
     same = all(torch.equal(own[name], sound[name]) for name in own)
     assert same == (fault != "initialisation")
 
@@ -117,5 +119,12 @@ def test_with_targets_not_shifted_the_loss_is_that_of_repeating_the_input(ids):
 
 
 def test_an_unknown_fault_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown fault 'luck'.*'mask'"):
+    with pytest.raises(ValueError, match=r"unknown fault 'luck'.*'mask'"):
         broken(CONFIG, "luck")
+
+
+def test_the_folded_answer_of_the_lab_is_the_lot_that_the_notebook_draws():
+    faults = list(FAULTS)[1:]
+    random.Random(8).shuffle(faults)
+    (matching,) = [prediction for prediction in predictions() if prediction.id == "8.f"]
+    assert list(matching.answer) == faults

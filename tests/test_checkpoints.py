@@ -2,9 +2,12 @@
 
 import errno
 import json
+import os
+import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,14 +88,52 @@ def test_a_run_in_progress_can_be_opened_as_a_model(tmp_path):
     assert torch.equal(checkpoints.load_model(tmp_path)[0](IDS)[0], model(IDS)[0])
 
 
-def test_the_random_generator_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize("odd", [False, True], ids=["", "a normal number in reserve"])
+def test_all_random_generators_go_on_where_they_were(tmp_path, odd):
     model = small()
-    torch.manual_seed(5)
+    torch.manual_seed(5), np.random.seed(5)
+    if odd:  # the library makes normal numbers in pairs, and keeps the second
+        np.random.randn()
     checkpoints.save(tmp_path, model, [], step=1, state={})
-    expected = torch.rand(3)
-    torch.manual_seed(99)
+    expected = torch.rand(3).tolist(), np.random.randn(), np.random.rand()
+    torch.manual_seed(99), np.random.seed(99)
     checkpoints.resume(tmp_path, model, [])
+    assert (torch.rand(3).tolist(), np.random.randn(), np.random.rand()) == expected
+
+
+@pytest.mark.parametrize("odd", [False, True], ids=["", "a normal number in reserve"])
+def test_pythons_own_generator_goes_on_where_it_was(odd):
+    random.seed(5)
+    if odd:
+        random.gauss(0, 1)
+    expected = random.getstate()  # compared, not drawn from: the type checker of the tests draws from it, too
+    states = checkpoints.generator_states()
+    random.seed(99)
+    checkpoints.restore_generators(states)
+    assert random.getstate() == expected
+
+
+def test_each_process_of_a_run_gets_its_own_generators_back(tmp_path):
+    model, states = small(), []
+    for rank in range(2):
+        torch.manual_seed(rank)
+        states.append(checkpoints.generator_states())
+    checkpoints.save(tmp_path, model, [], step=1, state={}, generators=states)
+    for rank in (1, 0):
+        torch.manual_seed(rank)
+        expected = torch.rand(3)
+        checkpoints.resume(tmp_path, model, [], rank=rank)
+        assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(2)
+    expected = torch.rand(3)
+    torch.manual_seed(2)
+    checkpoints.resume(tmp_path, model, [], rank=2)  # it was not there, so it keeps what it has
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_process_that_does_not_write_leaves_nothing(tmp_path):
+    checkpoints.save(tmp_path / "run", small(), [], step=1, state={}, write=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path):
@@ -122,6 +163,66 @@ def test_a_truncated_checkpoint_is_refused_by_name(tmp_path, file):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(CheckpointError, match=rf"{file}.*truncated.*older checkpoint"):
         checkpoints.resume(tmp_path, small(), make_optimizers(small(), TrainConfig()))
+
+
+@pytest.mark.parametrize("file", ["state.json", "model.safetensors"])
+def test_a_broken_checkpoint_names_the_one_before_it(tmp_path, file):
+    model = small()
+    for number in (1, 2):
+        checkpoints.save(tmp_path, model, [], step=number, state={})
+    (tmp_path / "step-00000002" / file).write_text("{")
+    with pytest.raises(CheckpointError, match="delete the folder step-00000002 to go on from step-00000001"):
+        checkpoints.resume(tmp_path, small(), [])
+
+
+def test_a_run_that_had_another_optimiser_is_refused(tmp_path):
+    model = small()
+    checkpoints.save(tmp_path, model, make_optimizers(model, TrainConfig(optimizer="muon")), step=1, state={})
+    with pytest.raises(CheckpointError, match="memory of 2 optimisers and the run 1: go on with the optimizer"):
+        checkpoints.resume(tmp_path, small(), make_optimizers(small(), TrainConfig()))
+
+
+def test_a_run_is_opened_with_the_tokenizer_that_lies_beside_its_checkpoints(tmp_path):
+    CharTokenizer.from_text("abc").save(tmp_path / "tokenizer.json")
+    checkpoints.save(tmp_path, small(), [], step=1, state={})
+    assert checkpoints.load_model(tmp_path)[1].encode("cab") == [2, 0, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process that is a copy of this one")
+def test_a_process_that_dies_anywhere_in_saving_leaves_a_checkpoint_to_go_on_from(tmp_path, monkeypatch):
+    """At every single operation on the disk: the process ends there at once, without any clearing up."""
+    model = small()
+    checkpoints.save(tmp_path, model, [], step=1, state={"note": 1})
+    operations = [(os, "replace"), (os, "fsync"), (checkpoints, "save_file"), (checkpoints.shutil, "rmtree")]
+    survived, place = 0, 0
+    while not survived:
+        child = os.fork()
+        if not child:
+            left = [place]
+
+            def ending(function, left=left):
+                def ended(*arguments, **named):
+                    if left[0] == 0:
+                        os._exit(9)
+                    left[0] -= 1
+                    return function(*arguments, **named)
+
+                return ended
+
+            for module, name in operations:
+                setattr(module, name, ending(getattr(module, name)))
+            checkpoints.save(tmp_path, model, [], step=2, state={"note": 2}, keep=1)
+            os._exit(7)
+        survived = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        state = checkpoints.resume(tmp_path, small(), [])
+        assert state["note"] == state["step"] and state["step"] in (1, 2)
+        checkpoints.sweep(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} <= {"step-00000001", "step-00000002"}
+        if state["step"] == 2 and not survived:
+            checkpoints.shutil.rmtree(tmp_path / "step-00000002")
+            checkpoints.save(tmp_path, model, [], step=1, state={"note": 1})
+        place += 1
+    assert place > 8 and state["step"] == 2
 
 
 def test_a_checkpoint_of_another_configuration_is_refused_with_what_differs(tmp_path):

@@ -1,47 +1,233 @@
 """`train` and `sample` as a reader calls them, and the training race on a text of a few lines."""
 
+import dataclasses
+import errno
 import json
+import math
+import sys
+import types
 
 import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gptlab import commands, gpu
+from gptlab import checkpoints, commands, gpu
 from gptlab.commands.bench import training as race
 from gptlab.commands.sample import sample
-from gptlab.commands.train import train
-from gptlab.training import History
+from gptlab.commands.train import Options, Settings, from_yaml, settings_of, to_yaml, train
+from gptlab.model import GPT
+from gptlab.training import History, TrainConfig
 
-TINY = dict(batch_size=2, n_layer=1, n_head=2, n_embd=12)
+TINY = dict(batch_size=2, n_layer=1, n_head=2, n_embd=12, device="cpu")
+
+
+@pytest.fixture
+def text(tmp_path):
+    """What is enough to train on a text of a few lines."""
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
+    return dict(TINY, corpus=str(tmp_path / "text.txt"), tokens="characters", context=16)
 
 
 def test_a_trained_model_is_exported_and_writes(tmp_path, capsys):
-    train("fables", folder=tmp_path / "run", steps=2, export=tmp_path / "mine", device="cpu", **TINY)
+    train(Options("fables", folder=tmp_path / "run", steps=2, export=tmp_path / "mine", **TINY))
     said = capsys.readouterr().out
     assert "step      2" in said and "excess" in said
     notes = json.loads((tmp_path / "mine" / "notes.json").read_text())
     assert notes["recipe"]["training"]["steps"] == 2 and notes["history"]["tokens"] > 200
-    sample(tmp_path / "mine", prompt="Once, in a", max_new_tokens=5, n=2)
-    written = capsys.readouterr().out
-    assert written.count("Once, in a") == 2
+    for folder in ("mine", "run"):  # the run itself can be opened, too
+        sample(tmp_path / folder, prompt="Once, in a", max_new_tokens=5, n=2)
+        assert capsys.readouterr().out.count("Once, in a") == 2
 
 
-def test_a_stopped_run_goes_on_in_the_same_folder(tmp_path, capsys):
-    train("fables", folder=tmp_path, steps=2, device="cpu", **TINY)
-    train("fables", folder=tmp_path, steps=3, resume=True, device="cpu", **TINY)
-    assert (tmp_path / "step-00000003").is_dir()
+def test_a_stopped_run_goes_on_in_the_same_folder(tmp_path, text, capsys):
+    train(Options(folder=tmp_path / "run", steps=2, **text))
+    train(Options(folder=tmp_path / "run", steps=3, resume=True, device="cpu"))  # the rest is in config.yaml
+    assert checkpoints.latest(tmp_path / "run").name == "step-00000003"
+    assert "going on after step 2" in capsys.readouterr().out
 
 
-def test_a_text_of_your_own_is_trained_on(tmp_path, capsys):
-    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
-    train("shakespeare", folder=tmp_path / "run", corpus=str(tmp_path / "text.txt"), steps=2, context=16, **TINY)
+def test_a_text_of_your_own_is_trained_on(tmp_path, text, capsys):
+    train(Options("shakespeare", folder=tmp_path / "run", steps=2, **text))
     assert "validation" in capsys.readouterr().out
+
+
+def test_a_new_run_does_not_begin_where_one_is(tmp_path, text):
+    train(Options(folder=tmp_path / "run", steps=1, **text))
+    with pytest.raises(ValueError, match=r"has a run already, up to step-00000001: go on with `.*--resume --folder"):
+        train(Options(folder=tmp_path / "run", steps=1, **text))
+
+
+# ----------------------------------------------------------------------------------------------------------- settings
+
+
+def test_every_setting_of_training_can_be_given_on_the_command_line():
+    given = {field.name for field in dataclasses.fields(Options)}
+    assert {field.name for field in dataclasses.fields(TrainConfig)} <= given
+    changed = settings_of(Options("fables", steps=7, betas=(0.5, 0.6), checkpointing=True, n_layer=9, batch_size=3))
+    recipe = changed.recipe
+    assert (recipe.training.steps, recipe.training.betas, recipe.training.checkpointing) == (7, (0.5, 0.6), True)
+    assert (recipe.model["n_layer"], recipe.B, recipe.seed) == (9, 3, gpu.RECIPES["fables"].seed)
+
+
+@pytest.mark.parametrize("name", gpu.RECIPES)
+def test_the_settings_of_every_recipe_survive_their_file(tmp_path, name):
+    settings = Settings(gpu.RECIPES[name], dtype="bfloat16", compile=True)
+    (tmp_path / "config.yaml").write_text(to_yaml(settings))
+    assert from_yaml(tmp_path / "config.yaml") == settings
+    assert settings_of(Options(config=tmp_path / "config.yaml")) == settings
+
+
+@given(rate=st.floats(1e-9, 10), steps=st.integers(1, 10**9), beta=st.floats(0, 1))
+def test_numbers_survive_the_file_to_the_last_digit(tmp_path_factory, rate, steps, beta):
+    path = tmp_path_factory.getbasetemp() / "numbers.yaml"
+    how = TrainConfig(learning_rate=rate, steps=steps, betas=(beta, beta))
+    path.write_text(to_yaml(Settings(gpu.Recipe(training=how))))
+    assert from_yaml(path).recipe.training == how
+
+
+def test_a_run_leaves_its_settings_and_another_begins_with_them(tmp_path, text):
+    train(Options(folder=tmp_path / "a", steps=3, seed=5, **text))
+    again = Options(config=tmp_path / "a" / "config.yaml", folder=tmp_path / "b", device="cpu")
+    train(again)
+    assert yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())["seed"] == 5
+    states = [json.loads((tmp_path / run / "step-00000003" / "state.json").read_text()) for run in "ab"]
+    assert states[0]["history"]["losses"] == states[1]["history"]["losses"]
+
+
+def test_numbers_are_understood_as_people_write_them(tmp_path):
+    (tmp_path / "c.yaml").write_text("training:\n  learning_rate: 1e-3\n  clip: 2\n  betas: [0, 0.5]\nmodel:\n")
+    how = from_yaml(tmp_path / "c.yaml").recipe.training
+    assert (how.learning_rate, how.clip, how.betas) == (0.001, 2.0, (0.0, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("corpsu: fables", "nobody knows the entry corpsu; perhaps you mean corpus"),
+        ("training: {step: 5}", "nobody knows the entry training.step; perhaps you mean training.steps"),
+        ("training: {zzz: 5}", "nobody knows the entry training.zzz$"),
+        ("model: {layers: 5}", "model.layers is no setting of a model"),
+        ("training: {steps: many}", "training.steps is 'many', which is not a whole number"),
+        ("training: {steps: 1.5}", "training.steps is 1.5, which is not a whole number"),
+        ("training: {clip: true}", "training.clip is True, which is not a number"),
+        ("training: {betas: [1]}", "training.betas is .1., which is not a list of two numbers"),
+        ("modern: perhaps", "modern is 'perhaps', which is not true or false"),
+        ("training: {steps: 0}", "steps=0 must be at least 1"),
+        ("a: [", "is not YAML"),
+        ("just words", "has no entries"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path, content, words):
+    (tmp_path / "c.yaml").write_text(content)
+    with pytest.raises(ValueError, match=words):
+        from_yaml(tmp_path / "c.yaml")
+
+
+# ---------------------------------------------------------------------------------------------------------- accidents
+
+
+def test_a_loss_that_is_not_finite_ends_with_a_word_and_a_usable_checkpoint(tmp_path, text, monkeypatch, capsys):
+    really, calls = GPT.forward, []
+
+    def spoilt(self, ids, targets=None, **options):
+        logits, loss = really(self, ids, targets, **options)
+        calls.append(self.training)
+        return logits, loss * math.nan if sum(calls) == 4 else loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GPT, "forward", spoilt)
+        assert train(Options(folder=tmp_path / "run", steps=6, save_every=1, **text)) == 1
+    said = capsys.readouterr().out
+    assert "train: the loss is nan at step 3 (learning rate" in said and "try a smaller learning rate" in said
+    assert "The newest checkpoint is step-00000003" in said and "--resume --folder" in said
+    assert train(Options(folder=tmp_path / "run", resume=True, device="cpu")) is None
+    assert checkpoints.latest(tmp_path / "run").name == "step-00000006"
+
+
+def test_a_full_disk_ends_with_a_word_and_a_usable_checkpoint(tmp_path, text, monkeypatch, capsys):
+    really, calls = checkpoints.save_file, []
+
+    def full(tensors, path):
+        calls.append(path)
+        if len(calls) > 5:  # two files in a checkpoint: the third one is cut off in the middle
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        really(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_file", full)
+        assert train(Options(folder=tmp_path / "run", steps=6, save_every=1, **text)) == 1
+    said = capsys.readouterr().out
+    assert "No space left on device" in said and "free some space" in said
+    assert "The newest checkpoint is step-00000002" in said
+    assert not list((tmp_path / "run").glob(".*"))
+    assert train(Options(folder=tmp_path / "run", resume=True, device="cpu")) is None
+
+
+def test_a_run_that_ends_before_its_first_checkpoint_says_that_there_is_none(tmp_path, text, capsys, monkeypatch):
+    monkeypatch.setattr(checkpoints, "save_file", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    assert train(Options(folder=tmp_path / "run", steps=3, save_every=1, **text)) == 1
+    assert "There is no checkpoint yet" in capsys.readouterr().out
+
+
+def test_curves_for_tensorboard_are_written_where_they_are_wanted(tmp_path, text, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder):
+            written.append(folder)
+
+        def add_scalar(self, name, value, step):
+            written.append((name, step))
+
+        def close(self):
+            written.append("closed")
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
+    train(Options(folder=tmp_path / "run", steps=2, tensorboard=True, **text))
+    assert written[0] == str(tmp_path / "run" / "tensorboard") and written[-1] == "closed"
+    assert [e for e in written if e[0] == "training/loss"] == [("training/loss", 1), ("training/loss", 2)]
+    assert ("evaluation/validation", 2) in written
+
+
+def test_without_tensorboard_the_wish_is_answered_in_one_sentence(tmp_path, text, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match=r"--tensorboard needs the package tensorboard.*pip install tensorboard"):
+        train(Options(folder=tmp_path / "run", steps=2, tensorboard=True, **text))
+
+
+def test_a_machine_that_cannot_compile_trains_without(tmp_path, text, monkeypatch, capsys):
+    def broken(self):
+        self._compiled_call_impl = lambda *_: (_ for _ in ()).throw(RuntimeError("no C++ compiler\nmore"))
+
+    losses = []
+    for compile in (False, True):
+        monkeypatch.setattr(GPT, "compile", broken)
+        folder = tmp_path / str(compile)
+        train(Options(folder=folder, steps=3, compile=compile, dropout=0.2, **text))
+        losses.append(json.loads((folder / "step-00000003" / "state.json").read_text())["history"]["losses"])
+    said = capsys.readouterr().out
+    assert "torch.compile does not work here, so the run goes on without it (no C++ compiler)" in said
+    assert losses[0] == losses[1]  # also the dropped numbers are those of a run that never tried
+
+
+def test_float16_brings_its_scaler_from_the_command_line(tmp_path, text):
+    train(Options(folder=tmp_path / "run", steps=2, dtype="float16", **text))
+    state = json.loads((tmp_path / "run" / "step-00000002" / "state.json").read_text())
+    assert state["scaler"]["scale"] >= 1.0
+    assert torch.isfinite(torch.tensor(state["history"]["losses"])).all()
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["sample", "/nowhere/at/all"], "no model in '/nowhere/at/all'"),
-        (["train", "--corpus", "shakespere"], "shakespere"),
-        (["train", "--n-embd", "30", "--steps", "1"], "C=30"),
+        (["train", "--corpus", "shakespere", "--folder", "/nowhere"], "shakespere"),
+        (["train", "--n-embd", "30", "--steps", "1", "--folder", "/nowhere"], "C=30"),
+        (["train", "fabels"], "no recipe 'fabels'; perhaps you mean 'fables': choose one of fables,"),
+        (["train", "fables", "--parallel", "sharded", "--folder", "/nowhere"], "start several with torchrun"),
     ],
 )
 def test_a_wrong_argument_ends_in_one_clear_line(arguments, words, capsys):
@@ -73,7 +259,7 @@ def test_the_contestants_are_nanogpts_settings_and_ours_of_no_more_parameters():
     theirs = recipes["nanoGPT's recipe"]
     assert (theirs.training.steps, theirs.B, theirs.training.learning_rate) == (2000, 12, 1e-3)
     assert theirs.model == dict(context=64, n_layer=4, n_head=4, n_embd=128, bias=False) and not theirs.modern
-    sizes = {name: gpu._model(recipe, 65).count_parameters() for name, recipe in recipes.items()}
+    sizes = {name: gpu.recipes._model(recipe, 65).count_parameters() for name, recipe in recipes.items()}
     assert max(sizes.values()) == sizes["nanoGPT's recipe"] <= 810_000
 
 

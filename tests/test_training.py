@@ -3,24 +3,31 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from gptlab import checkpoints
-from gptlab.batches import Batches, StoryBatches
+from gptlab.batches import IGNORE, Batch, Batches, StoryBatches
 from gptlab.corpora import fables
 from gptlab.embedding import BigramLanguageModel
 from gptlab.model import GPT, GPTConfig
 from gptlab.tokens import CharTokenizer
 from gptlab.training import (
+    Alone,
     History,
     Muon,
     NonFiniteLoss,
     StoryEvaluation,
     TrainConfig,
+    activation_checkpoints,
+    add_gradients,
     make_optimizers,
     mean_loss,
+    micro_batches,
     orthogonalize,
     rate_factor,
     run,
@@ -144,6 +151,9 @@ def test_a_loss_that_is_not_a_number_stops_the_run_with_its_circumstances():
     with pytest.raises(NonFiniteLoss, match=r"nan at step 0 \(learning rate .*, gradient norm .*float32\).*smaller"):
         train(model, Batches(IDS, B=2, T=8), TrainConfig(steps=3), progress=False)
     assert torch.equal(weights(model).nan_to_num(), before.nan_to_num())
+    with torch.no_grad():
+        model.blocks[0].mlp.widen.weight[0, 0] = 0.0
+    assert train(model, Batches(IDS, B=2, T=8), TrainConfig(steps=1), progress=False).losses[0] < 4  # as if it were new
 
 
 def test_long_gradients_are_cut_and_their_length_is_written_down():
@@ -169,10 +179,199 @@ def test_a_history_survives_json():
     assert again == history and again.curve("x") == ([3], [1.5])
 
 
-@pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"shape": "square"}, {"steps": 0}, {"decay": 2.0}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"optimizer": "sgd"}, {"shape": "square"}, {"steps": 0}, {"decay": 2.0}, {"accumulate": 0}, {"keep": 0}],
+)
 def test_an_impossible_configuration_is_refused_by_name(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         TrainConfig(**changes)
+
+
+# ------------------------------------------------------------------------------------------------ batches in parts
+
+
+def gradients(model: nn.Module, batch: Batch, parts: int) -> tuple[float, torch.Tensor]:
+    """Loss and gradient of a batch that is taken in parts."""
+    model.zero_grad()
+    counted = int((batch.targets != IGNORE).sum())
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    context = torch.autocast("cpu", enabled=False)
+    loss = add_gradients(model, micro_batches(batch, parts), counted, scaler, lambda: context, Alone())
+    return float(loss), torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(1, 12), min_size=2, max_size=7), parts=st.integers(2, 9))
+def test_micro_batches_equal_one_batch_however_uneven_their_texts(lengths, parts):
+    draw = torch.Generator().manual_seed(sum(lengths))
+    documents = [torch.randint(0, 29, (length,), generator=draw).tolist() for length in lengths]
+    batch = StoryBatches(documents, B=len(lengths), start=29, shuffle=False).batch(0)
+    model = small_model()
+    whole, in_parts = gradients(model, batch, 1), gradients(model, batch, parts)
+    assert in_parts[0] == pytest.approx(whole[0], abs=1e-6)
+    assert (in_parts[1] - whole[1]).abs().max() < 1e-6
+
+
+def test_the_mean_of_the_means_would_be_another_gradient():
+    batch = StoryBatches([[1], [2, 3, 4, 5, 6, 7, 8, 9]], B=2, start=29, shuffle=False).batch(0)
+    model = small_model()
+    loss, gradient = gradients(model, batch, 2)
+    halves = [gradients(model, part, 1) for part in micro_batches(batch, 2)]
+    assert abs(sum(half[0] for half in halves) / 2 - loss) > 1e-3
+    assert (sum(half[1] for half in halves) / 2 - gradient).abs().max() > 1e-3
+
+
+def test_a_run_in_micro_batches_goes_the_same_way():
+    documents = [list(range(1, 2 + n % 9)) for n in range(40)]
+    batches = StoryBatches(documents, B=6, start=29)
+    histories = []
+    for accumulate in (1, 4):
+        plan = TrainConfig(steps=6, accumulate=accumulate, warmup=1)
+        histories.append(train(small_model(), batches, plan, progress=False))
+    assert histories[0].losses == pytest.approx(histories[1].losses, abs=1e-5)
+    assert histories[0].tokens == histories[1].tokens
+
+
+def test_a_part_in_which_nothing_counts_spoils_nothing():
+    ids = torch.arange(12).view(3, 4)
+    targets = (ids + 1).clone()
+    targets[1:] = IGNORE
+    model = small_model()
+    alone, beside = gradients(model, Batch(ids[:1], targets[:1]), 1), gradients(model, Batch(ids, targets), 3)
+    assert beside[0] == pytest.approx(alone[0], abs=1e-6) and (beside[1] - alone[1]).abs().max() < 1e-6
+
+
+def test_a_batch_in_which_nothing_counts_is_refused():
+    class Silent:
+        def batch(self, step):
+            return Batch(torch.zeros(2, 3, dtype=torch.int64), torch.full((2, 3), IGNORE))
+
+    with pytest.raises(ValueError, match=r"no target of step 0 counts.*IGNORE"):
+        train(small_model(), Silent(), TrainConfig(steps=1), progress=False)
+
+
+# ------------------------------------------------------------------------------------------ precision, and less memory
+
+
+def kept_bytes(model: nn.Module, batch: Batch, wanted: bool) -> int:
+    """Bytes that the forward pass keeps for the way back."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with activation_checkpoints(model, wanted), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        model(*batch)
+    return sum(kept.values())
+
+
+def test_activation_checkpoints_change_nothing_but_the_memory():
+    batches = Batches(IDS, B=4, T=16)
+    runs = []
+    for checkpointing in (False, True):
+        model = small_model(dropout=0.2)
+        torch.manual_seed(3)
+        plan = TrainConfig(steps=4, checkpointing=checkpointing, warmup=1)
+        runs.append((train(model, batches, plan, progress=False).losses, weights(model)))
+        assert "forward" not in vars(model.blocks[0])
+    assert runs[0][0] == runs[1][0] and torch.equal(runs[0][1], runs[1][1])
+    model = small_model()
+    assert kept_bytes(model, batches.batch(0), True) < 0.6 * kept_bytes(model, batches.batch(0), False)
+
+
+class Loud(nn.Module):
+    """A model whose loss is so large that its gradients in float16 overflow until the scale has come down."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.inner, self.factor = small_model(), factor
+        self.blocks, self.config = self.inner.blocks, self.inner.config
+
+    def forward(self, ids, targets=None):
+        logits, loss = self.inner(ids, targets)
+        return logits, loss * self.factor
+
+
+def test_float16_skips_steps_that_overflow_lowers_the_scale_and_learns():
+    model, batches = Loud(1000.0), Batches([1, 2, 3, 4, 5] * 60, B=8, T=16)
+    before = weights(model)
+    running = run(model, batches, TrainConfig(steps=40, learning_rate=0.02, warmup=1), dtype=torch.float16)
+    history = next(running)
+    assert not math.isfinite(history.gradient_norms[0]) and torch.equal(weights(model), before)
+    losses = [h.losses[-1] for h in running]
+    assert losses[-1] < 0.5 * losses[0] and math.isfinite(history.gradient_norms[-1])
+
+
+def test_float16_that_overflows_at_every_scale_ends_with_a_reason():
+    with pytest.raises(NonFiniteLoss, match=r"gradient norm (inf|nan), torch.float16"):
+        train(Loud(1e30), Batches(IDS, B=2, T=8), TrainConfig(steps=80), dtype=torch.float16, progress=False)
+
+
+def test_a_resumed_float16_run_has_the_scale_that_it_had(tmp_path):
+    batches, plan = Batches(IDS, B=3, T=16), TrainConfig(steps=9, warmup=2, save_every=4, optimizer="muon")
+    expected = train(Loud(300.0), batches, plan, dtype=torch.float16, progress=False)
+    for history in run(Loud(300.0), batches, plan, folder=tmp_path, dtype=torch.float16):
+        if history.steps == 6:
+            break
+    options = dict(folder=tmp_path, resume=True, dtype=torch.float16, progress=False)
+    assert train(Loud(300.0), batches, plan, **options).losses == expected.losses
+    assert not all(math.isfinite(norm) for norm in expected.gradient_norms)
+
+
+# ------------------------------------------------------------------------------------------- ending, and going on
+
+
+def test_a_run_that_is_asked_to_stop_keeps_a_checkpoint_and_goes_on_as_if_it_had_not(tmp_path):
+    plan = TrainConfig(steps=9, warmup=2, save_every=100, evaluate_every=3)
+    batches = Batches(IDS, B=3, T=16)
+
+    def drawn(model):  # an evaluation that draws numbers, too
+        return {"x": float(torch.rand(())) + np.random.rand()}
+
+    def begin():
+        model = small_model(dropout=0.2)
+        torch.manual_seed(7), np.random.seed(7)
+        return model
+
+    expected = train(begin(), batches, plan, evaluate=drawn, progress=False)
+    asked = iter([False] * 5 + [True])
+    stopped = train(begin(), batches, plan, evaluate=drawn, folder=tmp_path, stop=lambda: next(asked), progress=False)
+    assert stopped.steps == 6 and checkpoints.latest(tmp_path).name == "step-00000006"
+    assert len(stopped.evaluations) == 1  # the one that was due then waits: who asks to stop is in a hurry
+    torch.manual_seed(99), np.random.seed(99)
+    again = train(small_model(dropout=0.2), batches, plan, evaluate=drawn, folder=tmp_path, resume=True, progress=False)
+    assert again.losses == expected.losses
+    assert [e["x"] for e in again.evaluations] == [e["x"] for e in expected.evaluations]
+
+
+def test_a_new_run_does_not_begin_in_the_folder_of_an_old_one(tmp_path):
+    batches = Batches(IDS, B=2, T=8)
+    train(small_model(), batches, TrainConfig(steps=2), folder=tmp_path, progress=False)
+    with pytest.raises(checkpoints.CheckpointError, match=r"has a run already.*step-00000002.*resume it"):
+        train(small_model(), batches, TrainConfig(steps=2), folder=tmp_path, progress=False)
+
+
+def test_weights_that_are_spoilt_never_become_a_checkpoint(tmp_path):
+    model, plan = small_model(), TrainConfig(steps=9, save_every=2)
+    running = run(model, Batches(IDS, B=2, T=8), plan, folder=tmp_path)
+    for history in running:
+        if history.steps == 3:
+            with torch.no_grad():  # a weight that this loss does not need: the position after the last
+                model.blocks[0].norm1.weight.grad = None
+                spoilt = nn.Parameter(torch.tensor([math.inf]))
+                model.register_parameter("unused", spoilt)
+            break
+    with pytest.raises(NonFiniteLoss, match=r"a weight is not finite after step 4.*go on from the one before"):
+        next(running)
+    assert checkpoints.latest(tmp_path).name == "step-00000002"
+
+
+def test_what_a_killed_process_left_while_saving_is_cleared_away(tmp_path):
+    (tmp_path / ".step-00000002-abc").mkdir()
+    train(small_model(), Batches(IDS, B=2, T=8), TrainConfig(steps=1), folder=tmp_path, resume=True, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
 class Oracle(nn.Module):

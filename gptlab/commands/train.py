@@ -1,91 +1,488 @@
-"""`python -m gptlab train`: train a GPT on a text."""
+"""`python -m gptlab train`: train a GPT on a text, on one process or, started by torchrun, on several."""
 
+import contextlib
 import dataclasses
+import difflib
 import json
+import os
+import signal
+import socket
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from gptlab.commands import environment
+
+if TYPE_CHECKING:
+    from gptlab.gpu import Prepared, Recipe
+
+CONFIG = "config.yaml"  # beside the checkpoints: everything that this run was told
+_MODEL = ("n_layer", "n_head", "n_kv_head", "n_embd", "context", "dropout")
 
 
-def train(
-    recipe: Literal["fables", "shakespeare", "nanogpt-cpu", "nanogpt-gpu"] = "fables",
-    /,
-    folder: Path = Path("runs/fables"),
-    corpus: str | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    matrix_rate: float | None = None,
-    n_layer: int | None = None,
-    n_embd: int | None = None,
-    n_head: int | None = None,
-    context: int | None = None,
-    device: str | None = None,
-    seed: int = 0,
-    resume: bool = False,
-    export: Path | None = None,
-) -> None:
-    """Train a GPT on a text, keep checkpoints, and print its loss as it falls.
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; None leaves a setting as the recipe, or the config.yaml, has it.
 
-    Args:
-        recipe: which settings to begin with; the other options change them.
-        folder: where to keep checkpoints; runs/fables unless you choose another.
-        corpus: "fables", "shakespeare", "pydocs", or the path of a text file.
-        steps: batches to learn from.
-        batch_size: sequences in a batch.
-        learning_rate: the highest rate of AdamW.
-        matrix_rate: the highest rate of Muon, where the recipe uses it.
-        n_layer: blocks.
-        n_embd: channels.
-        n_head: heads; n_embd must be divisible by it.
-        context: the longest sequence, in tokens.
-        device: cpu, cuda or mps; without it CUDA where it works, else the CPU.
-        seed: of the weights and of the order of the batches.
+    Attributes:
+        recipe: which settings to begin with: fables (unless you choose another), shakespeare, nanogpt-cpu, nanogpt-gpu.
+        config: settings to begin with instead, the config.yaml of another run or your own.
+        folder: where to keep checkpoints and config.yaml; runs/ and the name of the recipe, unless you choose another.
         resume: go on from the last checkpoint in the folder, exactly as if nothing had stopped.
         export: where to keep the finished model with its tokenizer, e.g. data/models/mine.
+        tensorboard: write curves for TensorBoard into the folder, too.
+        device: cpu, cuda or mps; without it CUDA where it works, else the CPU.
+        dtype: of the matrix products; without it what suits the device. float16 brings a gradient scaler.
+        compile: let torch.compile make kernels for this model; where that fails, the run goes on without.
+        parallel: with torchrun, what the processes share: data (DDP), or also the weights, sharded (FSDP2).
+        verify: read all shards once and compare their SHA-256, before training on them.
+        corpus: "fables", "shakespeare", "pydocs", a text file, or a folder that `gptlab prepare` has made.
+        tokens: "characters", or "bpe"; shards have their own.
+        vocab_size: of "bpe".
+        batch_size: sequences in a batch, of all processes together.
+        seed: of the weights and of the order of the batches.
+        n_layer: blocks.
+        n_head: heads; n_embd must be divisible by it.
+        n_kv_head: heads of keys and values.
+        n_embd: channels.
+        context: the longest sequence, in tokens.
+        dropout: part of the numbers that are left out at random.
+        steps: batches to learn from.
+        optimizer: adamw, or muon for the matrices inside the blocks.
+        learning_rate: the highest rate of AdamW.
+        matrix_rate: the highest rate of Muon.
+        warmup: steps in which the rate grows from 0.
+        decay: the last part of the run, 0 to 1, in which it falls.
+        shape: of that fall.
+        final: the rate at the end, as a part of the highest.
+        betas: of AdamW.
+        weight_decay: of AdamW.
+        clip: the longest gradient that is taken as it is.
+        accumulate: parts that a batch is cut into, one after the other: the same update, in less memory.
+        checkpointing: compute the inside of each block again on the way back: less memory, a third more work.
+        evaluate_every: steps between two evaluations; 0 for only at the end.
+        save_every: steps between two checkpoints.
+        keep: how many checkpoints to keep.
     """
+
+    recipe: tyro.conf.Positional[str | None] = None
+    config: Path | None = None
+    folder: Path | None = None
+    resume: bool = False
+    export: Path | None = None
+    tensorboard: bool = False
+    device: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    compile: bool | None = None
+    parallel: Literal["data", "sharded"] = "data"
+    verify: bool = True
+    # what is trained
+    corpus: str | None = None
+    tokens: Literal["characters", "bpe"] | None = None
+    vocab_size: int | None = None
+    batch_size: int | None = None
+    seed: int | None = None
+    n_layer: int | None = None
+    n_head: int | None = None
+    n_kv_head: int | None = None
+    n_embd: int | None = None
+    context: int | None = None
+    dropout: float | None = None
+    # and how
+    steps: int | None = None
+    optimizer: Literal["adamw", "muon"] | None = None
+    learning_rate: float | None = None
+    matrix_rate: float | None = None
+    warmup: int | None = None
+    decay: float | None = None
+    shape: Literal["linear", "cosine"] | None = None
+    final: float | None = None
+    betas: tuple[float, float] | None = None
+    weight_decay: float | None = None
+    clip: float | None = None
+    accumulate: int | None = None
+    checkpointing: bool | None = None
+    evaluate_every: int | None = None
+    save_every: int | None = None
+    keep: int | None = None
+
+
+def train(options: Annotated[Options, tyro.conf.arg(name="")]) -> int | None:
+    """Train a GPT on a text, keep checkpoints, and print its loss as it falls.
+
+    A recipe, or a saved config.yaml, says everything; the other options change it, and what is not given stays. SIGTERM
+    and Ctrl-C keep a checkpoint first; --resume goes on from it. The exit code is not 0 where a run ended early.
+    """
+    from gptlab import checkpoints, training
+
+    settings = settings_of(options)
+    folder = options.folder or Path("runs") / (options.recipe or "fables")
+    if not options.resume and (newest := checkpoints.latest(folder)) is not None:
+        raise ValueError(
+            f"{str(folder)!r} has a run already, up to {newest.name}: go on with `{_way_on(folder)}`, "
+            "or choose another --folder, or delete this one"
+        )
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    with Stop(patience=20 if several else None) as stop:
+        try:
+            return _train(options, settings, folder, stop)
+        except (training.NonFiniteLoss, checkpoints.CheckpointError, ConnectionError) as error:
+            if isinstance(error, checkpoints.CheckpointError) and not stop.begun:
+                raise  # it says what to do
+            print(f"train: {error}\n{_where(folder)}", flush=True)
+            return 1
+
+
+def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -> int | None:
+    """Prepare and train, together with the other processes of this run, if there are any."""
+    import torch
+
     from gptlab import checkpoints, gpu, training
 
-    chosen = gpu.RECIPES[recipe]
-    shape = dict(n_layer=n_layer, n_embd=n_embd, n_head=n_head, context=context)
-    rates = dict(steps=steps, learning_rate=learning_rate, matrix_rate=matrix_rate)
-    chosen = dataclasses.replace(
-        chosen,
-        corpus=corpus or chosen.corpus,
-        B=batch_size or chosen.B,
-        seed=seed,
-        model=chosen.model | _given(shape),
-        training=dataclasses.replace(chosen.training, **_given(rates)),
-    )
-    place = gpu.pick_device(device)
-    dtype = gpu.pick_dtype(place)
-    prepared = gpu.prepare(chosen, place)
-    count = prepared.model.count_parameters()
-    print(f"{chosen.corpus}: a GPT of {count:,} parameters, {chosen.training.steps} steps on {place}, {dtype}")
-    began = time.perf_counter()
-    for history in training.run(
-        prepared.model,
-        prepared.batches,
-        chosen.training,
-        evaluate=prepared.evaluate,
-        folder=folder,
-        resume=resume,
-        dtype=dtype,
-    ):
-        if history.evaluations and history.evaluations[-1]["step"] == history.steps:
-            print(_line(history), flush=True)
-    if export is not None:
+    recipe = settings.recipe
+    with contextlib.ExitStack() as stack:
+        ranks, place = _join(options, stack)
+        say = print if ranks.rank == 0 else lambda *_, **__: None
+        dtype = getattr(torch, settings.dtype) if settings.dtype else gpu.pick_dtype(place)
+        prepared = _open(recipe, place, options.verify and ranks.rank == 0)
+        if ranks.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / CONFIG, to_yaml(settings))
+            prepared.tokenizer.save(folder / "tokenizer.json")
+        if ranks.ranks > 1:
+            torch.manual_seed(recipe.seed + 1_000_003 * ranks.rank)  # each rank drops out its own numbers
+        if settings.compile:
+            _compile(prepared, say)
+        board = stack.enter_context(_Board(folder, options.tensorboard and ranks.rank == 0))
+        count = prepared.model.count_parameters()
+        many = f", {ranks.ranks} processes ({options.parallel})" if ranks.ranks > 1 else ""
+        say(f"{recipe.corpus}: a GPT of {count:,} parameters, {recipe.training.steps} steps on {place}, {dtype}{many}")
+        running = training.run(
+            prepared.model,
+            prepared.batches,
+            recipe.training,
+            evaluate=prepared.evaluate,
+            folder=folder,
+            resume=options.resume,
+            dtype=dtype,
+            stop=stop,
+            ranks=ranks,
+        )
+        began = time.perf_counter()
+        for history in running:
+            board.add(history)
+            if not stop.begun and options.resume and history.steps > 1:
+                say(f"going on after step {history.steps}", flush=True)
+            elif history.evaluations and history.evaluations[-1]["step"] == history.steps:
+                say(_line(history), flush=True)
+    if history.steps < recipe.training.steps:
+        say(f"stopped by {signal.Signals(stop.number).name} after step {history.steps}. {_where(folder)}", flush=True)
+        return 128 + stop.number
+    if options.export is not None and ranks.rank == 0:
         notes = {
-            "recipe": dataclasses.asdict(chosen),
+            "recipe": dataclasses.asdict(recipe),
             "history": {"evaluations": history.evaluations, "seconds": history.seconds, "tokens": history.tokens},
             "minutes": round((time.perf_counter() - began) / 60, 1),
         }
-        checkpoints.save_model(export, prepared.model, prepared.tokenizer, json.loads(json.dumps(notes)))
-        print(f"kept in {export}")
+        model, _ = checkpoints.load_model(folder)
+        checkpoints.save_model(options.export, model, prepared.tokenizer, json.loads(json.dumps(notes)))
+        say(f"kept in {options.export}")
+    return None
 
 
-def _given(options: dict) -> dict:
-    return {name: value for name, value in options.items() if value is not None}
+# ── Settings: a recipe, a file, and what the command line changes ────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a run computes; config.yaml holds it."""
+
+    recipe: "Recipe"
+    dtype: str | None = None
+    compile: bool = False
+
+
+def settings_of(options: Options) -> Settings:
+    """The settings to begin with (a recipe, a file, or those of the run to go on with), and the options' changes.
+
+    Raises:
+        ValueError: there is no such recipe, or a file has an entry that nobody knows.
+    """
+    from gptlab import gpu
+
+    own = (options.folder or Path("runs/fables")) / CONFIG
+    if options.config is not None:
+        settings = from_yaml(options.config)
+    elif options.recipe is None and options.resume and own.is_file():
+        settings = from_yaml(own)
+    else:
+        name = options.recipe or "fables"
+        if name not in gpu.RECIPES:
+            close = difflib.get_close_matches(name, gpu.RECIPES, n=1)
+            guess = f"; perhaps you mean {close[0]!r}" if close else ""
+            raise ValueError(f"there is no recipe {name!r}{guess}: choose one of {', '.join(gpu.RECIPES)}")
+        settings = Settings(gpu.RECIPES[name])
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    recipe = settings.recipe
+    how = {field.name for field in dataclasses.fields(recipe.training)}
+    changes = {name: given[name] for name in ("corpus", "tokens", "vocab_size", "seed") if name in given}
+    changes |= {"B": given["batch_size"]} if "batch_size" in given else {}
+    recipe = dataclasses.replace(
+        recipe,
+        **changes,
+        model=recipe.model | {name: given[name] for name in _MODEL if name in given},
+        training=dataclasses.replace(recipe.training, **{name: given[name] for name in given.keys() & how}),
+    )
+    return Settings(recipe, given.get("dtype", settings.dtype), given.get("compile", settings.compile))
+
+
+def to_yaml(settings: Settings) -> str:
+    """The settings as config.yaml holds them.
+
+    >>> from gptlab import gpu
+    >>> print(to_yaml(Settings(gpu.RECIPES["fables"])).splitlines()[1])
+    corpus: fables
+    """
+    import yaml
+
+    entries = dataclasses.asdict(settings.recipe) | {"dtype": settings.dtype, "compile": settings.compile}
+    text = yaml.safe_dump(json.loads(json.dumps(entries)), sort_keys=False)
+    return "# gptlab train --config FILE begins with these settings\n" + text
+
+
+def from_yaml(path: Path) -> Settings:
+    """The settings that a file holds; an entry that is left out has its default.
+
+    Raises:
+        ValueError: the file is no YAML, or has an entry that is unknown, or of another kind than it should be.
+    """
+    import yaml
+
+    from gptlab.gpu import Recipe
+    from gptlab.model import GPTConfig
+    from gptlab.training import TrainConfig
+
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    if not isinstance(entries, dict):
+        raise ValueError(f"{path} has no entries: one a line, such as `corpus: fables`")
+    own = {name: entries.pop(name) for name in ("dtype", "compile") if name in entries}
+    model, training = entries.pop("model", None) or {}, entries.pop("training", None) or {}
+    if unknown := sorted(set(model) - {field.name for field in dataclasses.fields(GPTConfig)}):
+        raise ValueError(f"{path}: model.{unknown[0]} is no setting of a model")
+    training = TrainConfig(**_checked(path, "training.", training, TrainConfig()))
+    return Settings(Recipe(**_checked(path, "", entries, Recipe()), model=model, training=training), **own)
+
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    tuple: "a list of two numbers",
+}
+
+
+def _checked(path: Path, prefix: str, entries: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    """The entries, each of the kind that its default is. `1e-3` is a number here, though YAML takes it for a word."""
+    found = {}
+    for name, value in entries.items():
+        if not hasattr(defaults, name):
+            close = difflib.get_close_matches(name, vars(defaults), n=1)
+            guess = f"; perhaps you mean {prefix}{close[0]}" if close else ""
+            raise ValueError(f"{path}: nobody knows the entry {prefix}{name}{guess}")
+        kind = type(getattr(defaults, name))
+        try:
+            if kind is tuple:
+                first, second = value
+                found[name] = (float(first), float(second))
+            elif kind is float and not isinstance(value, bool):
+                found[name] = float(value)
+            elif type(value) is kind:
+                found[name] = value
+            else:
+                raise ValueError
+        except (TypeError, ValueError):
+            raise ValueError(f"{path}: {prefix}{name} is {value!r}, which is not {_KINDS[kind]}") from None
+    return found
+
+
+# ── What a run needs ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _join(options: Options, stack: contextlib.ExitStack) -> tuple[Any, Any]:
+    """The fellow processes, if torchrun has started any, and the device of this one."""
+    from gptlab import gpu, training
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        if options.parallel == "sharded":
+            raise ValueError("--parallel sharded spreads a model over processes: start several with torchrun")
+        return training.Alone(), gpu.pick_device(options.device)
+    from gptlab.gpu import distributed
+
+    wanted = distributed.own_device() if options.device in (None, "cuda") else options.device
+    place = gpu.pick_device(wanted)
+    return stack.enter_context(distributed.join(place, options.parallel == "sharded")), place
+
+
+def _open(recipe: "Recipe", place: Any, verify: bool) -> "Prepared":
+    """Model, batches and evaluation of a recipe, also of one whose corpus is a folder of shards."""
+    import torch
+
+    from gptlab import gpu
+    from gptlab.corpora.shards import Shards, are_shards
+    from gptlab.model import GPT, GPTConfig
+    from gptlab.training import mean_loss
+
+    if not are_shards(recipe.corpus):
+        return gpu.prepare(recipe, place)
+    shards = Shards(recipe.corpus, verify)
+    torch.manual_seed(recipe.seed)
+    make = GPTConfig.modern if recipe.modern else GPTConfig
+    config = make(**{"context": 64} | recipe.model | {"vocab_size": shards.tokenizer.vocab_size})
+    batches = shards.batches("train", recipe.B, config.context, seed=recipe.seed)
+    if len(shards.validation):
+        held_out, part = shards.batches("validation", 16, config.context, order="ordered"), "validation"
+    else:
+        held_out, part = shards.batches("train", 16, config.context, order="ordered"), "training"
+    steps = min(len(held_out), 50)  # about a million tokens at T = 1024: more would say the same
+    return gpu.Prepared(
+        GPT(config).to(place),
+        batches,
+        lambda model: {part: mean_loss(model, held_out, steps)},
+        shards.tokenizer,
+        shards.end,
+    )
+
+
+def _compile(prepared: "Prepared", say: Any) -> None:
+    """Compile the model in place, and try it on a batch; where that fails, leave it as it was and say so."""
+    from gptlab import checkpoints
+
+    model, drawn = prepared.model, checkpoints.generator_states(prepared.model.device)
+    model.compile()
+    try:
+        model(*(part.to(model.device) for part in prepared.batches.batch(0)))
+    except Exception as error:
+        model._compiled_call_impl = None
+        say(f"torch.compile does not work here, so the run goes on without it ({str(error).strip().splitlines()[0]})")
+    checkpoints.restore_generators(drawn, model.device)
+
+
+class Stop:
+    """Becomes true when the run is asked to end: by SIGTERM, as a scheduler does, or by Ctrl-C.
+
+    A second Ctrl-C acts at once, and so does the first signal while the run has not `begun`: nothing can be saved yet.
+
+    Args:
+        patience: seconds after SIGTERM in which the run must have asked; else the process ends. A rank that waits for
+            one that has died would wait for minutes.
+    """
+
+    def __init__(self, patience: float | int | None = None):
+        self.patience, self.number, self.begun, self._asked = patience, 0, False, threading.Event()
+
+    def __call__(self) -> bool:
+        self.begun = True
+        if self.number:
+            self._asked.set()
+        return bool(self.number)
+
+    def __enter__(self) -> "Stop":
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return self  # signals are the main thread's
+        self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
+        if self.patience is not None:
+            self._ear, self._mouth = socket.socketpair()
+            self._mouth.setblocking(False)
+            signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._asked.set()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._before and self.patience is not None:
+            signal.set_wakeup_fd(-1)
+            self._mouth.close()
+
+    def _hear(self, number: int, _) -> None:
+        if number == signal.SIGINT and (self.number or not self.begun):
+            raise KeyboardInterrupt
+        if not self.begun:
+            raise SystemExit(128 + number)
+        self.number = number
+        os.write(2, f"{signal.Signals(number).name}: the run keeps a checkpoint after this step and ends.\n".encode())
+
+    def _watch(self) -> None:
+        """In a thread, for a process that waits inside the engine hears no signal."""
+        while heard := self._ear.recv(1):
+            if heard[0] == signal.SIGTERM and not self._asked.wait(self.patience):
+                os.write(2, f"the run did not react to SIGTERM for {self.patience} s: perhaps a rank died\n".encode())
+                os._exit(128 + signal.SIGTERM)
+
+
+class _Board:
+    """Curves for TensorBoard, if they are wanted."""
+
+    def __init__(self, folder: Path, wanted: bool):
+        self.folder, self.wanted, self.writer = folder, wanted, None
+
+    def __enter__(self) -> "_Board":
+        if self.wanted:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ValueError(
+                    "--tensorboard needs the package tensorboard, which this Python does not have: "
+                    "`pip install tensorboard`, or train without it; config.yaml and the checkpoints hold all numbers"
+                ) from error
+            self.writer = SummaryWriter(str(self.folder / "tensorboard"))
+        return self
+
+    def add(self, history) -> None:
+        if self.writer is None or not history.steps:
+            return
+        for name, row in (("loss", history.losses), ("rate", history.rates), ("norm", history.gradient_norms)):
+            self.writer.add_scalar(f"training/{name}", row[-1], history.steps)
+        if history.evaluations and history.evaluations[-1]["step"] == history.steps:
+            for name, value in history.evaluations[-1].items():
+                self.writer.add_scalar(f"evaluation/{name}", value, history.steps)
+
+    def __exit__(self, *_) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+# ── Words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _way_on(folder: Path) -> str:
+    return f"{environment.python_call()} train --resume --folder {folder}"
+
+
+def _where(folder: Path) -> str:
+    """Where a run stands that has ended early, and how to go on."""
+    from gptlab import checkpoints
+
+    newest = checkpoints.latest(folder)
+    if newest is None:
+        return "There is no checkpoint yet: the run begins anew."
+    return f"The newest checkpoint is {newest.name}; `{_way_on(folder)}` goes on from it."
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.part")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
 
 
 def _line(history) -> str:

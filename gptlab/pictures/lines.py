@@ -47,8 +47,8 @@ def lines(
         said.append(f"{name}: from {tidy(ys[0])} at {tidy(xs[0])} to {tidy(ys[-1])} at {tidy(xs[-1])}")
     for axis in log:
         getattr(axes, f"set_{axis}scale")("log")
-        ticks = getattr(axes, f"{axis}axis")
-        ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ticks, (low, high) = getattr(axes, f"{axis}axis"), getattr(axes, f"get_{axis}lim")()
+        ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e5 * low else (1,)))  # over many decades, fewer
         ticks.set_major_formatter(FuncFormatter(lambda value, _: tidy(value)))
         ticks.set_minor_formatter(NullFormatter())
     if "x" in log:  # sizes are few, and usually powers of two: name them

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from gptlab.pictures.style import GREY, INK, PALE, SERIES, Number, Picture, canvas, finish, styled, tidy
 
 HATCH = ("", "//", "..", "\\\\", "xx", "--", "oo")
+COLOURS = (*SERIES[:6], GREY)
+# The parts of a model look the same in every picture; other names take the places that are left, in their order.
+PLACES = {"embedding": 0, "projections": 1, "attention": 2, "mlp": 3, "head": 4, "position": 5, "norms": 6}
 
 
 @styled
@@ -31,11 +34,13 @@ def shares(wholes: Mapping[str, Mapping[str, Number]], unit: str = "", *, title:
     kinds = [kind for kind in kinds if any(parts.get(kind, 0) for parts in wholes.values())]
     figure, axes = canvas(9.0, 0.46 * len(wholes) + 1.5)
     left, said = dict.fromkeys(wholes, 0.0), []
-    colours = (*SERIES[:6], GREY)
-    for i, kind in enumerate(kinds):
+    free = [i for i in range(7) if i not in {PLACES.get(kind) for kind in kinds}] or list(range(7))
+    others = [kind for kind in kinds if kind not in PLACES]
+    for kind in kinds:
+        i = PLACES[kind] if kind in PLACES else free[others.index(kind) % len(free)]
         widths = [100 * parts.get(kind, 0) / sum(parts.values()) for parts in wholes.values()]
         bars = axes.barh(
-            range(len(wholes)), widths, left=list(left.values()), color=colours[i % 7], hatch=HATCH[i % 7],
+            range(len(wholes)), widths, left=list(left.values()), color=COLOURS[i], hatch=HATCH[i],
             edgecolor="white", height=0.72, label=kind,
         )  # fmt: skip
         for name, bar, width in zip(wholes, bars, widths, strict=True):

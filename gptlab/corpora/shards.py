@@ -1,0 +1,192 @@
+"""Shards: a text as ids on disk, larger than memory if need be; made by `gptlab.corpora.preparing`, opened here.
+
+A folder of shards has `train-00000.bin`, … (bare ids), `tokenizer.json`, and, written last, `manifest.json`, which says
+how large each file must be, and its SHA-256. A folder without a manifest is not finished.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gptlab import tokens
+
+if TYPE_CHECKING:
+    from gptlab.batches import Batch
+
+MANIFEST, PROGRESS, TOKENIZER = "manifest.json", "progress.json", "tokenizer.json"
+
+
+class ShardError(OSError):
+    """A shard is missing or broken, or cannot be written."""
+
+
+def are_shards(folder: str | os.PathLike) -> bool:
+    """Whether this is a folder that `prepare` has made, or begun."""
+    return any((Path(folder) / name).is_file() for name in (MANIFEST, PROGRESS))
+
+
+class Row:
+    """The ids of several files, one after the other, as if they were one array; only what is asked for is read.
+
+    >>> row = Row([np.arange(5), np.arange(5, 12)])
+    >>> len(row), row[3:8].tolist()
+    (12, [3, 4, 5, 6, 7])
+    """
+
+    def __init__(self, files: Sequence[np.ndarray]):
+        self.files = [file for file in files if len(file)]
+        self.ends = np.cumsum([len(file) for file in self.files], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if self.files else 0
+
+    def __getitem__(self, wanted: slice) -> np.ndarray:
+        start, stop, step = wanted.indices(len(self))
+        if step != 1:
+            raise ValueError(f"step={step}: a row of shards is read in order")
+        found = []
+        first = int(np.searchsorted(self.ends, start, side="right"))
+        for file, end in zip(self.files[first:], self.ends[first:].tolist(), strict=True):
+            begin = end - len(file)
+            if begin >= stop:
+                break
+            found.append(file[max(0, start - begin) : stop - begin])
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+class Shards:
+    """A folder that `prepare` has finished: `train` and `validation` as rows of ids, `tokenizer`, `manifest`.
+
+    Args:
+        verify: compare every file's SHA-256 with the manifest, about a second for each gigabyte. Sizes always are.
+
+    Raises:
+        ShardError: the folder is not finished, or a shard is missing, of another size, or altered: which, and the
+            command that makes it again.
+    """
+
+    def __init__(self, folder: str | os.PathLike, verify: bool = True):
+        self.folder = Path(folder)
+        if not (self.folder / MANIFEST).is_file():
+            begun = read_json(self.folder / PROGRESS)
+            way = (
+                f"run `{begun['command']}` again, and it goes on"
+                if begun
+                else "make them with `python -m gptlab prepare`"
+            )
+            raise ShardError(f"there are no finished shards in {str(folder)!r}: {way}")
+        self.manifest = read_json(self.folder / MANIFEST)
+        self.dtype = np.dtype(self.manifest["dtype"])
+        for shard in self.manifest["files"].values():
+            if problem := self._what_is_wrong(shard, verify):
+                raise ShardError(
+                    f"{shard['file']} in {str(folder)!r} {problem}: `{self.manifest['command']}` makes it again"
+                )
+        self.train, self.validation = (
+            Row([self._map(file)[start:stop] for file, start, stop in self.manifest["parts"][part]])
+            for part in ("train", "validation")
+        )
+        self.tokenizer = tokens.load(self.folder / TOKENIZER)
+        self.end: int | None = self.manifest["end"]
+
+    def _what_is_wrong(self, shard: dict[str, Any], verify: bool) -> str:
+        path, size = self.folder / shard["file"], shard["tokens"] * self.dtype.itemsize
+        if not path.is_file():
+            return "is not there"
+        if path.stat().st_size != size:
+            return f"has {path.stat().st_size:,} bytes, not {size:,}"
+        if not verify:
+            return ""
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 24):
+                digest.update(block)
+        return "" if digest.hexdigest() == shard["sha256"] else "is not what was written (its SHA-256 is another)"
+
+    def _map(self, file: str) -> np.ndarray:
+        return np.memmap(self.folder / file, dtype=self.dtype, mode="r")
+
+    def batches(self, part: str, B: int, T: int, order: str = "random", seed: int = 0) -> "ShardBatches":
+        """[B, T] batches of a part ("train", "validation"), drawn as `gptlab.batches.Batches` draws them.
+
+        Raises:
+            ValueError: the part is shorter than one sample.
+        """
+        row = {"train": self.train, "validation": self.validation}[part]
+        if len(row) < T + 1:
+            raise ValueError(
+                f"the {part} part of {str(self.folder)!r} has {len(row)} tokens, fewer than one sample of T={T} and "
+                "its target: prepare more text, or choose a smaller context"
+            )
+        return ShardBatches(row, B, T, order, seed)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count:,} {part}" for part, count in self.manifest["tokens"].items())
+        return f"Shards({str(self.folder)!r}: {counts} tokens of {self.manifest['tokenizer']})"
+
+
+class ShardBatches:
+    """`gptlab.batches.Batches` over a `Row`: the same batch for the same step, seed and ids; read when it is asked for.
+
+    >>> batches = ShardBatches(Row([np.arange(50), np.arange(50, 100)]), B=2, T=5, order="ordered")
+    >>> batches.batch(4).ids.tolist()
+    [[40, 41, 42, 43, 44], [45, 46, 47, 48, 49]]
+    """
+
+    def __init__(self, row: Row, B: int, T: int, order: str = "random", seed: int = 0):
+        if order not in ("random", "ordered") or B < 1:
+            raise ValueError(f"order={order!r} must be 'random' or 'ordered', and B={B} at least 1")
+        self.row, self.B, self.T, self.order, self.seed = row, B, T, order, seed
+
+    def __len__(self) -> int:
+        """Steps for one walk through the text."""
+        blocks = -(-(len(self.row) - 1) // self.T)
+        return -(-blocks // self.B)
+
+    def batch(self, step: int) -> "Batch":
+        """The batch of a step; the same for the same step, whatever was asked before."""
+        return self.rows(step, slice(None))
+
+    def starts(self, step: int) -> list[int]:
+        """Where in the text each row of a batch begins."""
+        if self.order == "random":
+            import torch
+
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+            return torch.randint(len(self.row) - self.T, (self.B,), generator=generator).tolist()
+        first = step % len(self) * self.B * self.T
+        return list(range(first, min(first + self.B * self.T, len(self.row) - 1), self.T))
+
+    def rows(self, step: int, wanted: slice) -> "Batch":
+        """Some rows of the batch of a step; the others are not read from the disk."""
+        import torch
+
+        from gptlab.batches import IGNORE, Batch
+
+        starts = self.starts(step)[wanted]
+        ids = torch.zeros((len(starts), self.T), dtype=torch.int64)
+        targets = torch.full_like(ids, IGNORE)
+        for b, start in enumerate(starts):
+            block = torch.from_numpy(self.row[start : start + self.T + 1].astype(np.int64))  # [T + 1]
+            ids[b, : len(block) - 1], targets[b, : len(block) - 1] = block[:-1], block[1:]
+        return Batch(ids, targets)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What a file of JSON says, or None if there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write all of it or nothing."""
+    draft = path.with_name(f".{path.name}.part")
+    with open(draft, "w", encoding="utf-8") as file:
+        file.write(json.dumps(data, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)

@@ -1,0 +1,135 @@
+"""Processes for the tests to kill: real ones, copied from one that has imported torch, so that each starts at once."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+MODULES = (  # imported once, before any copy is made; torch's optimisers import the first on their way
+    "torch._dynamo", "torch.distributed.fsdp", "yaml", "pytest", "gptlab.gpu",
+    "gptlab.gpu.distributed", "gptlab.commands.train", "gptlab.corpora.shards", "children",
+)  # fmt: skip
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are copies of another")
+
+
+def start(function, *arguments, variables=None):
+    """Run `function(*arguments)` in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(MODULES))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the server when it starts
+    process = context.Process(target=_enter, args=(variables or {}, function, arguments), daemon=True)
+    process.start()
+    return process
+
+
+def _enter(variables, function, arguments):
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ.update(variables)
+    function(*arguments)
+
+
+def command(arguments, log):
+    """`python -m gptlab …`, with all that it says in a file."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1), os.dup2(file, 2)
+    from gptlab import commands
+
+    code = commands.run(list(map(str, arguments)))
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def together(function, *arguments, ranks=2):
+    """Start the ranks of a run as torchrun would."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        start(function, *arguments, variables={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(ranks)
+    ]
+
+
+def finish(*processes, seconds=60):
+    """The exit codes of processes that end on their own."""
+    end = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.1, end - time.monotonic()))
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes
+
+
+def wait_for(condition, seconds=60):
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to this"
+        time.sleep(0.001)
+
+
+# -------------------------------------------------------------------------------- what the ranks do in test_distributed
+
+
+def uneven():
+    """Six short texts of very different lengths, and a model for them."""
+    import torch
+
+    from gptlab.batches import StoryBatches
+    from gptlab.model import GPT, GPTConfig
+
+    draw = torch.Generator().manual_seed(3)
+    documents = [torch.randint(0, 29, (length,), generator=draw).tolist() for length in (1, 15, 2, 9, 1, 4, 12, 3, 5)]
+    torch.manual_seed(1)
+    return GPT(GPTConfig.modern(30, 16, n_layer=2, n_head=2, n_embd=12)), StoryBatches(documents, B=5, start=29)
+
+
+def learn(out, sharded, changes):
+    """One gradient and a short run, alone or as one rank of several; rank 0 writes down what came out."""
+    import torch
+
+    from gptlab import checkpoints
+    from gptlab.batches import IGNORE
+    from gptlab.gpu.distributed import is_one_of_several, join
+    from gptlab.training import Alone, TrainConfig, add_gradients, micro_batches, run
+
+    def work(ranks):
+        config = TrainConfig(**{"steps": 5, "warmup": 1, "learning_rate": 1e-3, **changes})
+        model, batches = uneven()
+        parts = micro_batches(ranks.part(batches).batch(0), config.accumulate)
+        (counted,) = ranks.sum(sum(int((targets != IGNORE).sum()) for _, targets in parts))
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        learner = ranks.wrap(model)
+        loss = add_gradients(learner, parts, counted, scaler, lambda: torch.autocast("cpu", enabled=False), ranks)
+        gradients = {name: checkpoints._whole(p.grad).tolist() for name, p in model.named_parameters()}
+        found = {"loss": ranks.sum(float(loss))[0], "gradients": gradients}
+        model, batches = uneven()
+        *_, history = run(model, batches, config, ranks=ranks, evaluate=lambda model: {"x": 1.0})
+        found |= {"losses": history.losses, "norms": history.gradient_norms, "tokens": history.tokens}
+        if ranks.rank == 0:
+            Path(out).write_text(json.dumps(found))
+
+    if not is_one_of_several():
+        return work(Alone())
+    with join("cpu", sharded) as ranks:
+        work(ranks)
+
+
+def sleep_and_never_ask(patience):
+    """A run that hears SIGTERM and does not come to the place where it would ask for it."""
+    from gptlab.commands.train import Stop
+
+    with Stop(patience) as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)

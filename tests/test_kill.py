@@ -1,0 +1,132 @@
+"""kill -9, SIGTERM, Ctrl-C: a run of `python -m gptlab train` that is ended at any moment goes on as if it were not.
+
+Real processes and real signals. The kills fall at random moments, some while the process starts, some while it saves.
+"""
+
+import json
+import random
+import signal
+import time
+
+import children
+import pytest
+from safetensors.torch import load_file
+
+from gptlab import checkpoints
+
+pytestmark = children.needs_fork
+SEED = 20
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog. " * 60)
+    return path
+
+
+def arguments(text, folder, *more, steps=170):
+    size = "--batch-size 2 --context 16 --n-layer 1 --n-head 2 --n-embd 12 --dropout 0.2 --device cpu"
+    how = f"--tokens characters --steps {steps} --save-every 2 --evaluate-every 50"
+    return ["train", "fables", "--corpus", text, "--folder", folder, "--resume", *size.split(), *how.split(), *more]
+
+
+def state(folder):
+    return json.loads((checkpoints.latest(folder) / "state.json").read_text())
+
+
+def last(folder):
+    """How many steps the newest checkpoint has behind it."""
+    newest = checkpoints.latest(folder)
+    return 0 if newest is None else int(newest.name.removeprefix("step-"))
+
+
+def equal(a, b):
+    """Whether two runs are the same in all that was computed, bit for bit."""
+    one, two = state(a), state(b)
+    names = ("losses", "rates", "gradient_norms", "tokens")
+    assert all(one["history"][name] == two["history"][name] for name in names)
+    assert [e["validation"] for e in one["history"]["evaluations"]] == [
+        e["validation"] for e in two["history"]["evaluations"]
+    ]
+    for file in ("model.safetensors", "optimizers.safetensors"):
+        left, right = (load_file(checkpoints.latest(folder) / file) for folder in (a, b))
+        assert left.keys() == right.keys()
+        assert all(left[name].equal(right[name]) for name in left if not name.endswith(("python", "numpy")))
+
+
+@pytest.fixture(scope="module")
+def whole(text, tmp_path_factory):
+    """The run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    process = children.start(children.command, arguments(text, folder), folder / "log")
+    assert children.finish(process) == [0], (folder / "log").read_text()
+    return folder
+
+
+def test_killed_twenty_times_it_computes_what_it_would_have(text, whole, tmp_path):
+    draw, saving, steps = random.Random(SEED), 0, []
+    for kill in range(20):
+        process = children.start(children.command, arguments(text, tmp_path), tmp_path / "log")
+        early = kill % 5 == 4  # anywhere from the first moment on; else some steps later, in a step or between two
+        goal = last(tmp_path) + (10 if early else draw.randint(1, 4))
+        moment = time.monotonic() + draw.uniform(0.0, 0.4)
+        children.wait_for(
+            lambda goal=goal, early=early, moment=moment: (
+                last(tmp_path) >= goal or (early and time.monotonic() > moment) or not process.is_alive()  # noqa: B023
+            )
+        )
+        if kill % 5 == 0:
+            children.wait_for(lambda: list(tmp_path.glob(".step-*")) or not process.is_alive())  # noqa: B023
+        time.sleep(draw.uniform(0.0, 0.01))
+        assert process.is_alive(), (tmp_path / "log").read_text()
+        process.kill()
+        process.join()
+        saving += bool(list(tmp_path.glob(".step-*")))
+        steps.append(last(tmp_path))
+    assert steps == sorted(steps) and saving > 0 and len(set(steps)) > 10
+    process = children.start(children.command, arguments(text, tmp_path), tmp_path / "log")
+    assert children.finish(process) == [0], (tmp_path / "log").read_text()
+    equal(tmp_path, whole)
+    assert not list(tmp_path.glob(".step-*"))  # what the kills left is cleared away
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_saves_first_and_says_how_to_go_on(text, whole, tmp_path, number):
+    process = children.start(children.command, arguments(text, tmp_path, "--save-every", "30"), tmp_path / "log")
+    children.wait_for(lambda: last(tmp_path) >= 30)
+    children.os.kill(process.pid, number)
+    assert children.finish(process) == [128 + number]
+    said = (tmp_path / "log").read_text()
+    assert f"stopped by {number.name} after step" in said and f"train --resume --folder {tmp_path}` goes on" in said
+    assert 30 < last(tmp_path) < 170 and f"after step {last(tmp_path)}." in said
+    process = children.start(children.command, ["train", "--resume", "--folder", tmp_path], tmp_path / "log")
+    assert children.finish(process) == [0], (tmp_path / "log").read_text()  # all settings are in config.yaml
+    equal(tmp_path, whole)
+
+
+def test_a_second_ctrl_c_ends_it_at_once(tmp_path):
+    from gptlab.commands.train import Stop
+
+    with Stop() as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGINT)
+        assert stop() and stop.number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):  # afterwards all is as it was
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_before_anything_can_be_saved_a_signal_acts_at_once():
+    from gptlab.commands.train import Stop
+
+    with pytest.raises(KeyboardInterrupt), Stop():
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(SystemExit, match="143"), Stop():
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_run_that_cannot_react_to_sigterm_is_ended_with_a_reason():
+    process = children.start(children.sleep_and_never_ask, 0.3)
+    assert children.finish(process, seconds=20) == [128 + signal.SIGTERM]
