@@ -116,8 +116,9 @@ class Ledger:
             made = ""
             for i, cell in enumerate(cells):
                 side = "right" if i in (0, 5, 6, 7) else "left"
-                text = f"<code>{html.escape(cell)}</code>" if i in (2, 3, 4) and tag == "td" else html.escape(cell)
-                made += f'<{tag} style="text-align:{side};padding:2px 8px">{text}</{tag}>'
+                text = html.escape(_cut(cell, 60) if i == 2 else cell)
+                text = f'<code style="font-size:12px">{text}</code>' if i in (2, 3, 4) and tag == "td" else text
+                made += f'<{tag} style="text-align:{side};padding:2px 6px;white-space:nowrap">{text}</{tag}>'
             return f'<tr style="{background}">{made}</tr>'
 
         body = ""

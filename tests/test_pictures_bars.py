@@ -54,3 +54,10 @@ def test_lines_draw_the_points_and_their_labels():
     assert "limit at 4" in pictures.describe(figure) and axes.get_xlabel() == "size"
     with pytest.raises(ValueError, match="no points"):
         pictures.lines({"a": []}, "x", "y")
+
+
+@pytest.mark.parametrize("highest", [2.0, 40.0, 3e4, 1e12])
+def test_a_logarithmic_axis_names_some_heights_however_far_it_reaches(highest):
+    axes = pictures.lines({"a": [(0, 1.0), (1, highest)]}, "x", "y", log="y").axes[0]
+    low, high = axes.get_ylim()
+    assert 1 <= sum(low <= height <= high for height in axes.get_yticks()) <= 12
