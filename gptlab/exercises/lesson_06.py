@@ -37,6 +37,10 @@ def _without_itself(x):
     return seen / seen.sum(dim=-1, keepdim=True).clamp(min=1) @ x
 
 
+def _before_t(x):
+    return torch.stack([x[:, :t].mean(dim=1) for t in range(x.shape[1])], dim=1)
+
+
 _PAST = Exercise(
     id="6.1",
     title="Average the past",
@@ -58,6 +62,11 @@ _PAST = Exercise(
             "a position leaves itself out",
             _without_itself,
             "The past of position t includes t: its row of the triangle has t + 1 ones.",
+        ),
+        Mistake(
+            "the slice ends before t",
+            _before_t,
+            "`x[:, :t]` stops before t, and at t = 0 it is empty: the mean of nothing is NaN. Take `x[:, : t + 1]`.",
         ),
         Mistake(
             "it is a sum, not a mean",
@@ -217,6 +226,11 @@ _CAUSAL = Exercise(
             "the past is hidden instead of the future",
             lambda scores: scores.masked_fill(~torch.ones_like(scores).triu().bool(), -math.inf).softmax(-1),
             "keep and drop are swapped: `tril` is what a position may see, `triu` begins with itself and goes on.",
+        ),
+        Mistake(
+            "minus infinity is multiplied by 0",
+            lambda scores: (scores.tril() - math.inf * torch.ones_like(scores).triu(1)).softmax(-1),
+            "Infinity times 0 is NaN, not 0, and one NaN spoils its row. Use `masked_fill` or `torch.where`.",
         ),
         Mistake(
             "what is left is not shared anew, but divided by the sum of the scores",

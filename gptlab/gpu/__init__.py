@@ -7,6 +7,7 @@
 - `memory`, `footprint`: where the memory of a step goes, predicted and measured.
 - `planning`: many GPUs, on paper: will it fit, how is it cut up, how long does it take?
 - `graphs`: one step of generation, recorded once and replayed.
+- `distributed`: several processes that train one model, started by torchrun (import it by name).
 - `weights`: fewer bytes a weight, for a model that only talks.
 - `scaling`: how large, on how many tokens; laws fitted to small runs.
 

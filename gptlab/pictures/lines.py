@@ -48,7 +48,7 @@ def lines(
     for axis in log:
         getattr(axes, f"set_{axis}scale")("log")
         ticks, (low, high) = getattr(axes, f"{axis}axis"), getattr(axes, f"get_{axis}lim")()
-        ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e5 * low else (1,)))  # over many decades, fewer
+        ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e4 * low else (1,)))  # over many decades, fewer
         ticks.set_major_formatter(FuncFormatter(lambda value, _: tidy(value)))
         ticks.set_minor_formatter(NullFormatter())
     if "x" in log:  # sizes are few, and usually powers of two: name them

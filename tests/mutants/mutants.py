@@ -71,8 +71,8 @@ MUTANTS = [
     Mutant(
         "keep and drop swapped for the kernel",
         "attention",
-        "attn_mask=keep_mask",
-        "attn_mask=None if keep_mask is None else ~keep_mask",
+        "attn_mask=_for_all_heads(keep_mask)",
+        "attn_mask=None if keep_mask is None else ~_for_all_heads(keep_mask)",
         ATTENTION,
     ),
     Mutant(
