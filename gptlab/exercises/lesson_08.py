@@ -106,6 +106,12 @@ _NORM = Exercise(
             "pass; trained weights moved from one to the other are off.",
         ),
         Mistake(
+            "eps stands outside the root, and the variance is divided by C - 1",
+            lambda x, gain, bias, eps: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + eps) * gain + bias,
+            "`x.std(dim=-1)` is another root in two ways: it divides by C − 1, and eps comes too late, outside. "
+            "Take the variance by hand, add eps, then the root.",
+        ),
+        Mistake(
             "gain and bias are left out",
             lambda x, gain, bias, eps: F.layer_norm(x, x.shape[-1:], None, None, eps),
             "The normed numbers are right; multiply by the gain and add the bias, channel by channel.",
@@ -388,6 +394,11 @@ _COUNT = Exercise(
             "Each of the six matrices of a block has a bias, as long as its output: 4 C in attention, 5 C in the MLP.",
         ),
         Mistake(
+            "only the matrices of a block are counted",
+            _off_by(lambda V, T, L, C: -L * 13 * C - 2 * C),
+            "12 C² is right for the matrices of a block. Their biases and the layer norms are still missing.",
+        ),
+        Mistake(
             "the output projection of attention is forgotten",
             _off_by(lambda V, T, L, C: -L * (C * C + C)),
             "Attention has four matrices: query, key, value, and the one that mixes what the heads found.",
@@ -645,6 +656,11 @@ _FLOPS = Exercise(
             "attention is counted for all T tokens",
             lambda V, L, C, T: flops_a_token(V, L, C, T) + L * 4 * C * (T * T - T),
             "The scores of a sequence are T × T, but one token has one row of them: T.",
+        ),
+        Mistake(
+            "the whole sequence is counted",
+            lambda V, L, C, T: T * flops_a_token(V, L, C, T),
+            "That is the work of all T tokens. One token is asked for: divide by T.",
         ),
         Mistake(
             "looking up the embedding is counted as a product",

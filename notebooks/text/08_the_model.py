@@ -16,8 +16,8 @@
 # %% [markdown]
 # # 08 The model
 #
-# *Attention, stacked twelve times, learns nothing. Three small parts mend it, and what comes out is GPT-2, to the last
-# number.*
+# *Twelve layers, one upon the other, learn less than one. A sum and a norm mend it, and what comes out is GPT-2, to the
+# last number.*
 #
 # You have embeddings (05), attention (06) and masks (07). Here you stack them, watch the stack fail, and find out what
 # each of the missing parts is for. Then you build the whole model by hand, count it, and break it in eight ways.
@@ -70,9 +70,9 @@ quiz(8, [..., ..., ...])
 # ## The question: is deeper better?
 #
 # One layer of attention fetches from other places. A second layer could work with what the first has fetched, and a
-# third with that. So stack them. Here are the fables, cut into batches, and a model with `L` layers. In each layer every
-# position first *listens* (attention, with the causal mask), and then *thinks* for itself: two matrices with something
-# bent in between, as in notebook 07. You will look into the thinking further down.
+# third with that. So stack them. Here are the fables, cut into batches, and a model with `L` layers. In each layer
+# every position first *listens* (attention, with the causal mask), and then *thinks* for itself: two matrices with
+# something bent in between, as in notebook 07. You will look into the thinking further down.
 
 # %%
 trained, tokenizer = checkpoints.committed("fables")
@@ -94,39 +94,52 @@ class Listen(MultiHeadAttention):
         return super().forward(x, is_causal=True)  # [B, T, C]
 
 
-def thinking(C):
-    return nn.Sequential(nn.Linear(C, 4 * C), nn.GELU(), nn.Linear(4 * C, C))
+class Think(nn.Module):
+    def __init__(self, C):
+        super().__init__()
+        self.widen, self.narrow = nn.Linear(C, 4 * C), nn.Linear(4 * C, C)
+
+    def forward(self, x):
+        return self.narrow(F.gelu(self.widen(x)))  # [B, T, C] -> [B, T, 4C] -> [B, T, C]
 
 
-def replace(x, part, norm):
-    return part(x)  # what a part computes takes the place of x
+# %% [markdown]
+# These are the two **parts** of a layer. `F.gelu` is the bend. The stack holds $2L$ parts, a listening one and a
+# thinking one in turn, and sends $x$ through them. *How* it does so is the question of this notebook, so we keep that
+# in a function of its own, the `way`. The first way is the plain one: what a part computes takes the place of $x$.
 
 
 # %%
+def replace(x, part):
+    return part(x)
+
+
 class Stack(nn.Module):
     def __init__(self, L, way, C=48, H=4):
         super().__init__()
         torch.manual_seed(8)
-        self.way, self.embedding, self.head = way, TokenAndPositionEmbedding(V, 24, C), nn.Linear(C, V)
-        self.parts = nn.ModuleList(make for _ in range(L) for make in (Listen(C, H), thinking(C)))
-        self.norms = nn.ModuleList(nn.LayerNorm(C) for _ in range(2 * L + 1))  # for later
+        self.embedding = TokenAndPositionEmbedding(V, 24, C)
+        self.head = nn.Linear(C, V)
+        self.parts = nn.ModuleList()
+        for _ in range(L):
+            self.parts.extend([Listen(C, H), Think(C)])
         for p in self.parts.parameters():
             nn.init.xavier_normal_(p) if p.dim() == 2 else nn.init.zeros_(p)
+        self.way, self.last = way, nn.Identity()  # before the head: nothing, for now
 
     def forward(self, ids):
         x = self.embedding(ids)  # [B, T, C]
         self.stream = [x]  # kept, so that we can look at it
-        for part, norm in zip(self.parts, self.norms, strict=False):
-            x = self.way(x, part, norm)  # [B, T, C]
+        for part in self.parts:
+            x = self.way(x, part)  # [B, T, C]
             self.stream.append(x)
-        return self.head(self.norms[-1](x) if self.way.__name__ == "pre" else x)  # [B, T, V]
+        return self.head(self.last(x))  # [B, T, V]
 
 
 # %% [markdown]
-# `parts` holds what listens and what thinks, in turn. Some names you meet further down (`norms`, `pre`). For now the
-# `way` is `replace`: each part's result takes the place of what was there. `xavier_normal_` draws the first numbers of a matrix such that its results are
-# about as large as its inputs ([Glorot and Bengio 2010](https://proceedings.mlr.press/v9/glorot10a.html)). Everybody
-# gets the same hundred batches.
+# `xavier_normal_` draws the first numbers of a matrix such that neither its results nor the gradients become much
+# larger or smaller than what came in ([Glorot and Bengio 2010](https://proceedings.mlr.press/v9/glorot10a.html)).
+# Every model gets the same hundred batches.
 
 
 # %%
@@ -145,7 +158,8 @@ def learn(model, steps=100, rate=3e-3):
 
 runs = {}
 for L in (1, 3, 12):
-    runs[f"{L} layer{'s' * (L > 1)}"] = losses = learn(Stack(L, replace))
+    losses = learn(Stack(L, replace))
+    runs["1 layer" if L == 1 else f"{L} layers"] = losses
     print(f"L = {L:2}: {losses[0]:.2f} at first, {sum(losses[-10:]) / 10:.2f} at the end")
 assert sum(runs["1 layer"][-10:]) / 10 < 3.5 and sum(runs["12 layers"][-10:]) / 10 > 4.3
 
@@ -155,14 +169,15 @@ pictures.compare(last_ten, "nats a token", floor={"frequencies alone": frequenci
 
 # %% [markdown]
 # It is the other way round: the deeper, the worse. Twelve layers arrive at the dotted line, which is what somebody pays
-# who has counted the tokens and looks at nothing. (Three and twelve have more numbers to learn with, so they
-# could do at least as well.) Deep networks had this trouble long before attention; [He et al.
+# who has counted the tokens and looks at nothing. (Three and twelve have more numbers to learn with, so
+# they should do at least as well.) Deep networks had this trouble long before attention; [He et al.
 # 2015](https://arxiv.org/abs/1512.03385) called it degradation.
 #
 # ## By hand: what twelve parts do to a number
 #
 # Look at the stack before any training. How large is $x$ after each part, and how much does the loss notice if you
-# nudge $x$ there? The second is the gradient, which you know from notebook 05.
+# nudge $x$ there? The second is the gradient, which you know from notebook 05. (PyTorch's `.norm()` is the length of a
+# vector. The *norm* that you meet below is another thing.)
 
 
 # %%
@@ -172,8 +187,8 @@ def sizes_and_gradients(model):
     for x in model.stream:
         x.retain_grad()
     loss.backward()
-    sizes = [x.detach().norm(dim=-1).mean().item() for x in model.stream]  # the length of x, a mean over [B, T]
-    return sizes, [x.grad.norm().item() for x in model.stream]
+    sizes = [x.detach().norm(dim=-1).mean().item() for x in model.stream]  # a mean over [B, T]
+    return sizes, [x.grad.norm().item() for x in model.stream]  # over the whole batch
 
 
 sizes, gradients = sizes_and_gradients(Stack(12, replace))
@@ -181,18 +196,21 @@ rows = [(n, f"{sizes[n]:.1e}", f"{gradients[n]:.1e}") for n in (0, 6, 12, 18, 24
 pictures.table(rows, ["parts passed", "size of x", "gradient at x"], align="rrr")
 
 # %% [markdown]
-# (3.0e-02 is 3.0 · 10⁻².) Read it from above: the signal becomes smaller by a factor with every few parts. Read it from below: so does the
-# gradient, on its way back. What arrives at the first layers is next to nothing, so they do not learn, and what they send up is
-# next to nothing, so the others have nothing to learn from.
+# (1.0e-02 is 1.0 · 10⁻², one hundredth.) Read it from above: $x$ becomes smaller by some factor with every few parts.
+# Read it from below: so does the gradient, on its way back. What arrives at the first layers is next to nothing, so
+# they do not learn, and what they send up is next to nothing, so the others have nothing to learn from.
 #
-# A pencil is enough to see why. Let a part multiply by 0.5. Two of them give 0.25, and twelve?
+# The matrices are not to blame, their first numbers were chosen with care. But attention takes averages, and the
+# average of vectors that point in different directions is shorter than they are. And the bend takes away about half
+# of a small number. A pencil is enough to see what follows. Let a part multiply by 0.5. Two of them give 0.25, and
+# twelve?
 
 # %% tags=["nbval-check-output"]
 print("replace, twelve times:", round(0.5**12, 6))
 
 # %% [markdown]
-# Now change one thing. What the part computes is not put in place of $x$ but **added** to it: $x + 0.5\,x$. Where are you
-# after twelve parts? Write a number in place of the dots, or go on.
+# Now change one thing. What the part computes is not put in place of $x$ but **added** to it: $x + 0.5\,x$. Where are
+# you after twelve parts? Write a number in place of the dots, or go on.
 
 # %% tags=["nbval-check-output"]
 predict("8.a", ...)
@@ -213,13 +231,14 @@ print(f"add, twelve times: {y.item():.1f}; and the gradient: {x.grad.item():.1f}
 # </details>
 #
 # The 1 is the whole trick. $x_{l+1} = x_l + f(x_l)$, so the derivative is $1 + f'(x_l)$: however small $f'$ is, the
-# gradient comes through. There is a way from the first layer to the loss on which nothing is multiplied at all.
+# gradient comes through. There is a path from the first layer to the last on which it is multiplied by 1 and nothing
+# else.
 #
 # So here is the second way. One line:
 
 
 # %%
-def add(x, part, norm):
+def add(x, part):
     return x + part(x)
 
 
@@ -229,9 +248,8 @@ pictures.table(rows, ["parts passed", "size of x", "gradient at x"], align="rrr"
 
 # %% [markdown]
 # Nothing vanishes any more. It explodes instead, as your pencil has said: a part whose input has grown adds more, so
-# the next one gets more. One gift has come with it, though. What you see in the first column is no longer a chain of
-# results, each of which replaces the one before. It is one vector a position that runs through the whole model. Each
-# part reads it, and adds something.
+# the next one gets more. One gift has come with it, though. $x$ is no longer a chain of results, each of which replaces
+# the one before. It is one vector a position that runs through the whole model. Each part reads it, and adds something.
 #
 # The vector is called the **residual stream** (its name is [Elhage et al.'s,
 # 2021](https://transformer-circuits.pub/2021/framework/index.html); He et al., above, had the idea, and called what a
@@ -246,15 +264,19 @@ pictures.table(rows, ["parts passed", "size of x", "gradient at x"], align="rrr"
 x = torch.tensor([2.0, 4.0, 6.0, 8.0])  # [C]
 mean = x.mean()
 variance = ((x - mean) ** 2).mean()  # the mean of 9, 1, 1, 9
-print("mean:", mean.item(), " variance:", variance.item(), " root of it:", round(variance.sqrt().item(), 3))
-print("normed:", ((x - mean) / variance.sqrt()).numpy().round(3))
+root = variance.sqrt()
+print("mean:", mean.item(), " variance:", variance.item(), " root of it:", round(root.item(), 3))
+print("normed:", ((x - mean) / root).numpy().round(3))
 
 # %% [markdown]
-# Mean 0, and a spread of 1. Check the first number with a pencil: $(2 - 5) / 2.236$. For a whole batch each position does
-# this for itself, over its own channels. Two more things belong to it: a tiny $\epsilon$ under the root, so that four
-# equal numbers do not divide by 0; and a **gain** and a **bias** for each channel, both learned, which begin as 1 and 0.
+# Mean 0, and a spread (a standard deviation) of 1. Check the first number with a pencil: $(2 - 5) / 2.236$. For a
+# whole batch each position does this for itself, over its own channels. Two more things belong to it: a tiny
+# $\epsilon$ under the root, so that four equal numbers do not divide by 0; and a **gain** and a **bias** for each
+# channel, both learned, which begin as 1 and 0.
 #
 # $$\mathrm{norm}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \cdot g + b$$
+#
+# Here $\mu$ is the mean and $\sigma^2$ the variance of the position's channels, $g$ the gain and $b$ the bias.
 
 
 # %% tags=["nbval-check-output"]
@@ -265,11 +287,12 @@ def layer_norm(x, g, b, eps=1e-5):
 
 
 x, g, b = torch.randn(2, 3, 5), torch.randn(5), torch.randn(5)  # [B, T, C], [C], [C]
-print("the library agrees:", torch.allclose(layer_norm(x, g, b), F.layer_norm(x, (5,), g, b), atol=1e-6))
+theirs = F.layer_norm(x, (5,), g, b)  # [B, T, C]
+print("the library agrees:", torch.allclose(layer_norm(x, g, b), theirs, atol=1e-6))
 
 # %% [markdown]
-# This is **layer norm** ([Ba, Kiros and Hinton 2016](https://arxiv.org/abs/1607.06450)). What does it do to a stream that
-# has grown?
+# This is **layer norm** ([Ba, Kiros and Hinton 2016](https://arxiv.org/abs/1607.06450)). What does it do to a stream
+# that has grown?
 
 # %% tags=["nbval-check-output"]
 predict("8.b", ...)
@@ -292,9 +315,13 @@ print("of 100 times:", layer_norm(100 * x, one, zero)[0, 0].numpy().round(3))
 # %% tags=["nbval-check-output"]
 table = torch.randn(9, 5)  # [V, C]
 for name, dim in {"over the channels": -1, "over time": 1}.items():
-    normed = lambda ids, dim=dim: (table[ids] - table[ids].mean(dim, keepdim=True)) / table[ids].std(dim, keepdim=True)
+
+    def centred(ids, dim=dim):
+        x = table[ids]  # [B, T, C]
+        return (x - x.mean(dim, keepdim=True)) / x.std(dim, keepdim=True)
+
     try:
-        assert_causal(normed, torch.tensor([[3, 1, 4, 1, 5]]), vocab_size=9)
+        assert_causal(centred, torch.tensor([[3, 1, 4, 1, 5]]), vocab_size=9)
         print(f"{name:18} passes")
     except AssertionError as problem:
         print(f"{name:18} {str(problem).split(':')[0]}")
@@ -307,18 +334,31 @@ for name, dim in {"over the channels": -1, "over time": 1}.items():
 # - **Post-norm**: add, then norm the stream: $x \leftarrow \mathrm{norm}(x + f(x))$.
 # - **Pre-norm**: norm a copy that the part reads: $x \leftarrow x + f(\mathrm{norm}(x))$. The stream is never normed, so
 #   one more norm stands at the end, before the head.
+#
+# Two more ways, then. They need norms, so `normed` gives each part of a stack one of its own, with its own gain and
+# bias.
 
 
 # %%
-def post(x, part, norm):
-    return norm(x + part(x))
+def post(x, part):
+    return part.norm(x + part(x))
 
 
-def pre(x, part, norm):
-    return x + part(norm(x))
+def pre(x, part):
+    return x + part(part.norm(x))
 
 
-arriving = {way.__name__: sizes_and_gradients(Stack(12, way))[1] for way in (replace, add, post, pre)}
+def normed(stack, C=48):
+    for part in stack.parts:
+        part.norm = nn.LayerNorm(C)
+    if stack.way is pre:
+        stack.last = nn.LayerNorm(C)  # the one at the end
+    return stack
+
+
+arriving = {}
+for way in (replace, add, post, pre):
+    arriving[way.__name__] = sizes_and_gradients(normed(Stack(12, way)))[1]
 points = {name: list(enumerate(values)) for name, values in arriving.items()}
 pictures.lines(points, "parts passed (two a layer)", "gradient at x", log="y")
 
@@ -329,31 +369,36 @@ pictures.lines(points, "parts passed (two a layer)", "gradient at x", log="y")
 
 # %%
 for way in (add, post, pre):
-    runs[way.__name__] = losses = learn(Stack(12, way))
-    print(f"{way.__name__:5} 12 layers: {losses[0]:7.2f} at first, {sum(losses[-10:]) / 10:7.2f} at the end")
+    runs[way.__name__] = losses = learn(normed(Stack(12, way)))
+    end_loss = sum(losses[-10:]) / 10
+    print(f"{way.__name__:5} 12 layers: {losses[0]:7.2f} at first, {end_loss:7.2f} at the end")
 assert sum(runs["pre"][-10:]) / 10 < 3 < sum(runs["post"][-10:]) / 10
 
 # %% [markdown]
 # With pre-norm twelve layers learn, at last, and more than one layer did. With post-norm, at this rate and in these
 # hundred steps, they do not. It can be trained: it wants smaller steps at first, a long warm-up (09). [Xiong et al.
-# 2020](https://arxiv.org/abs/2002.04745) found the reason. At the start, the gradient of the *last* layer's matrices is
+# 2020](https://arxiv.org/abs/2002.04745) found a reason. At the start, the gradient of the *last* layer's matrices is
 # larger with post-norm than with pre-norm, by a factor that grows as $\sqrt{L}$. Measure it, for the matrix that comes
 # last in the stack:
 
 # %%
 rows = []
 for L in (3, 12, 27):
-    norms = []
+    last = []
     for way in (post, pre):
-        model = Stack(L, way)
+        model = normed(Stack(L, way))
         sizes_and_gradients(model)
-        norms.append(model.parts[-1][2].weight.grad.norm().item())
-    rows.append((L, *(f"{n:.2f}" for n in norms), f"{norms[0] / norms[1]:.1f}", f"{math.sqrt(L):.1f}"))
-pictures.table(rows, ["L", "gradient, post", "gradient, pre", "post / pre", "√L"], align="rrrrr")
+        last.append(model.parts[-1].narrow.weight.grad.norm().item())
+    after_post, after_pre = last
+    ratio = f"{after_post / after_pre:.1f}"
+    rows.append((L, f"{after_post:.2f}", f"{after_pre:.2f}", ratio, f"{math.sqrt(L):.1f}"))
+header = ["L", "gradient, post", "gradient, pre", "post / pre", "√L"]
+pictures.table(rows, header, align="rrrrr")
 
 # %% [markdown]
-# The last two columns grow together. In a pre-norm model the stream gets longer with depth, and the norm at the end
-# divides by that length, so each single part matters less, and its gradient is tamer. Which real models use which:
+# The last two columns grow together, though not exactly (each model is drawn once). In a pre-norm model the stream
+# gets longer with depth, and the norm at the end divides by that length, so each single part matters less, and its
+# gradient is tamer. Which real models use which:
 
 # %% tags=["nbval-check-output"]
 rows = [
@@ -362,7 +407,8 @@ rows = [
     ("BERT (Devlin et al. 2018)", "post", "LayerNorm"),
     ("GPT-2 (Radford et al. 2019)", "pre", "LayerNorm"),
     ("GPT-3 (Brown et al. 2020)", "pre", "LayerNorm"),
-    ("Llama 1, 2, 3 (Touvron et al. 2023; 2024)", "pre", "RMSNorm (notebook 11)"),
+    ("Llama 1 and 2 (Touvron et al. 2023)", "pre", "RMSNorm (notebook 11)"),
+    ("Llama 3 (Grattafiori et al. 2024)", "pre", "RMSNorm (notebook 11)"),
 ]
 pictures.table(rows, ["model", "norm", "kind"], align="lll")
 
@@ -377,17 +423,18 @@ pictures.table(rows, ["model", "norm", "kind"], align="lll")
 
 # %% tags=["nbval-check-output"]
 x = torch.tensor([1.0, 2.0])  # [C]
-W1, b1 = torch.tensor([[1.0, -1.0, 2.0], [0.0, 1.0, -2.0]]), torch.tensor([0.0, 0.0, 1.0])  # [C, 3] and [3]
-W2, b2 = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([0.0, 0.5])  # [3, C] and [C]
+W1 = torch.tensor([[1.0, -1.0, 2.0], [0.0, 1.0, -2.0]])  # [C, 3]
+W2 = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # [3, C]
+b1, b2 = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 0.5])  # [3] and [C]
 wide = x @ W1 + b1  # [3]
 bent = wide.relu()  # [3]  the plainest bend: what is negative becomes 0
 print("wide:", wide.tolist(), " bent:", bent.tolist(), " narrow:", (bent @ W2 + b2).tolist())
 
 # %% [markdown]
-# The first inner channel asked "how much of the first number is there?", the last asked a question whose answer was
-# negative, and was silent. Each inner channel is a question to the stream, with a threshold, and each has an answer to
-# write back (a row of $W_2$). Geva et al. [2021](https://arxiv.org/abs/2012.14913) read trained MLPs as such a
-# memory.
+# An inner channel is a column of $W_1$. The first asked "how much of the first number is there?". The last computed
+# $1 \cdot 2 + 2 \cdot (-2) + 1$ (do it with a pencil), which is negative, so it was silent. Each inner channel is a
+# question to the stream, with a threshold, and each has an answer to write back (a row of $W_2$). Geva et al.
+# [2021](https://arxiv.org/abs/2012.14913) read trained MLPs as such a memory.
 #
 # Why bend at all?
 
@@ -395,7 +442,8 @@ print("wide:", wide.tolist(), " bent:", bent.tolist(), " narrow:", (bent @ W2 + 
 predict("8.c", ...)
 
 # %% tags=["nbval-check-output"]
-W1, W2, x = torch.randn(6, 24), torch.randn(24, 6), torch.randn(3, 7, 6)  # [C, 4C], [4C, C], [B, T, C]
+W1, W2 = torch.randn(6, 24), torch.randn(24, 6)  # [C, 4C] and [4C, C]
+x = torch.randn(3, 7, 6)  # [B, T, C]
 print("two matrices are one:", torch.allclose((x @ W1) @ W2, x @ (W1 @ W2), atol=1e-3))
 print("with a bend:         ", torch.allclose((x @ W1).relu() @ W2, x @ (W1 @ W2), atol=1e-3))
 
@@ -405,11 +453,13 @@ print("with a bend:         ", torch.allclose((x @ W1).relu() @ W2, x @ (W1 @ W2
 # b, nothing. Without the bend the widening is for show.
 # </details>
 #
-# GPT-2 bends more smoothly. It multiplies $h$ by $\Phi(h)$, the part of a normal distribution that lies below $h$: near 0
-# for a very negative $h$, one half at 0, near 1 for a large one. This is **GELU** ([Hendrycks and Gimpel
+# GPT-2 bends more smoothly. It multiplies $h$ by $\Phi(h)$, the part of a normal distribution that lies below $h$:
+# near 0 for a very negative $h$, one half at 0, near 1 for a large one. This is **GELU** ([Hendrycks and Gimpel
 # 2016](https://arxiv.org/abs/1606.08415)).
 #
 # $$\mathrm{gelu}(h) = h \cdot \Phi(h) = h \cdot \tfrac{1}{2}\left(1 + \mathrm{erf}\frac{h}{\sqrt 2}\right)$$
+#
+# `erf`, the error function, is an S-shaped curve from −1 to 1 that every library of mathematics has.
 
 # %%
 h = torch.linspace(-4, 3, 141)
@@ -422,7 +472,8 @@ left.set(xlabel="h", ylabel="bent h")
 left.legend()
 right.plot(h, F.gelu(h, approximate="tanh") - F.gelu(h), color=SERIES[2])
 right.set(xlabel="h", ylabel="GPT-2's GELU − exact GELU")
-finish(figure, "Left: ReLU, a corner at 0, and GELU, smooth with a dip below 0. Right: a difference below 0.0005.")
+alt = "Left: ReLU, a corner at 0, and GELU, smooth with a dip below 0. Right: a difference below 0.0005."
+finish(figure, alt)
 
 # %% [markdown]
 # Left, the two bends: GELU has a soft corner, and a dip to the left of 0. Right, a detail that you need if your numbers
@@ -458,9 +509,10 @@ print("moved:", moved.tolist())
 show(Block.forward)
 
 # %% [markdown]
-# What does one block cost? `trace` runs a model once and writes down each line with the shape it made, the parameters
-# it read, the bytes it wrote and its FLOPs (additions and multiplications in products of matrices). Find the five lines
-# that read a matrix, and the one line that has none and works all the same.
+# What does one block cost? `trace` (04) runs a model once and writes down each line with the shape it made, the
+# parameters it read, the bytes it wrote and its FLOPs (the multiplications and additions in products of matrices).
+# Find the five lines that read a matrix, and the one line that reads none and has FLOPs all the same. (`query_norm`,
+# `key_norm` and `n_kv_head` belong to newer models, see 11. Here they change nothing.)
 
 # %%
 small = GPTConfig(vocab_size=50, context=10, n_layer=1, n_head=3, n_embd=12)
@@ -469,27 +521,34 @@ x = torch.randn(2, 7, 12)  # [B, T, C]
 trace(block, x, is_causal=True, letters=dict(B=2, T=7, C=12, H=3, hs=4))
 
 # %% [markdown]
-# Is it what you built by hand, and what the library builds? PyTorch has the block as `nn.TransformerEncoderLayer`. (The
-# name says encoder. With a causal mask it is a decoder's, as you know from 07.) With the same numbers inside, all three
-# must agree.
+# Step 12 reads two matrices, those of the MLP. The line without a matrix is attention proper: queries meet keys,
+# weights meet values, and all of these were computed from the text.
+#
+# Is the block what you built by hand, and what the library builds? PyTorch has the block as
+# `nn.TransformerEncoderLayer`. (The name says encoder. With a causal mask it is a decoder's, as you know from 07.)
+# With the same numbers inside, all three must agree.
 
 
 # %% tags=["nbval-check-output"]
 def by_hand(x, block):
-    x = x + block.attention(layer_norm(x, block.norm1.weight, block.norm1.bias), causal(x.shape[1]))  # [B, T, C]
+    h = layer_norm(x, block.norm1.weight, block.norm1.bias)  # [B, T, C]
+    x = x + block.attention(h, causal(x.shape[1]))  # [B, T, C]  attention is from notebook 06
     h = layer_norm(x, block.norm2.weight, block.norm2.bias)  # [B, T, C]
     h = h @ block.mlp.widen.weight.T + block.mlp.widen.bias  # [B, T, 4C]
     h = h * 0.5 * (1 + torch.erf(h / math.sqrt(2)))
     return x + h @ block.mlp.output.weight.T + block.mlp.output.bias  # [B, T, C]
 
 
-library = nn.TransformerEncoderLayer(12, 3, 48, activation="gelu", norm_first=True, batch_first=True, bias=True).eval()
-mine, theirs, qkv = block.attention, library.self_attn, ("query", "key", "value")
+settings = dict(activation="gelu", norm_first=True, batch_first=True)
+library = nn.TransformerEncoderLayer(12, 3, 48, **settings).eval()
+mine, theirs = block.attention, library.self_attn
+qkv = (mine.query, mine.key, mine.value)  # the library keeps these three in one tensor
+pairs = {theirs.out_proj: mine.output, library.norm1: block.norm1, library.norm2: block.norm2,
+         library.linear1: block.mlp.widen, library.linear2: block.mlp.output}  # fmt: skip
 with torch.no_grad():
-    theirs.in_proj_weight.copy_(torch.cat([getattr(mine, name).weight for name in qkv]))
-    theirs.in_proj_bias.copy_(torch.cat([getattr(mine, name).bias for name in qkv]))
-    pairs = [(theirs.out_proj, mine.output), (library.linear1, block.mlp.widen), (library.linear2, block.mlp.output)]
-    for target, source in [*pairs, (library.norm1, block.norm1), (library.norm2, block.norm2)]:
+    theirs.in_proj_weight.copy_(torch.cat([part.weight for part in qkv]))
+    theirs.in_proj_bias.copy_(torch.cat([part.bias for part in qkv]))
+    for target, source in pairs.items():
         target.load_state_dict(source.state_dict())
     expected = block(x, is_causal=True)
     print("by hand:    ", torch.allclose(by_hand(x, block), expected, atol=1e-5))
@@ -498,18 +557,23 @@ with torch.no_grad():
 # %% [markdown]
 # ## Dropout
 #
-# A model that has read the same text many times begins to know it by heart. One remedy is to disturb it while it learns:
-# at each step a part $p$ of the numbers, drawn by lot, is set to 0, and nothing may depend on a single one of them.
-# This is **dropout** ([Srivastava et al. 2014](https://jmlr.org/papers/v15/srivastava14a.html)). What is left is divided
-# by $1 - p$, so that sums stay what they were on average.
+# A model that has read the same text many times begins to know it by heart. One remedy is to disturb it while it
+# learns: at each step a part $p$ of the numbers, drawn by lot, is set to 0, and nothing may depend on a single one of
+# them. This is **dropout** ([Srivastava et al. 2014](https://jmlr.org/papers/v15/srivastava14a.html)). What is left
+# is divided by $1 - p$, so that sums stay what they were on average.
+
 
 # %% tags=["nbval-check-output"]
+def values(x):
+    return sorted({round(v, 3) for v in x.tolist()})  # each value once
+
+
 x, p = torch.ones(100_000), 0.2
 dropped = torch.where(torch.rand(100_000) < p, 0.0, x / (1 - p))
-print("values:", sorted({round(v, 3) for v in dropped.tolist()}), " mean:", round(dropped.mean().item(), 1))
+print("by hand: ", values(dropped), " mean:", round(dropped.mean().item(), 1))
 layer = nn.Dropout(p)
-print("training:", sorted({round(v, 3) for v in layer(x).tolist()}))
-print("in use:  ", sorted({round(v, 3) for v in layer.eval()(x).tolist()}))
+print("training:", values(layer(x)))
+print("in use:  ", values(layer.eval()(x)))
 
 # %% [markdown]
 # The last line is the one that people forget: outside training nothing is dropped, and `model.eval()` says so to every
@@ -527,7 +591,7 @@ config = GPTConfig(vocab_size=30, context=10, n_layer=2, n_head=3, n_embd=12)
 model = GPT(config).eval()
 with torch.no_grad():
     for p in model.parameters():
-        p.add_(0.2 * torch.randn(p.shape))  # away from the ones and zeros of the beginning, which hide mistakes
+        p.add_(0.2 * torch.randn(p.shape))  # the first ones and zeros would hide mistakes
 w = model.state_dict()
 for name in [name for name in w if "blocks.1" not in name]:
     print(f"{name:34} {list(w[name].shape)}")
@@ -546,48 +610,59 @@ def norm(x, name):
 
 
 def listen(x, name, H=3):
-    q, k, v = (split_heads(linear(x, f"{name}.{part}"), H) for part in ("query", "key", "value"))  # [B, H, T, hs]
-    return linear(merge_heads(attend(q, k, v, causal(x.shape[1]))), f"{name}.output")  # [B, T, C]
+    three = [linear(x, f"{name}.{part}") for part in ("query", "key", "value")]  # [B, T, C] each
+    q, k, v = (split_heads(y, H) for y in three)  # [B, H, T, hs] each
+    found = merge_heads(attend(q, k, v, causal(x.shape[1])))  # [B, T, C]
+    return linear(found, f"{name}.output")  # [B, T, C]
 
 
 def think_at(x, name):
-    return linear(F.gelu(linear(x, f"{name}.widen")), f"{name}.output")  # [B, T, C] -> [B, T, 4C] -> [B, T, C]
+    wide = F.gelu(linear(x, f"{name}.widen"))  # [B, T, 4C]
+    return linear(wide, f"{name}.output")  # [B, T, C]
 
 
 # %% [markdown]
-# And the model. Tokens plus positions make the stream, the blocks add to it, a last norm reads it. The **head** turns
-# each vector into $V$ logits, one for each token that could come next. In GPT-2 the head is the table of tokens once
-# more: the **weights are tied** (05), and the logit of a token is the dot product of the stream with that token's row.
+# And the model. Tokens plus positions make the stream, the blocks add to it, a last norm reads it. Then comes the
+# head of the model (not one of attention's heads, which share the word). It turns each vector into $V$ logits, one
+# for each token that could come next. In GPT-2 the weights are tied (05): the head is the table of tokens once more,
+# `head.weight` in the list above is `embedding.token.weight` under a second name. The logit of a token is the dot
+# product of the normed stream with that token's row.
 
 
 # %% tags=["nbval-check-output"]
 def gpt(ids):
-    x = w["embedding.token.weight"][ids] + w["embedding.position.weight"][: ids.shape[1]]  # [B, T, C]
-    for layer in range(2):
-        x = x + listen(norm(x, f"blocks.{layer}.norm1"), f"blocks.{layer}.attention")  # [B, T, C]
-        x = x + think_at(norm(x, f"blocks.{layer}.norm2"), f"blocks.{layer}.mlp")  # [B, T, C]
-    return norm(x, "norm") @ w["embedding.token.weight"].T  # [B, T, V]
+    E, P = w["embedding.token.weight"], w["embedding.position.weight"]  # [V, C] and [context, C]
+    x = E[ids] + P[: ids.shape[1]]  # [B, T, C]
+    for block in ("blocks.0", "blocks.1"):
+        x = x + listen(norm(x, f"{block}.norm1"), f"{block}.attention")  # [B, T, C]
+        x = x + think_at(norm(x, f"{block}.norm2"), f"{block}.mlp")  # [B, T, C]
+    return norm(x, "norm") @ E.T  # [B, T, V]
 
 
 for _ in range(20):
     ids = torch.randint(30, (4, 7))  # [B, T]
     with torch.no_grad():
         assert torch.allclose(gpt(ids), model(ids)[0], atol=1e-4)
-print("your GPT is the package's, on 20 random batches; largest logit about", round(gpt(ids).abs().max().item()))
+print("your GPT is the package's, on 20 random batches")
+print("largest logit about", round(gpt(ids).abs().max().item()))
 assert_causal(gpt, ids, vocab_size=30)
 print("and it does not see the future")
+
+# %% [markdown]
+# Now the package's own. Three of its lines are yours: the one with `embedding`, the one with `block(…)`, the one with
+# `head`.
 
 # %%
 show(GPT.forward)
 
 # %% [markdown]
-# That is the whole of it. The rest of `forward` looks after what can go wrong (a text that is too long, an id without a
-# row), the cache of notebook 10, and the loss.
+# The rest looks after a text that is too long, the cache of notebook 10 (`cache`, `past`), the positions of notebook 11
+# (`rotate`), and the loss.
 #
-# ## The first loss is ln V
+# ## The first loss
 #
-# A fresh model knows nothing, and it should *know* that it knows nothing. You know $V$. What is the first loss? (A
-# logarithm is in order: `math.log(V)`.)
+# A fresh model knows nothing, and it should *know* that it knows nothing. You know $V$. What is the first loss? (You
+# may let Python calculate: put an expression in place of the dots.)
 
 # %% tags=["nbval-check-output"]
 predict("8.d", ...)
@@ -603,7 +678,8 @@ for std in (0.002, 0.02, 0.1, 0.3, 1.0):
             p.normal_(std=std)
         logits, loss = model(inputs, targets)
     rows.append((std, f"{logits.std():.2f}", f"{loss:.2f}", f"{loss - math.log(V):.2f}"))
-pictures.table(rows, ["deviation of the weights", "of the logits", "first loss", "above ln V"], align="rrrr")
+header = ["deviation of the weights", "of the logits", "first loss", "above ln V"]
+pictures.table(rows, header, align="rrrr")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -617,57 +693,67 @@ pictures.table(rows, ["deviation of the weights", "of the logits", "first loss",
 # itself if nobody tells it otherwise, and with tied weights the head gets it too.
 #
 # So the first loss is the cheapest test that there is. Before you train, compare it with $\ln V$. Above it: the
-# first numbers are too large. Below it: the model has seen the answer.
+# first numbers are too large. Clearly below it: the model has seen the answer.
 #
-# GPT-2 does one thing more. Each of the $L$ blocks adds to the stream twice. Independent things add up in their squares,
-# so $2L$ of them make the stream longer by a factor that grows as $\sqrt{2L}$. The matrices that write into the stream, and
-# no others, therefore begin with $0.02 / \sqrt{2L}$.
+# GPT-2 does one thing more. Each of the $L$ blocks adds to the stream twice. Independent things add up in their
+# squares, so $2L$ of them make the stream longer by a factor that grows as $\sqrt{2L}$. The matrices that write into
+# the stream, and no others, therefore begin with $0.02 / \sqrt{2L}$.
 
 # %%
 show(GPT._initialise)
 
 
 # %% [markdown]
-# Watch the stream itself. This function notes, at each block, how long the stream is and how long what the two parts
-# add.
+# Watch the stream itself. For that you need a **hook**: a function of yours that PyTorch calls whenever a module
+# runs. A *forward hook* is handed the module, its inputs and its output. A *forward pre-hook* comes before, with the
+# module and its inputs. The next function notes, at each block, how long the stream is and how long what the two
+# parts add.
 
 
 # %%
 @torch.no_grad()
 def along_the_stream(model, ids):
-    length, seen = lambda x: x.norm(dim=-1).mean().item(), {"stream": [], "attention adds": [], "MLP adds": []}
-    hooks = []
+    seen, hooks = {"stream": [], "attention adds": [], "MLP adds": []}, []
+
+    def note(name, x):
+        seen[name].append(x.norm(dim=-1).mean().item())  # its length, a mean over [B, T]
+
     for block in model.blocks:
-        hooks.append(block.register_forward_pre_hook(lambda _, args: seen["stream"].append(length(args[0]))))
-        hooks.append(block.attention.register_forward_hook(lambda *a: seen["attention adds"].append(length(a[-1]))))
-        hooks.append(block.mlp.register_forward_hook(lambda *a: seen["MLP adds"].append(length(a[-1]))))
+        hooks += [
+            block.register_forward_pre_hook(lambda part, args: note("stream", args[0])),
+            block.attention.register_forward_hook(lambda part, args, y: note("attention adds", y)),
+            block.mlp.register_forward_hook(lambda part, args, y: note("MLP adds", y)),
+        ]
     model(ids)
     for hook in hooks:
         hook.remove()
     return {name: list(enumerate(values)) for name, values in seen.items()}
 
 
+# %%
 torch.manual_seed(8)
 deep = GPT(GPTConfig(V, context=24, n_layer=12, n_head=4, n_embd=96)).eval()
-scaled = along_the_stream(deep, inputs)
+lengths = along_the_stream(deep, inputs)
 for block in deep.blocks:
-    block.attention.output.weight.data *= 24**0.5  # undo the division by √(2L)
-    block.mlp.output.weight.data *= 24**0.5
+    block.attention.output.weight.data *= (2 * 12) ** 0.5  # undo the division by √(2L)
+    block.mlp.output.weight.data *= (2 * 12) ** 0.5
 plain = along_the_stream(deep, inputs)
-lengths = {**scaled, "stream, not divided": plain["stream"], "MLP adds, not divided": plain["MLP adds"]}
+for name in ("stream", "MLP adds"):
+    lengths[f"{name}, not divided"] = plain[name]
 pictures.lines(lengths, "block", "length of the vector (mean over [B, T])")
 
 # %% [markdown]
-# Compare the two lines that are called *stream*. With the division, all twelve blocks together add about as much as was
-# there at the beginning, and each of them little. Without it the stream is soon made of additions, and the embedding is
-# a small part of it. The picture is of the first moment, before any training.
+# Compare the two lines that are called *stream*. With the division, the stream arrives at the last block less than one
+# and a half times as long as it began: all that was added is about as long as the embedding, and two vectors of equal
+# length at a right angle make one that is $\sqrt 2$ times as long. Without the division the stream is soon made of
+# additions, and the embedding is a small part of it. The picture is of the first moment, before any training.
 #
 # ## Exactly GPT-2
 #
 # GPT-2 was published in four sizes ([Radford et al.
-# 2019](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)), of which
-# you need four numbers each. `GPTConfig.gpt2` has them. To count parameters one need not store any: on PyTorch's device
-# `meta` a tensor has a shape and no numbers. At the right is what was published.
+# 2019](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)), which
+# differ in three numbers: layers, heads, channels. `GPTConfig.gpt2` has them. To count parameters one need not store
+# any: on PyTorch's device `meta` a tensor has a shape and no numbers. At the right is what was published.
 
 # %% tags=["nbval-check-output"]
 published = {"124M": 124_439_808, "355M": 354_823_168, "774M": 774_030_080, "1558M": 1_557_611_200}
@@ -681,8 +767,9 @@ for size, count in published.items():
 pictures.table(rows, ["GPT-2", "L", "H", "C", "parameters of ours", "published"], align="lrrrrr")
 
 # %% [markdown]
-# Equal, to the last one. (The paper itself says 117M, 345M, 762M and 1542M. OpenAI's [repository](https://github.com/openai/gpt-2)
-# corrects these counts; the published files hold the numbers at the right, and the names 124M to 1558M are OpenAI's.)
+# Equal, to the last one. (The paper itself says 117M, 345M, 762M and 1542M. OpenAI's
+# [repository](https://github.com/openai/gpt-2) corrects these counts; the published files hold the numbers at the
+# right, and the names 124M to 1558M are OpenAI's.)
 #
 # Equal counts are not equal models. The library `transformers` has its own GPT-2. Give it random numbers, load them
 # through the course's door to that library (opened in 11), and compare the logits. The cell needs `transformers`,
@@ -701,8 +788,9 @@ else:
     ours = huggingface.load_model(reference).eval()
     ids = torch.randint(97, (2, 15))  # [B, T]
     with torch.no_grad():
-        difference = (ours(ids)[0] - reference(ids).logits).abs().max() / reference(ids).logits.abs().max()
-    print(f"largest difference, relative to the largest logit, below 1e-5: {bool(difference < 1e-5)}")
+        theirs = reference(ids).logits  # [B, T, V]
+        difference = (ours(ids)[0] - theirs).abs().max() / theirs.abs().max()
+    print("largest difference, relative to the largest logit, below 1e-5:", bool(difference < 1e-5))
 
 # %% [markdown]
 # ## At size: where the parameters and the work are
@@ -715,7 +803,8 @@ predict("8.e", ...)
 # %%
 models = {"fables (this course)": trained.config, "GPT-2 124M": GPTConfig.gpt2("124M"),
           "GPT-2 1558M": GPTConfig.gpt2("1558M")}  # fmt: skip
-pictures.shares({name: gpu.parameters_by_part(config) for name, config in models.items()}, "parameters")
+by_part = {name: gpu.parameters_by_part(config) for name, config in models.items()}
+pictures.shares(by_part, "parameters")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -723,10 +812,14 @@ pictures.shares({name: gpu.parameters_by_part(config) for name, config in models
 # c. The MLPs have 8 C² numbers in each block, attention has 4 C². The table of tokens is the second in 124M.
 # </details>
 #
-# The table is a matter of $V C$, the blocks of $12 L C^2$. A small model with a large vocabulary is mostly table; a
-# large one is mostly MLP. (The head has no share of its own, because it is tied. The fables model has no table of
-# positions: it knows them in another way, see 11.) Now the work. For one token, a number of a matrix costs a
-# multiplication and an addition, two **FLOPs**; and attention compares with T keys and averages T values.
+# The table is a matter of $V C$, the blocks of $12 L C^2$. The fewer the channels and the larger the vocabulary, the
+# more of a model is table; a large model is mostly MLP. (The head has no share of its own, because it is tied. The
+# fables model has no table of positions: it knows them in another way, see 11. Norms and convolution are too few to
+# be seen.)
+#
+# Now the work. For one token, a number of a matrix costs a multiplication and an addition, two FLOPs; and attention
+# compares with T keys and averages T values. In the next picture *projections* are attention's four matrices, and
+# *attention* is the rest of it.
 
 # %%
 work = {"fables, T = 100": gpu.flops_by_part(trained.config, T=100)}
@@ -736,10 +829,10 @@ work["1558M, T = 1,024"] = gpu.flops_by_part(models["GPT-2 1558M"], T=1024)
 pictures.shares(work, "FLOPs a token")
 
 # %% [markdown]
-# Three things to see. The head is free in parameters and not in work. *Attention* proper, queries times keys and weights
-# times values, is little at first, and grows with T while everything else stays. (GPT-2 ends at T = 1,024. The long row
-# says what would be.) And the projections and the MLP hold their ratio of 1 to 2. The picture counts FLOPs; how fast a
-# machine does them is another question (14).
+# Three things to see. The head is free in parameters and not in work. *Attention* proper, queries times keys and
+# weights times values, is little at first, and grows with T while everything else stays. (GPT-2 ends at T = 1,024.
+# The row with more says what would be.) And the projections and the MLP hold their ratio of 1 to 2. The picture
+# counts FLOPs; how fast a machine does them is another question (14).
 #
 # Here it is in milliseconds, with a GPT-2 of full size, its numbers random:
 
@@ -756,15 +849,19 @@ with torch.no_grad():
         loss = giant(ids[:, :-1], ids[:, 1:])[1]
         took = time.perf_counter() - start
         flops = T * gpu.flops_per_token(giant.config, T, backward=False)
-        rows.append((T, f"{flops / 1e9:.1f}", f"{1000 * took:.0f}", f"{flops / took / 1e9:.0f}", f"{loss:.2f}"))
+        speed = flops / took / 1e9  # in GFLOP a second
+        rows.append((T, f"{flops / 1e9:.1f}", f"{1000 * took:.0f}", f"{speed:.0f}", f"{loss:.2f}"))
 assert abs(loss - math.log(50257)) < 0.5
 del giant
 torch.set_num_threads(1)
-pictures.table(rows, ["T", "GFLOP (10⁹)", "milliseconds", "GFLOP a second", "loss"], align="rrrrr")
+header = ["T", "GFLOP (10⁹)", "milliseconds", "GFLOP a second", "loss"]
+pictures.table(rows, header, align="rrrrr")
 
 # %% [markdown]
-# Each row is twice the T, and so about twice the work. (The milliseconds are of one machine, measured once.) Look at the
-# last column. GPT-2 has 50,257 tokens, and `math.log(50257)` is 10.82.
+# Each row is twice the T, and so about twice the work. The time need not double: large products keep a machine busier
+# than small ones, as at the knee in 04. (It is one machine, shared with others, measured once.) Look at the last
+# column. GPT-2 has 50,257 tokens, and `math.log(50257)` is 10.82. The model begins a little above, because its many
+# channels let the logits differ somewhat.
 #
 # ## The break-it lab
 #
@@ -781,8 +878,9 @@ for fault, what in FAULTS.items():
 #
 # - *future*: does `assert_causal` find a leak?
 # - *same*: one token is repeated six times. Are the six outputs equal?
-# - *sharpest*: how large is the largest attention weight of a query, on average over the blocks? (1: it looks at one token.)
-# - *looks*: at how many different tokens do the heads of a block look most, on average?
+# - *sharpest*: how large is the largest attention weight of a query, on average over the blocks after the first? (1: it
+#   looks at one token.)
+# - *looks*: each head of a block has a token that it looks at most. How many different ones are they, on average?
 #
 # And it has to write.
 
@@ -801,17 +899,20 @@ def examine(model):
     equal = "equal" if (same - same[0]).abs().max() < 1e-3 else "differ"
     weights = [layer[:, :, 12:] for layer in watch(model, ids)]  # L times [B, H, 12, T]
     sharpest = torch.stack([layer.amax(dim=-1).mean() for layer in weights[1:]]).mean().item()
-    most = torch.cat([layer.argmax(dim=-1).transpose(1, 2).flatten(0, 1) for layer in weights])  # [L·B·12, H]
+    most = [layer.argmax(dim=-1).transpose(1, 2).flatten(0, 1) for layer in weights]
+    most = torch.cat(most)  # [L·B·12, H]
     looks = sum(len(set(row)) for row in most.tolist()) / len(most)
     written = torch.tensor([tokenizer.encode("Once, in a dark forest,")])  # [1, T]
     n = written.shape[1]
     for _ in range(7):
         written = torch.cat([written, model(written)[0][:, -1:].argmax(dim=-1)], dim=1)
-    return future, equal, f"{sharpest:.2f}", f"{looks:.1f}", tokenizer.decode(written[0, n:].tolist())
+    wrote = tokenizer.decode(written[0, n:].tolist())
+    return future, equal, f"{sharpest:.2f}", f"{looks:.1f}", wrote
 
 
 # %%
-plan = training.TrainConfig(steps=240, learning_rate=1e-2, warmup=20, decay=0.5, evaluate_every=0)
+schedule = dict(learning_rate=1e-2, warmup=20, decay=0.5)  # these words are for 09
+plan = training.TrainConfig(steps=240, evaluate_every=0, **schedule)
 table, ends = {}, {}
 
 
@@ -837,13 +938,14 @@ for name in "DEFGH":
     admit(name, secret[name])
 
 # %%
-header = ["", "first", "after 50", "at the end", "future", "same", "sharpest", "looks", "and it writes"]
-pictures.table(table.values(), header, align="lrrrllrrl", caption=f"floor {floor:.2f}, ln V {math.log(V):.2f}")
+header = ["", "first", "after 50", "at the end", "future", "same", "sharpest", "looks", "it writes"]
+caption = f"floor {floor:.2f}, ln V {math.log(V):.2f}"
+pictures.table(table.values(), header, align="lrrrllrrl", caption=caption)
 
 # %% [markdown]
 # Take your time. Compare each row with the sound one, column by column, and ask of each fault what it must lead to.
-# Then write eight words in place of the dots, for A to H: `predict("8.f", ("mask", "heads", …))`. The answers are folded
-# below.
+# Then write eight words in place of the dots, for A to H: `predict("8.f", ("mask", "heads", …))`. The answers are
+# folded below, and the picture after them gives them away.
 
 # %% tags=["nbval-check-output"]
 predict("8.f", ...)
@@ -860,29 +962,34 @@ predict("8.f", ...)
 # - **E is scale**: the weights are sharper than they should be. Its loss looks sound, because the first numbers are so small
 #   that the scores are near 0 with or without the division. With larger heads or larger first numbers, attention would
 #   begin by staring at one token (06), and where softmax is certain, no gradient comes through.
-# - **F is targets**: a loss of almost 0, and no leak. It has learned to repeat what it was given, and it writes that.
+# - **F is targets**: a loss of almost 0, and no leak. It has learned to repeat what it was given, and it writes that. Even its
+#   first loss is below ln V: the stream begins as the row of the very token that it should name, and the head is tied.
 # - **G is residual**: it stops at the frequencies of the tokens, and writes the most frequent one. Whatever it reads, the
 #   outputs are equal: nothing comes through.
-# - **H is norm**: it learns late, with a wild start. The numbers of the stream are tiny at first, and nothing makes them
-#   larger for those who read.
+# - **H is norm**: it learns late. After 50 steps it knows no more than G, and yet it arrives. The numbers of the stream are
+#   tiny at first, and nothing makes them larger for those who read.
 # </details>
 
 # %%
-named = {f"{name}: {secret[name]}" if name in secret else name: round(value, 2) for name, value in ends.items()}
+named = {"sound": round(ends["sound"], 2)}
+for name, fault in secret.items():
+    named[f"{name}: {fault}"] = round(ends[name], 2)
 assert ends["B"] < 0.9 * ends["sound"] and ends["G"] > 4 and ends["F"] < 0.1
 pictures.compare(named, "nats a token, mean of the last 20 steps", floor=floor, best=None)
 
 # %% [markdown]
-# Look for the bars that are as long as that of the sound model. Three ingredients are missing in them, and the loss does
-# not say so, in ten seconds at this size. Two bars are *too* short. **A loss curve is not a test.** A model is
-# tested by questions that have one right answer: is the future hidden, do places differ, does it begin at $\ln V$, does it
-# equal a reference. The picture does not show how much the faults would cost a model that is trained for weeks.
+# Look for the bars that are as long as that of the sound model. Three ingredients are missing in them, and the loss
+# does not say so, in ten seconds at this size. Two bars are *too* short. **A loss curve is not a test.** A model is
+# tested by questions that have one right answer: is the future hidden, do places differ, does it begin at $\ln V$,
+# does it equal a reference. The picture does not show how much the faults would cost a model that is trained for
+# weeks.
 #
 # ## Real text at size: a trained model, taken apart
 #
-# Now the other way round: take a model that has learned everything, and remove a part *after* training. The committed
-# model has two blocks with eight heads each. (It is built as models of today are, with other positions and another
-# bend, and a convolution; notebook 11 takes that apart.) First, its stream on the sentence that travels with you:
+# Now the other way round: take a model that has learned nearly all there is to know, and remove a part *after*
+# training. The model that comes with the course has two blocks with eight heads each. (It is built as models of today
+# are, with other positions and another bend, and a convolution; notebook 11 takes that apart.) First, its stream on
+# the sentence that travels with you:
 
 # %%
 ids = torch.tensor([tokenizer.encode(fables.TRAVELLER)])  # [B, T]
@@ -892,8 +999,12 @@ pictures.table(rows, ["block", *seen], align="rrrr")
 
 # %% [markdown]
 # In an untrained model the parts add little. Here they have learned to shout: what the first block adds is far longer
-# than what it found. Nothing holds them back, since everybody reads the stream through a norm, which sees its direction
+# than what it found. Little holds them back, since everybody reads the stream through a norm, which sees its direction
 # and not its length.
+#
+# To take a part out, use a hook once more: what a forward hook returns takes the place of the module's output. The
+# cost is split as in 07: *form* (words that grammar and plot fix), *recalled* (facts that were told before) and
+# *free* (random draws, of which a part is unavoidable; here is what goes beyond it).
 #
 # Which block is missed more, if it is taken out and the stream flows past it?
 
@@ -920,10 +1031,21 @@ results = {"nothing": evaluation.by_fact(trained)}
 for n, block in enumerate(trained.blocks):
     results[f"attention of block {n}"] = without(block.attention, silent)
     results[f"MLP of block {n}"] = without(block.mlp, silent)
-    results[f"block {n}"] = without(block, lambda part, args, output: args[0])  # what came in goes out
-parts = {name: evaluation.summary(result) for name, result in results.items()}
-rows = [(name, *(f"{part[kind]:.1f}" for kind in ("form", "recalled", "free", "excess"))) for name, part in parts.items()]
-pictures.table(rows, ["taken out", "form", "recalled", "free", "all (nats a story above the floor)"], align="lrrrr")
+    # a whole block: what came in goes out
+    results[f"block {n}"] = without(block, lambda part, args, output: args[0])
+
+
+# %%
+def table_of_costs(what, results):
+    rows = []
+    for name, result in results.items():
+        cost = evaluation.summary(result)
+        rows.append((name, *(f"{cost[k]:.1f}" for k in ("form", "recalled", "free", "excess"))))
+    header, caption = [what, "form", "recalled", "free", "all"], "nats a story above the floor"
+    return pictures.table(rows, header, align="lrrrr", caption=caption)
+
+
+table_of_costs("taken out", results)
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -932,9 +1054,9 @@ pictures.table(rows, ["taken out", "form", "recalled", "free", "all (nats a stor
 # </details>
 #
 # Without block 0 nothing is left. Without the attention of block 1 hardly anything is lost: in this model the first
-# layer does nearly all of the listening. (This says what the *trained* model relies on. A model that is trained without
-# the part from the beginning finds other ways.) So take out single heads of block 0. Each has its own channels in what is
-# merged, and setting them to 0 silences it.
+# layer does nearly all of the listening. (This says what the *trained* model relies on. A model that is trained
+# without the part from the beginning finds other ways.) So take out single heads of block 0. Each has its own
+# channels in what is merged, and setting them to 0 silences it.
 
 
 # %%
@@ -948,16 +1070,14 @@ def without_head(n, head):
 
 
 heads = {f"head {h}": without_head(0, h) for h in range(8)}
-parts = {name: evaluation.summary(result) for name, result in heads.items()}
-rows = [(name, *(f"{part[kind]:.1f}" for kind in ("form", "recalled", "free"))) for name, part in parts.items()]
-pictures.table(rows, ["silenced, in block 0", "form", "recalled", "free (nats a story above the floor)"], align="lrrr")
+table_of_costs("silenced, in block 0", heads)
 
 # %% [markdown]
 # They have divided the work, and nobody told them to. One head is missed for the form of the sentences, another for
 # what must be recalled. Take the one whose silence costs the recalled facts most, and ask which facts:
 
 # %%
-most = max(parts, key=lambda name: parts[name]["recalled"])
+most = max(heads, key=lambda name: evaluation.summary(heads[name])["recalled"])
 print("missed most for what must be recalled:", most)
 pictures.by_fact(heads[most], k=9, title=f"without {most} of block 0")
 
@@ -1063,8 +1183,8 @@ check("8.9", first_loss)
 
 # %% [markdown]
 # An open one, without a check: add a ninth fault to the lab. Swap the axes in `merge_heads`, share one norm among all
-# blocks, double the residual, take post-norm, whatever you have once done by mistake. Write down what you expect in each
-# column *before* you run it.
+# blocks, double the residual, take post-norm, whatever you have once done by mistake. Write down what you expect in
+# each column *before* you run it.
 
 # %%
 progress()
@@ -1104,10 +1224,10 @@ recap(8)
 # numbers it would have been there sooner.
 # </details>
 #
-# **To go deeper:** Andrej Karpathy, [Let's reproduce GPT-2](https://www.youtube.com/watch?v=l8pRSuU81PU) (2024), the first
-# hour, in which this notebook's model is typed in; Elhage et al., [A Mathematical Framework for Transformer
-# Circuits](https://transformer-circuits.pub/2021/framework/index.html) (2021), on the residual stream. In the package,
-# `gptlab/model.py` from top to bottom.
+# **To go deeper:** Andrej Karpathy, [Let's reproduce GPT-2](https://www.youtube.com/watch?v=l8pRSuU81PU) (2024), the
+# first hour, in which this notebook's model is typed in; Elhage et al., [A Mathematical Framework for Transformer
+# Circuits](https://transformer-circuits.pub/2021/framework/index.html) (2021), on the residual stream. In the
+# package, `gptlab/model.py` from top to bottom.
 #
 # ## Next
 #
