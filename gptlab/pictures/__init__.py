@@ -19,6 +19,7 @@ from gptlab.pictures.curves import excess, rate, training
 from gptlab.pictures.heat import attention, mask, rows
 from gptlab.pictures.html import Html
 from gptlab.pictures.lines import lines
+from gptlab.pictures.machine import memory_timeline, roofline
 from gptlab.pictures.segmentation import lattice, merge_states, merges
 from gptlab.pictures.sentence import arcs, attention_table
 from gptlab.pictures.shares import shares
@@ -27,6 +28,7 @@ from gptlab.pictures.tables import table
 
 __all__ = [
     "Html", "Picture", "arcs", "attention", "attention_table", "by_fact", "compare", "course_map", "describe",
-    "embedding_map", "excess", "lattice", "lines", "mask", "merge_states", "merges", "next_token", "pipeline", "rate",
-    "reshaped", "rows", "shapes", "shares", "surprise", "surprise_figure", "table", "tokens", "training",
+    "embedding_map", "excess", "lattice", "lines", "mask", "memory_timeline", "merge_states", "merges", "next_token",
+    "pipeline", "rate", "reshaped", "roofline", "rows", "shapes", "shares", "surprise", "surprise_figure", "table",
+    "tokens", "training",
 ]  # fmt: skip
