@@ -213,7 +213,8 @@ texts, others = encode(documents), encode(held_out)
 met = {id for text in texts[:1000] for id in text}
 idle = [id for id in range(V) if id not in met]
 single = sum(id < 256 for id in idle)
-print(f"{len(met)} of {V} rows are ever looked up; idle are {single} single bytes and {len(idle) - single} merged tokens")
+merged = len(idle) - single
+print(f"{len(met)} of {V} rows are ever looked up; idle are {single} single bytes and {merged} merged tokens")
 
 # %% [markdown]
 # The bytes are there so that no text is unknown (notebook 02). The merged ones are stages, such as `Onc` on the way to

@@ -42,8 +42,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from gptlab import attention, checkpoints, gpu, huggingface, llama, masking
-from gptlab import pictures, sampling, show, training
+from gptlab import attention, checkpoints, gpu, huggingface, llama, masking, pictures, sampling, show, training
 from gptlab.batches import StoryBatches
 from gptlab.corpora import fables
 from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
