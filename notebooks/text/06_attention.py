@@ -68,7 +68,7 @@ quiz(6, [..., ..., ...])
 # Our sentence, and how the story goes on. The last word is missing, and you know it: it is the animal that Bo is.
 
 # %% tags=["nbval-check-output"]
-scene = ' One windy morning, Bo found a silver bell by the mill.'
+scene = " One windy morning, Bo found a silver bell by the mill."
 scene += ' "May I ring the bell?" asked Ada. "Yes, Ada," said Bo, for the'
 print(fables.TRAVELLER)
 print(scene.strip().replace(' "May', '\n"May'), "...")
@@ -256,9 +256,7 @@ print(list(scores.shape))
 print("row 5, column 2:", torch.allclose(scores[0, 5, 2], q[0, 5] @ k[0, 2], atol=1e-6))
 
 # %%
-pictures.shapes(
-    ("q", "B T hs", q), "@", ("k turned", "B hs T", k.transpose(-2, -1)), "=", ("scores", "B T T", scores)
-)
+pictures.shapes(("q", "B T hs", q), "@", ("k turned", "B hs T", k.transpose(-2, -1)), "=", ("scores", "B T T", scores))
 
 # %% [markdown]
 # <details><summary>Answer</summary>
