@@ -399,10 +399,11 @@ for kind in (torch.float32, torch.bfloat16, torch.float16):
 pictures.table(rows, ["products in", "scaler", "tokens a second", "last loss", "farthest from float32"], align="llrrr")
 
 # %% [markdown]
-# Read the last two columns first. In 16 bits the losses differ from float32 by some thousandths or less, and end at the
-# same place. Then the speed. A GPU of the last years does many times more in 16 bits than in 32, because it has parts
-# that multiply small blocks of 16-bit numbers at once. A CPU often has no such parts, and then 16 bits gain nothing, or
-# lose, as you may see here. That is the reason why `pick_dtype` leaves a CPU at float32.
+# Read the last two columns first. In 16 bits the losses differ from float32 by some thousandths or less, and end at
+# the same place. Then the speed. A GPU of the last years does many times more in 16 bits than in 32, because it has
+# parts that multiply small blocks of 16-bit numbers at once. A CPU often has no such parts, and then 16 bits gain
+# little in a product and lose in a whole step, as you may see here. That is the reason why `pick_dtype` leaves a CPU
+# at float32.
 
 # %% [markdown]
 # ## Attention without its weights
@@ -502,7 +503,6 @@ pictures.lines({"a + a": row}, "numbers in the vector", "time of one addition (Â
 # %%
 model = new_model()
 ids = torch.randint(V, (B, T), device=device)
-forward_only = gpu.measure_memory(lambda: model(ids, ids), model)
 
 
 def both_ways():
@@ -710,7 +710,7 @@ print(f"measured, for one block more: {(two - one) / (8 * 104 * 4 * 96):.0f} tim
 # %% [markdown]
 # Now the whole step. `gpu.estimate_memory` makes the account from the configuration alone, line by line, at five
 # moments of the step. `gpu.measure_memory` follows every tensor of a real step from its making to its end. (Both for
-# the CPU, on every machine: on a GPU only the peak can be seen, not the way to it.)
+# the CPU, on every machine, so that the figures are the same everywhere.)
 
 # %% tags=["nbval-check-output"]
 estimate = gpu.estimate_memory(block, B=8, T=104, device="cpu")
@@ -791,7 +791,8 @@ print("blocks run forward in a step: 4 before,", 4 + 4, "now")
 # ### And GPT-2?
 #
 # The account needs no model, so you can ask it for one that would not fit here. GPT-2 124M, sequences of 1,024 tokens,
-# in bfloat16: what is in the memory of a card at the worst moment, and how many sequences fit into one of 24 GB?
+# in four ways: what is in the memory of a card at the worst moment, and how many sequences fit into one of 24 GB, of
+# which 22 can be used?
 
 # %% tags=["nbval-check-output"]
 gpt2 = dataclasses.replace(GPTConfig.gpt2("124M"), dropout=0.0)  # nanoGPT trains it without dropout
@@ -1003,12 +1004,10 @@ predict("14.h", ..., round(share, 2))
 # for large ones reach about a half.
 # </details>
 
-# %% tags=["nbval-check-output"]
-print("between nothing and all:", 0 < share < 1)
-
 # %% [markdown]
-# A forecast, made from the first quarter of the run and checked against its end: the work that is left, divided by the
-# rate that was reached. It is the division that every plan below is made of.
+# A forecast, made from the first quarter of the run and checked against its end: the work of the whole run, divided by
+# the rate of the first quarter. (Where others share the machine, the two may differ.) It is the division that every
+# plan below is made of.
 
 # %%
 work = gpu.flops_per_token(config, T) * history.tokens
@@ -1128,9 +1127,9 @@ pictures.training(curves, smooth=1, unit="difference in loss (nats a token)", ti
 print("weights only, the same at step 21: ", naive[20] == whole.losses[20])
 
 # %% [markdown]
-# The second curve is another run: it warms up again, and it reads the first stories for the second time. In forty steps
-# that costs little, and may even look like a gain. In a run of days it is a jump in the curve that nobody can explain
-# afterwards, and a schedule that ends in the wrong place.
+# The second curve is another run: it warms up again, and it reads the first stories for the second time. You see what
+# it has lost by then. In a run of days it is a jump in the curve that nobody can explain afterwards, and a schedule
+# that ends in the wrong place.
 
 # %% [markdown]
 # ## Many GPUs
@@ -1296,8 +1295,8 @@ else:
 #     -m gptlab train nanogpt-gpu --folder /shared/runs/"$SLURM_JOB_ID" --resume
 # ```
 #
-# These lines have been tried here with two processes on a CPU only, the first of them in the cells above. Nothing in
-# this notebook has measured several hosts.
+# What has been tried is the first kind, with two processes on a CPU, in the cells above. The lines for several GPUs,
+# several hosts and Slurm have not been run for this notebook.
 #
 # ## Past this machine, on paper
 #
@@ -1315,8 +1314,8 @@ def print_plan(found):
 print_plan(gpu.plan(GPTConfig.gpt2("124M"), gpus=8, gpu="A100", tokens=300e9, T=1024, mfu=0.35))
 
 # %% [markdown]
-# The `mfu` is an input here, 35 %, a usual value. (Left out, it is a guess of the planner.) Is it right? Compare with
-# runs whose figures were published.
+# nanoGPT's README says about four days. But the `mfu` is an input here, a usual value. (Left out, it is a guess of the
+# planner.) How good is such a plan? Compare with runs whose figures were published.
 
 # %% tags=["nbval-check-output"]
 gpt3 = GPTConfig(vocab_size=50257, context=2048, n_layer=96, n_head=96, n_embd=12288)
@@ -1394,8 +1393,8 @@ pictures.lines(curves, "parameters N (millions)", "loss (nats a token)", log="x"
 # ## A law from small runs
 #
 # Can you foretell the loss of a model that you have not trained? Train a ladder of small ones, four sizes, two seeds
-# each, all with the same stories and steps. The floor E is known here: it is the entropy of fables. So two numbers are
-# left to fit,
+# each (a seed chooses first weights and stories), all for the same number of steps. The floor E is known here: it is
+# the entropy of fables. So two numbers are left to fit,
 #
 # $$ L(N) = E + \frac{A}{N^{\alpha}} $$
 #
@@ -1441,7 +1440,7 @@ print(f"{next_size:,} numbers: foretold {law(next_size):.1f}, between {low:.1f} 
 # %%
 found = [rung(64, seed) for seed in (1, 2)]
 inside = sum(low <= loss <= high for _, loss in found)
-print("found", ", ".join(f"{loss:.1f}" for _, loss in found), f"of them inside the interval: {inside} of {len(found)}")
+print("found", ", ".join(f"{loss:.1f}" for _, loss in found), f"- inside the interval: {inside} of {len(found)}")
 runs = ladder + found
 lines = {
     "the law": [(N, law(N) - law.floor) for N, _ in runs[::2]],
@@ -1452,10 +1451,11 @@ x, y = "parameters N", "above the floor (nats a story)"
 pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 
 # %% [markdown]
-# Left of the upright line are the runs that the law has seen, right of it the ones that it foretold. One size up it holds. Do not trust it much further. These runs end before the fall of the recalled facts (notebook
-# 09), and a model that is large enough to reach the fall within eighty steps lies far off the line: exercise, at the
-# end. A law knows nothing of what has not happened yet in any of its runs. The interval is for two seeds and one kind
-# of noise.
+# Left of the upright line are the runs that the law has seen, right of it the ones that it foretold. How good was the
+# forecast, one size up? Do not trust it much further. These runs end before the fall of the recalled facts (notebook
+# 09). A larger model may begin to fall within eighty steps, with one seed and not with another, and the runs scatter
+# (an open exercise, at the end). A law knows nothing of what has not happened yet in any of its runs, and the interval
+# knows the noise of these eight.
 #
 # ## The yardstick: Shakespeare
 #
@@ -1659,7 +1659,7 @@ check("14.9", fit_law)
 #
 # - Find the B that reaches an excess of 5 nats a story in the fewest *seconds* here. Is it the B with the most
 #   tokens a second?
-# - Train the rungs C = 96 and C = 128 with three seeds, and put them beside the law. Where does it break, and in which of
+# - Train the rungs C = 96 and C = 128 with three seeds, and put them beside the law. Where does it break? In which of
 #   the three parts (`form`, `recalled`, `free`) of the evaluation do you see it?
 # - Make the step of the patient faster without changing its losses in the third digit. Measure each change alone.
 
