@@ -16,6 +16,7 @@ _LESSONS = (
     "training", "sampling", "llama", "finetuning", "reinforcement", "gpu",
 )  # fmt: skip
 _LABORATORIES = ("comparison", "breaking")  # what notebooks 06 and 08 take apart, to measure what the parts do
+_ROOMS = ("splitting", "muon", "evaluation")  # ideas of lessons 02 and 09 that need a room of their own
 _DOORS = ("downloads", "encodings", "huggingface", "checkpoints")
 _WINGS = ("corpora", "pictures", "exercises", "commands")
 _TOOLS = {"show": "source", "trace": "tracing"}  # two functions that are asked for everywhere
@@ -23,7 +24,7 @@ _TOOLS = {"show": "source", "trace": "tracing"}  # two functions that are asked 
 
 def __getattr__(name: str):
     """Load a module of the course, or `show` and `trace`, when first asked for."""
-    if name in _LESSONS + _LABORATORIES + _DOORS + _WINGS:
+    if name in _LESSONS + _LABORATORIES + _ROOMS + _DOORS + _WINGS:
         return importlib.import_module(f"gptlab.{name}")
     if name in _TOOLS:
         return getattr(importlib.import_module(f"gptlab.{_TOOLS[name]}"), name)

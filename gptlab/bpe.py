@@ -4,9 +4,9 @@ Start with bytes, so that no text is unknown. Find the pair of neighbours that o
 write that id wherever the pair stood; repeat. Frequent words end up as one token, rare ones as a few, and any text
 still has a way to be written (Gage 1994; for words Sennrich, Haddow and Birch 2016; on bytes Radford et al. 2019).
 
-The module goes the way of its notebook: split the text, train the slow way, train the fast way (the same merges),
-encode the slow way, encode the fast way (the same ids), and a tokenizer that has it all and speaks with `tiktoken` and
-Hugging Face `tokenizers`.
+The module goes the way of its notebook: the text is cut (`gptlab.splitting`), then train the slow way, train the fast
+way (the same merges), encode the slow way, encode the fast way (the same ids), and a tokenizer that has it all and
+speaks with `tiktoken` and Hugging Face `tokenizers`.
 
 The **tie rule**: of two pairs that occur equally often, the pair of smaller ids is merged first. Ids do not depend on
 where in the text something stands, so the same counts give the same merges.
@@ -16,7 +16,6 @@ import heapq
 import importlib
 import itertools
 import math
-import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
@@ -24,8 +23,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, SupportsIndex
 
-import regex
-
+from gptlab.splitting import GPT2_PATTERN, GPT4_PATTERN, LLAMA3_PATTERN, any_of, split
 from gptlab.tokens import SavedAsJson, checked_ids, whole_characters
 
 if TYPE_CHECKING:
@@ -36,103 +34,6 @@ __all__ = [
     "BPETokenizer", "Merge", "byte_characters", "count_pairs", "encode_textbook", "merge", "merge_by_heap",
     "merge_by_rank", "split", "train_fast", "train_textbook",
 ]  # fmt: skip
-
-# ---- Split: no token may cross these borders -------------------------------------------------------------------------
-# `++` and `?+` are the greedy `+` and `?` that never give back what they took: the same pieces, found faster.
-
-# GPT-2: contractions in small letters, words, numbers of any length, punctuation, and a single space before each.
-GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-# GPT-4 (cl100k_base): contractions in any case, numbers in threes, a newline closes punctuation and spaces.
-GPT4_PATTERN = (
-    r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"""
-    r"""|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
-)
-# Llama 3: GPT-4's, in its first wording; they part only where a text ends in a newline and spaces.
-LLAMA3_PATTERN = (
-    r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"""
-    r"""|\s*[\r\n]+|\s+(?!\S)|\s+"""
-)
-
-
-def split(text: str, pattern: str | None = GPT4_PATTERN, special_tokens: Iterable[str] = ()) -> list[str]:
-    """Cut a text into the pieces that are encoded one by one; without a pattern the text is one piece.
-
-    Special tokens separate and are left out: nothing is learned from them or across them.
-
-    >>> split("They've won 1000 cups!\\n")
-    ['They', "'ve", ' won', ' ', '100', '0', ' cups', '!\\n']
-    >>> split("one<|end|>two", special_tokens=["<|end|>"])
-    ['one', 'two']
-    """
-    find = _whole if pattern is None else _finder(pattern)
-    borders = _any_of(special_tokens)
-    if borders is None:
-        return find(text)
-    return [piece for part in borders.split(text) for piece in find(part)]
-
-
-def _whole(text: str) -> list[str]:
-    return [text] if text else []
-
-
-@cache
-def _finder(pattern: str) -> Callable[[str], list[str]]:
-    """The function that cuts a text by the pattern, and makes sure that nothing falls between the pieces."""
-    any_text = regex.compile(pattern)
-    if any_text.groups:  # findall would give the groups instead of the pieces
-        raise ValueError(f"the pattern has {any_text.groups} capturing groups: write (?:…) instead of (…)")
-    ascii_text = _ascii_twin(pattern) or any_text
-
-    def find(text: str) -> list[str]:
-        pieces = (ascii_text if text.isascii() else any_text).findall(text)
-        if sum(map(len, pieces)) != len(text):
-            lost = _first_gap(any_text, text)
-            raise ValueError(
-                f"the pattern leaves out {text[lost]!r} at position {lost}, so decoding could not give the text back: "
-                f"end the pattern with an alternative for everything else, such as '|(?s:.)'"
-            )
-        return pieces
-
-    return find
-
-
-def _first_gap(pattern: regex.Pattern, text: str) -> int:
-    end = 0
-    for found in pattern.finditer(text):
-        if found.start() > end:
-            break
-        end = found.end()
-    return end
-
-
-def _ascii_twin(pattern: str) -> re.Pattern | None:
-    """The pattern for texts in plain ASCII, where Python's own `re` finds the same pieces in less than half the time.
-
-    None where `re` does not know a part of the pattern (`regex` has more), or is too old for `++` (before 3.11).
-    """
-    if "[[" in pattern:
-        return None
-    in_class = {r"\p{L}": "A-Za-z", r"\p{N}": "0-9"}
-
-    def letters(found: re.Match) -> str:
-        part = found[0]
-        if part in in_class:
-            return f"[{in_class[part]}]"
-        for name, characters in in_class.items():
-            part = part.replace(name, characters)
-        return part
-
-    try:
-        return re.compile(re.sub(r"\[(?:\\.|[^\]])*\]|\\p\{[LN]\}", letters, pattern), re.ASCII)
-    except re.error:
-        return None
-
-
-def _any_of(strings: Iterable[str]) -> regex.Pattern | None:
-    """Finds any of the strings, and the longest where several begin; None if there is nothing to find."""
-    longest_first = sorted(strings, key=lambda string: (-len(string), string))
-    return regex.compile("|".join(map(regex.escape, longest_first))) if longest_first else None
-
 
 # ---- Train, as in a textbook -----------------------------------------------------------------------------------------
 
@@ -496,7 +397,7 @@ class BPETokenizer(SavedAsJson):
             return self._encode_ordinary(text)
         ids: list[int] = []
         start = 0
-        for found in _any_of(allowed).finditer(text):
+        for found in any_of(allowed).finditer(text):
             ids += self._encode_ordinary(text[start : found.start()])
             ids.append(self.special_tokens[found.group()])
             start = found.end()
@@ -509,7 +410,7 @@ class BPETokenizer(SavedAsJson):
         if allowed_special == "all":
             return self.special_tokens
         if allowed_special == "raise":
-            found = self.special_tokens and _any_of(self.special_tokens).search(text)
+            found = self.special_tokens and any_of(self.special_tokens).search(text)
             if found:
                 raise ValueError(
                     f"the text holds the special token {found.group()!r} at position {found.start()}: encode it as "

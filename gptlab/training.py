@@ -1,7 +1,7 @@
 """Training: show the model text, measure its surprise, move every weight a little to make it smaller (lesson 09).
 
-From top to bottom: the learning rate's shape over time, the optimisers, one evaluation, one update, the loop; then the
-measure that only fables allow, the distance to the best possible loss.
+From top to bottom: the learning rate's shape over time, the optimisers, one update, the loop. Muon stands in
+`gptlab.muon`; how good a model is, and how far from the best possible loss, is measured in `gptlab.evaluation`.
 """
 
 import contextlib
@@ -17,16 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
 from gptlab import checkpoints
-from gptlab.batches import IGNORE, Batch, StoryBatches
-from gptlab.corpora.fables import Fable
-from gptlab.tokens import Tokenizer
+from gptlab.batches import IGNORE, Batch
+from gptlab.evaluation import StoryEvaluation, device_of, mean_loss
+from gptlab.muon import Muon, orthogonalize
+
+__all__ = [
+    "Alone", "History", "Muon", "NonFiniteLoss", "StoryEvaluation", "TrainConfig", "Update", "activation_checkpoints",
+    "add_gradients", "make_optimizers", "mean_loss", "micro_batches", "orthogonalize", "rate_factor", "run", "train",
+    "watch",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,64 +97,6 @@ def rate_factor(step: int, config: TrainConfig) -> float:
     return config.final + (1 - config.final) * fall
 
 
-def orthogonalize(matrices: Float[Tensor, "n rows columns"], iterations: int = 5) -> Float[Tensor, "n rows columns"]:
-    """For each matrix one with the same singular directions, and singular values near 1 (between about 0.7 and 1.2).
-
-    Newton–Schulz iteration: a polynomial in X Xᵀ, applied again and again, that drives every singular value towards 1
-    without computing any. The coefficients are Jordan's (2024): they favour speed over an exact 1.
-
-    >>> sizes = torch.linalg.svdvals(orthogonalize(torch.diag(torch.tensor([5.0, 1.0, 0.2]))[None]))
-    >>> bool((sizes > 0.6).all() and (sizes < 1.3).all())
-    True
-    """
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    for _ in range(iterations):
-        gram = x @ x.mT  # [n, rows, rows]
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose step is orthogonalised, matrix by matrix (Jordan et al. 2024), so that rare directions are learned
-    as fast as common ones.
-
-    `torch.optim.Muon` with the same result, as a test shows; it takes one matrix after the other in bfloat16, which
-    processors without matrix units are slow at. Here matrices of one shape go together, in float32 on a CPU.
-
-    Args:
-        lr: multiplied by sqrt(max(1, rows / columns)) for each matrix, as there.  momentum: Nesterov's.
-    """
-
-    def __init__(self, params, lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
-            alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
-                average = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
-                update = parameter.grad.lerp(average, group["momentum"])
-                if hasattr(update, "full_tensor"):  # sharded: the directions of a matrix show only in the whole of it
-                    update = update.full_tensor()
-                update = update.mT if update.shape[0] > update.shape[1] else update  # lying: X Xᵀ is the smaller one
-                alike.setdefault(tuple(update.shape), []).append((parameter, update))
-            for pairs in alike.values():
-                stacked = torch.stack([update for _, update in pairs])
-                stacked = orthogonalize(stacked.bfloat16() if stacked.is_cuda else stacked)
-                for (parameter, _), update in zip(pairs, stacked, strict=True):
-                    rows, columns = parameter.shape
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    update = checkpoints.spread_like(update.mT if rows > columns else update, parameter)
-                    parameter.add_(update, alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
-
-
 def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """One AdamW for everything, or Muon for the matrices inside the blocks beside it.
 
@@ -207,21 +153,6 @@ class History:
     @classmethod
     def from_json(cls, text: str) -> "History":
         return cls(**json.loads(text))
-
-
-@torch.no_grad()
-def mean_loss(model: nn.Module, batches, steps: int | None = None) -> float:
-    """The mean loss in nats a token over all batches of one walk (or the first `steps`), dropout off."""
-    was_training = model.training
-    model.eval()
-    total = count = 0
-    for step in range(len(batches) if steps is None else steps):
-        ids, targets = (part.to(_device(model)) for part in batches.batch(step))
-        counted = int((targets != IGNORE).sum())
-        total += float(model(ids, targets)[1]) * counted
-        count += counted
-    model.train(was_training)
-    return total / count
 
 
 def train(model: nn.Module, batches, config: TrainConfig | None = None, *, progress: bool = True, **options) -> History:
@@ -308,7 +239,7 @@ def add_gradients(
     A micro-batch gives the mean over its own targets, so it weighs as much as it has of them: the mean of the means
     would count a token in a short text for more than one in a long text.
     """
-    total = torch.zeros((), device=_device(model))
+    total = torch.zeros((), device=device_of(model))
     for place, (ids, targets) in enumerate(parts):
         own = int((targets != IGNORE).sum())
         if own == 0:  # nothing counts here: a mean over nothing would be NaN, and a weight of 0 would not help it
@@ -344,7 +275,7 @@ class Update:
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig, dtype: torch.dtype, ranks: Alone):
-        device = _device(model)
+        device = device_of(model)
         model.zero_grad(set_to_none=True)  # an earlier run may have left some
         self.model, self.config, self.dtype, self.ranks = model, config, dtype, ranks
         self.learner = ranks.wrap(model)  # first, for it may spread the weights
@@ -490,74 +421,6 @@ def _save(folder: str | Path, update: Update, history: History) -> None:
         history.steps,
         state={"history": asdict(history), "scaler": update.scaler.state_dict(), "ranks": ranks.ranks},
         keep=update.config.keep,
-        generators=ranks.gather(checkpoints.generator_states(_device(model))),
+        generators=ranks.gather(checkpoints.generator_states(device_of(model))),
         write=ranks.rank == 0,
     )
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
-
-
-class StoryEvaluation:
-    """How far a model is from perfect: its nats a story on told stories, minus their exact surprise.
-
-    Called with a model it gives, in nats a story: `loss`, `floor` and their difference `excess`; and the excess in
-    three parts that sum to it: `free` (choices that nobody could know: only more than their −ln p counts),
-    `recalled` (facts that were stated before: each should cost nothing) and `form` (all other words).
-    """
-
-    def __init__(self, stories: Sequence[Fable], tokenizer: Tokenizer, end: int):
-        documents = [[*tokenizer.encode(story.text), end] for story in stories]
-        self.batches = StoryBatches(documents, B=64, start=end, shuffle=False)
-        self.floor = sum(story.nats for story in stories) / len(stories)
-        self.stories = stories
-        self.kinds = [self._kinds(story, tokenizer, ids) for story, ids in zip(stories, documents, strict=True)]
-
-    @staticmethod
-    def _kinds(story: Fable, tokenizer: Tokenizer, ids: Sequence[int]) -> list[tuple[str, str]]:
-        """For each token: what it is part of ("free", "recalled" or "form"), and of which fact."""
-        kinds, at = [], 0
-        for i in ids[:-1]:
-            text = tokenizer.token_bytes(i).decode("ascii")
-            start = at + (len(text) - len(text.lstrip()) if text.strip() else 0)  # a word brings its space along
-            mark = next((m for m in story.marks if m.start <= start < m.end), None)
-            kinds.append(("form", "") if mark is None else ("recalled" if mark.recalled else "free", mark.fact))
-            at += len(text)
-        return [*kinds, ("form", "")]  # the end token
-
-    @torch.no_grad()
-    def token_losses(self, model: nn.Module) -> list[list[float]]:
-        """For each story, the surprise at each of its tokens, in nats."""
-        was_training = model.training
-        model.eval()
-        rows = []
-        for step in range(len(self.batches)):
-            ids, targets = (part.to(_device(model)) for part in self.batches.batch(step))
-            logits, _ = model(ids)
-            losses = F.cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
-            rows += [row[: int((t != IGNORE).sum())].tolist() for row, t in zip(losses, targets, strict=True)]
-        model.train(was_training)
-        return rows
-
-    def __call__(self, model: nn.Module) -> dict[str, float]:
-        return self.summary(self.by_fact(model))
-
-    def summary(self, by_fact: dict[tuple[str, str], float]) -> dict[str, float]:
-        """The numbers of an evaluation from what each fact costs."""
-        parts = dict.fromkeys(("free", "recalled", "form"), 0.0)
-        for (kind, _), nats in by_fact.items():
-            parts[kind] += nats
-        excess = sum(parts.values())
-        return {"loss": self.floor + excess, "floor": self.floor, "excess": excess, **parts}
-
-    def by_fact(self, model: nn.Module) -> dict[tuple[str, str], float]:
-        """The excess in nats a story for each (kind, fact), e.g. ("recalled", "finder.name")."""
-        total: dict[tuple[str, str], float] = {}
-        for story, kinds, losses in zip(self.stories, self.kinds, self.token_losses(model), strict=True):
-            for key, nats in zip(kinds, losses, strict=True):
-                total[key] = total.get(key, 0.0) + nats / len(self.stories)
-            for choice in story.choices:
-                key = ("free", choice.fact)
-                total[key] = total.get(key, 0.0) - choice.nats / len(self.stories)
-        return total

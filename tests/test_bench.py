@@ -1,6 +1,7 @@
 """The benchmarks run, at a size of toys, and compare like with like. What they measure is read, never asserted."""
 
 import functools
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ def known_choices(monkeypatch):
     monkeypatch.setattr(gpu, "pick_weights", lambda device="cpu": "int8")
     monkeypatch.setattr(gpu, "pick_matrix_dtype", lambda device="cpu": torch.bfloat16)
     monkeypatch.setattr(gpu, "matrix_rate", lambda device, dtype: 1e12)
+    monkeypatch.setattr(gpu, "bandwidth", lambda device: 2e10)
     monkeypatch.setattr(gpu, "pick_device", lambda: torch.device("cpu"))
 
 
@@ -61,10 +63,37 @@ def test_steps_are_compared_from_the_same_beginning(small_peer, monkeypatch, cap
 def test_a_machine_without_a_gpu_says_so_beside_its_figures(monkeypatch, capsys):
     from gptlab.commands.bench import gpu as bench
 
-    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2)
-    monkeypatch.setitem(bench.SIZES, "cpu", bench.Size(model=toy, T=12, batches=(2,), new=8, compile=False))
+    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=2, n_head=2)
+    monkeypatch.setitem(bench.SIZES, "cpu", bench.Size(model=toy, T=12, batches=(2, 3), new=8, compile=False))
     bench.bench_gpu(rounds=1)
     printed = capsys.readouterr().out
     assert "No GPU here" in printed and "compiled: no" in printed
-    assert len(ratios(printed, "transformers")) == 2
+    assert len(ratios(printed, "transformers")) == 3
     assert printed.count("the same") == 3  # the texts of all three
+
+
+def test_what_was_measured_is_kept_with_its_machine(tmp_path, monkeypatch):
+    from gptlab.commands.bench import bench
+    from gptlab.commands.bench import gpu as of_gpu
+    from gptlab.gpu import records
+
+    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=2, n_head=2)
+    monkeypatch.setitem(of_gpu.SIZES, "cpu", of_gpu.Size(model=toy, T=12, batches=(2, 3), new=8, compile=False))
+    bench("gpu", record=tmp_path / "here.json")
+    (record,) = records.read(tmp_path / "here.json")
+    assert record.what == "bench gpu" and record.kind == "cpu" and record.device == gpu.device_name()
+    assert record.numbers["matrix rate in float32 (TFLOP/s)"] == 1 and record.numbers["memory bandwidth (GB/s)"] == 20
+    memory, training, generating = record.tables.values()
+    assert len(memory) == 6 and all(0.85 < row["ratio"] < 1.15 for row in memory)
+    assert [(row[""], row["B"]) for row in training] == [
+        ("transformers", 2), ("gptlab", 2), ("transformers", 3), ("gptlab", 3),
+    ]  # fmt: skip
+    assert training[1]["ratio"] == pytest.approx(training[1]["tokens/s"] / training[0]["tokens/s"])
+    assert [row[""] for row in generating] == ["transformers", "gptlab", "gptlab, graph"]
+
+
+def test_only_the_bench_of_a_gpu_keeps_a_record():
+    from gptlab.commands.bench import bench
+
+    with pytest.raises(ValueError, match=r"bench step keeps no record: leave out --record"):
+        bench("step", record=Path("x.json"))

@@ -130,39 +130,6 @@ def test_nothing_is_learned_from_or_across_special_tokens():
     assert tokenizer.merges == [(b"a", b"b"), (b"ab", b"ab")]
 
 
-# ---- Splitting -------------------------------------------------------------------------------------------------------
-
-
-@given(tricky_text, st.sampled_from(list(PATTERNS.values())))
-def test_pieces_joined_are_the_text(text, pattern):
-    assert "".join(split(text, pattern)) == text
-
-
-@given(st.text(alphabet=[chr(code) for code in range(128)]) | st.text(alphabet=" \n\r\t'sSlL1aA.!\x1c\x0b"))
-def test_plain_ascii_is_split_alike_with_and_without_the_short_cut(text):
-    for pattern in (GPT2_PATTERN, GPT4_PATTERN, LLAMA3_PATTERN):
-        assert split(text, pattern) == bpe.regex.compile(pattern).findall(text)
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="re knows possessive quantifiers from Python 3.11 on")
-def test_the_published_patterns_have_the_short_cut():
-    assert all(bpe._ascii_twin(pattern) for pattern in (GPT2_PATTERN, GPT4_PATTERN, LLAMA3_PATTERN))
-    assert bpe._ascii_twin(r"\p{Greek}+|.") is None
-
-
-def test_the_patterns_differ_where_the_lesson_says():
-    text = "x = 12345\n    y'LL"
-    assert split(text, GPT2_PATTERN) == ["x", " =", " 12345", "\n   ", " y", "'", "LL"]
-    assert split(text, GPT4_PATTERN) == ["x", " =", " ", "123", "45", "\n", "   ", " y", "'LL"]
-
-
-def test_a_pattern_that_loses_text_is_refused():
-    with pytest.raises(ValueError, match=r"leaves out '\\n' at position 2"):
-        split("ab\ncd", r"\w+")
-    with pytest.raises(ValueError, match="1 capturing groups"):
-        split("ab", r"(a)|b")
-
-
 # ---- Encoding and decoding -------------------------------------------------------------------------------------------
 
 

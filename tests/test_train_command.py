@@ -17,6 +17,7 @@ from gptlab import checkpoints, commands, gpu
 from gptlab.commands.bench import training as race
 from gptlab.commands.sample import sample
 from gptlab.commands.train import Options, Settings, from_yaml, settings_of, to_yaml, train
+from gptlab.gpu.records import read
 from gptlab.model import GPT
 from gptlab.training import History, TrainConfig
 
@@ -51,6 +52,24 @@ def test_a_stopped_run_goes_on_in_the_same_folder(tmp_path, text, capsys):
 def test_a_text_of_your_own_is_trained_on(tmp_path, text, capsys):
     train(Options("shakespeare", folder=tmp_path / "run", steps=2, **text))
     assert "validation" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_recorded_with_its_machine_also_after_a_stop(tmp_path, text, capsys):
+    own = dict(text, evaluate_every=2, record=tmp_path / "here.json")
+    train(Options("shakespeare", folder=tmp_path / "run", steps=4, **own))
+    train(Options("shakespeare", folder=tmp_path / "run", steps=6, resume=True, **own))
+    (record,) = read(tmp_path / "here.json")
+    assert record.what == "train shakespeare" and record.device == gpu.device_name("cpu") and record.kind == "cpu"
+    state = json.loads((checkpoints.latest(tmp_path / "run") / "state.json").read_text())["history"]
+    assert record.curves["validation"] == [[e["seconds"], e["validation"]] for e in state["evaluations"]]
+    assert len(record.curves["validation"]) == 3
+    numbers = record.numbers
+    assert (numbers["steps"], numbers["tokens"], numbers["processes"]) == (6, 6 * 2 * 16, 1)
+    assert numbers["tokens/s"] == pytest.approx(state["tokens"] / state["seconds"])
+    assert 0 < numbers["MFU"] < 1 and numbers["peak memory (MiB)"] > 50
+    assert numbers["best validation"] == min(value for _, value in record.curves["validation"])
+    assert [row["loss"] for row in record.tables["by step"]] == pytest.approx(state["losses"], abs=1e-4)
+    assert f"recorded in {tmp_path / 'here.json'}" in capsys.readouterr().out
 
 
 def test_a_new_run_does_not_begin_where_one_is(tmp_path, text):

@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -100,6 +101,11 @@ def test(arguments: list[str]) -> int:
 def python_call() -> str:
     """How one calls this package on this system: `python3 -m gptlab`, and `py -m gptlab` on Windows."""
     return "py -m gptlab" if os.name == "nt" else "python3 -m gptlab"
+
+
+def this_command() -> str:
+    """The command that this process was started with, as a person would type it."""
+    return " ".join([python_call(), *map(shlex.quote, sys.argv[1:])])
 
 
 def clone() -> Path:

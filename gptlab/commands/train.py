@@ -29,11 +29,13 @@ class Options:
     """What the command line says; None leaves a setting as the recipe, or the config.yaml, has it.
 
     Attributes:
-        recipe: which settings to begin with: fables (unless you choose another), shakespeare, nanogpt-cpu, nanogpt-gpu.
+        recipe: which settings to begin with: fables (unless you choose another), shakespeare, shakespeare-gpu,
+            nanogpt-cpu, nanogpt-gpu.
         config: settings to begin with instead, the config.yaml of another run or your own.
         folder: where to keep checkpoints and config.yaml; runs/ and the name of the recipe, unless you choose another.
         resume: go on from the last checkpoint in the folder, exactly as if nothing had stopped.
         export: where to keep the finished model with its tokenizer, e.g. data/models/mine.
+        record: a file to keep the finished run in as a record, with the device, the day and the commit.
         tensorboard: write curves for TensorBoard into the folder, too.
         device: cpu, cuda or mps; without it CUDA where it works, else the CPU.
         dtype: of the matrix products; without it what suits the device. float16 brings a gradient scaler.
@@ -74,6 +76,7 @@ class Options:
     folder: Path | None = None
     resume: bool = False
     export: Path | None = None
+    record: Path | None = None
     tensorboard: bool = False
     device: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
@@ -148,7 +151,7 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
         ranks, place = _join(options, stack)
         say = print if ranks.rank == 0 else lambda *_, **__: None
         dtype = getattr(torch, settings.dtype) if settings.dtype else gpu.pick_dtype(place)
-        prepared = _open(recipe, place, options.verify and ranks.rank == 0)
+        prepared = gpu.prepare(recipe, place, options.verify and ranks.rank == 0)
         if ranks.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
             _write(folder / CONFIG, to_yaml(settings))
@@ -191,6 +194,9 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
         model, _ = checkpoints.load_model(folder)
         checkpoints.save_model(options.export, model, prepared.tokenizer, json.loads(json.dumps(notes)))
         say(f"kept in {options.export}")
+    if options.record is not None and ranks.rank == 0:
+        _record(options.record, options.recipe or folder.name, prepared, history, dtype, ranks.ranks)
+        say(f"recorded in {options.record}")
     return None
 
 
@@ -331,34 +337,34 @@ def _join(options: Options, stack: contextlib.ExitStack) -> tuple[Any, Any]:
     return stack.enter_context(distributed.join(place, options.parallel == "sharded")), place
 
 
-def _open(recipe: "Recipe", place: Any, verify: bool) -> "Prepared":
-    """Model, batches and evaluation of a recipe, also of one whose corpus is a folder of shards."""
-    import torch
-
+def _record(path: Path, name: str, prepared: "Prepared", history: Any, dtype: Any, processes: int) -> None:
+    """Keep a finished run: its curves, its speed, the memory that its process took."""
     from gptlab import gpu
-    from gptlab.corpora.shards import Shards, are_shards
-    from gptlab.model import GPT, GPTConfig
-    from gptlab.training import mean_loss
+    from gptlab.gpu import records
 
-    if not are_shards(recipe.corpus):
-        return gpu.prepare(recipe, place)
-    shards = Shards(recipe.corpus, verify)
-    torch.manual_seed(recipe.seed)
-    make = GPTConfig.modern if recipe.modern else GPTConfig
-    config = make(**{"context": 64} | recipe.model | {"vocab_size": shards.tokenizer.vocab_size})
-    batches = shards.batches("train", recipe.B, config.context, seed=recipe.seed)
-    if len(shards.validation):
-        held_out, part = shards.batches("validation", 16, config.context, order="ordered"), "validation"
-    else:
-        held_out, part = shards.batches("train", 16, config.context, order="ordered"), "training"
-    steps = min(len(held_out), 50)  # about a million tokens at T = 1024: more would say the same
-    return gpu.Prepared(
-        GPT(config).to(place),
-        batches,
-        lambda model: {part: mean_loss(model, held_out, steps)},
-        shards.tokenizer,
-        shards.end,
-    )
+    config, device = prepared.model.config, prepared.model.device
+    rate, speed = gpu.matrix_rate(device, dtype) * processes, history.tokens / history.seconds
+    record = records.begin(f"train {name}", environment.this_command(), device)
+    curves = {
+        part: [[entry["seconds"], entry[part]] for entry in history.evaluations]
+        for part in history.evaluations[-1]
+        if part not in ("step", "seconds")
+    }
+    record.numbers |= {
+        "parameters": prepared.model.count_parameters(),
+        "steps": history.steps,
+        "processes": processes,
+        "tokens": history.tokens,
+        "seconds of training": history.seconds,
+        "tokens/s": speed,
+        f"matrix rate in {str(dtype).removeprefix('torch.')} (TFLOP/s)": rate / 1e12,
+        "MFU": gpu.mfu(speed, config, config.context, rate),
+        "peak memory (MiB)": records.peak_memory(device) / 2**20,
+    }
+    record.numbers |= {f"best {part}": min(value for _, value in points) for part, points in curves.items()}
+    record.curves, record.axes = curves, ["seconds of training", "nats a token"]
+    record.tables["by step"] = [{"step": step, "loss": loss} for step, loss in records.thinned(history.losses)]
+    records.keep(record, path)
 
 
 def _compile(prepared: "Prepared", say: Any) -> None:

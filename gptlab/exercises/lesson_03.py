@@ -40,14 +40,29 @@ def _best(text, logp):
 
 
 def _texts(rng: random.Random):
-    """(text, logp), small ones first."""
+    """(text, logp), small ones first. One segmentation is better than all others, so no rule for ties is needed."""
     yield from [("a", _SMALL), ("ab", _SMALL), ("aba", _SMALL), ("ab", {"a": -2.0, "b": -2.5, "ab": -3.0})]
     yield "ab", {"a": -1.0, "b": -1.0, "ab": -3.0}
     yield "abc", {"a": -2.0, "b": -2.0, "c": -2.0, "ab": -3.9, "bc": -1.0}
     yield "abab", {"a": -1.0, "b": -1.2, "ab": -2.6, "aba": -2.9, "bab": -3.0}
+    # Every greedy rule, and the mean, finds another wrong answer to these two.
+    yield "bcab", {"a": -1.4, "b": -2.3, "c": -1.3, "ab": -2.1, "bc": -2.2, "bca": -2.2}
+    yield "abca", {"a": -1.6, "b": -3.5, "c": -3.4, "ca": -3.3, "ab": -3.2, "bca": -4.2}
     for length in (3, 4, 5, 6, 7, 8, 5, 6):
-        logp = _model(rng)
-        yield "".join(rng.choice("abc") for _ in range(length)), logp
+        text, logp = _text_and_model(rng, length)
+        while _is_a_tie(text, logp):  # a|aa and aa|a are equally good whatever the model
+            text, logp = _text_and_model(rng, length)
+        yield text, logp
+
+
+def _text_and_model(rng, length):
+    logp = _model(rng)
+    return "".join(rng.choice("abc") for _ in range(length)), logp
+
+
+def _is_a_tie(text, logp):
+    best = sorted(_score(pieces, logp) for pieces in _segmentations(text, logp))[-2:]
+    return len(best) == 2 and best[1] - best[0] < 1e-6
 
 
 # ---- 3.1 -------------------------------------------------------------------------------------------------------------
@@ -101,6 +116,16 @@ _NORMALISE = Exercise(
             "blanks at the ends are kept",
             lambda text: re.sub(r"\s+", "▁", " " + text),
             "Strip the text first: a blank at the end would become a ▁ of its own.",
+        ),
+        Mistake(
+            "a text without words becomes ▁",
+            lambda text: "▁" + "▁".join(text.split()),
+            "Put ▁ in front of each word. Where there is no word there is no ▁ either.",
+        ),
+        Mistake(
+            "nothing is tidied",
+            lambda text: text.replace(" ", "▁"),
+            "Tidy first: `text.split()` drops the blanks at the ends and takes runs as one. Then ▁ before each word.",
         ),
     ],
     hints=[
@@ -174,7 +199,7 @@ _LOGPROB = Exercise(
 # ---- 3.3 -------------------------------------------------------------------------------------------------------------
 
 
-def viterbi(text: str, logp: dict[str, float]) -> list[str]:
+def best_segmentation(text: str, logp: dict[str, float]) -> list[str]:
     best = [0.0] + [-math.inf] * len(text)  # the best score of text[:end]
     start_of = [0] * (len(text) + 1)  # where its last piece begins
     for end in range(1, len(text) + 1):
@@ -208,6 +233,18 @@ def _likeliest_first(text, logp):
     return pieces
 
 
+def _last_piece_only(text, logp):
+    start_of = [0]
+    for end in range(1, len(text) + 1):
+        starts = [start for start in range(end) if text[start:end] in logp]
+        start_of.append(max(starts, key=lambda start: logp[text[start:end]]))
+    pieces, end = [], len(text)
+    while end > 0:
+        pieces.append(text[start_of[end] : end])
+        end = start_of[end]
+    return pieces[::-1]
+
+
 _VITERBI = Exercise(
     id="3.3",
     title="The best segmentation",
@@ -220,9 +257,9 @@ _VITERBI = Exercise(
     "Input: `text`, a `str`; `logp`, a `dict` from piece to log-probability that has every character of the "
     "text. Result: a "
     "`list` of `str`, in the order of the text. No two segmentations here are equally good.",
-    signature="def viterbi(text: str, logp: dict[str, float]) -> list[str]",
+    signature="def best_segmentation(text: str, logp: dict[str, float]) -> list[str]",
     inputs=_texts,
-    solution=viterbi,
+    solution=best_segmentation,
     reference=_best,
     mistakes=[
         Mistake(
@@ -234,6 +271,11 @@ _VITERBI = Exercise(
             "the likeliest next piece is taken",
             _likeliest_first,
             "The best next step need not be on the best way. Keep the best score for every end.",
+        ),
+        Mistake(
+            "the way to the piece is forgotten",
+            _last_piece_only,
+            "Compare `best[start] + logp[piece]`, the whole way to the end, not the score of its last piece alone.",
         ),
         Mistake(
             "the fewest pieces win",
@@ -282,6 +324,14 @@ def _log_sum(scores):
     return top + math.log(sum(math.exp(score - top) for score in scores))
 
 
+def _missing_is_certain(text, logp):
+    total = [1.0] + [0.0] * len(text)
+    for end in range(1, len(text) + 1):
+        for start in range(end):
+            total[end] += total[start] * math.exp(logp.get(text[start:end], 0.0))
+    return math.log(total[-1])
+
+
 _FORWARD = Exercise(
     id="3.4",
     title="All segmentations together",
@@ -315,6 +365,11 @@ _FORWARD = Exercise(
             "the ways are counted, not weighed",
             lambda text, logp: math.log(len(_segmentations(text, logp))),
             "Each way counts with its probability, not with 1.",
+        ),
+        Mistake(
+            "what is no piece counts as well",
+            _missing_is_certain,
+            "A substring that is not in `logp` has probability 0, so leave it out. With a score of 0.0 it is certain.",
         ),
         Mistake(
             "it is the mean of the ways",
@@ -422,8 +477,8 @@ def pruning_loss(words: dict[str, int], logp: dict[str, float], piece: str) -> f
     without = {other: score for other, score in logp.items() if other != piece}
     loss = 0.0
     for word, count in words.items():
-        now = sum(logp[part] for part in viterbi(word, logp))
-        then = sum(without[part] for part in viterbi(word, without))
+        now = sum(logp[part] for part in best_segmentation(word, logp))
+        then = sum(without[part] for part in best_segmentation(word, without))
         loss += count * (now - then)
     return loss
 
@@ -435,6 +490,7 @@ def _pruning_inputs(rng):
         ({"ab": 1}, logp, "ab"),
         ({"ab": 3}, logp, "ab"),
         ({"abab": 1, "b": 2}, logp, "ab"),
+        ({"abc": 5}, {"a": -2.0, "b": -2.0, "c": -2.0, "ab": -2.2, "bc": -2.5}, "ab"),
     ]
     yield {"ab": 4, "abc": 2}, {"a": -2.0, "b": -2.0, "c": -2.0, "ab": -2.5, "bc": -1.9}, "ab"
     for length in range(2, 9):
@@ -464,6 +520,11 @@ def _removal_alone(words, logp, piece):
     return logp[piece] - _score(_best(piece, without), without)
 
 
+def _estimate(words, logp, piece):
+    used = sum(count * _best(word, logp).count(piece) for word, count in words.items())
+    return used * _removal_alone(words, logp, piece)
+
+
 _PRUNING = Exercise(
     id="3.6",
     title="What a piece is worth",
@@ -474,8 +535,8 @@ _PRUNING = Exercise(
     "each word: the best score with all pieces, minus the best score without this piece, times how often the word "
     "occurs.\n\nInput: `words`, a `dict` from word to its count; `logp`, a `dict` from piece to "
     "log-probability; `piece`, a "
-    "`str` of two or more characters. Result: a `float`, 0 or more. (Your function of 3.3 helps; `viterbi` may "
-    "be used.)",
+    "`str` of two or more characters. Result: a `float`, 0 or more. (Your `best_segmentation` of 3.3 helps, or "
+    "`unigram.viterbi`.)",
     signature="def pruning_loss(words: dict[str, int], logp: dict[str, float], piece: str) -> float",
     inputs=_pruning_inputs,
     solution=pruning_loss,
@@ -500,6 +561,11 @@ _PRUNING = Exercise(
             "the piece is taken to be irreplaceable",
             _use_loss,
             "Without the piece its letters are written with other pieces. The loss is the difference of the two.",
+        ),
+        Mistake(
+            "the rest of each word is left as it was",
+            _estimate,
+            "That is the estimate of `prune`. Without the piece its neighbours may change too: cut whole words anew.",
         ),
         Mistake(
             "only the piece itself is cut anew",
@@ -562,6 +628,11 @@ _FALLBACK = Exercise(
             "The pieces in the vocabulary are called `<0xE2>`, not `<0xe2>`: format with `X`.",
         ),
         Mistake(
+            "the bytes are numbers, not pieces",
+            _fallback(lambda c: [hex(b) for b in c.encode()]),
+            "Write the name of the piece: angle brackets, `0x`, and two digits in upper case, as in `<0x0A>`.",
+        ),
+        Mistake(
             "the leading zero is missing",
             _fallback(lambda c: [f"<0x{b:X}>" for b in c.encode()]),
             "A newline is `<0x0A>`: always two digits, `:02X`.",
@@ -610,9 +681,10 @@ PREDICTIONS = [
     ),
     Prediction(
         id="3.c",
-        question="The log-probability of the best segmentation, and that of all together: which is larger?",
+        question="A text can be cut in several ways. The log-probability of the best one, and that of all together: "
+        "which is larger?",
         kind="choice",
-        choices=("the best", "all together", "they are equal, unless there is one way only"),
+        choices=("that of the best", "that of all together", "they are equal"),
         answer="b",
         explanation="The best is one part of the sum, and every other way adds something.",
     ),

@@ -67,6 +67,17 @@ _NORM = Exercise(
             "Where the numbers are small, eps counts for much more there. It belongs under the root.",
         ),
         Mistake(
+            "eps is left out",
+            lambda x, weight, eps: weight * x / x.square().mean(-1, keepdim=True).sqrt(),
+            "Add `eps` to the mean of the squares, under the root. Without it a vector of zeros becomes NaN.",
+        ),
+        Mistake(
+            "keepdim is missing",
+            lambda x, weight, eps: weight * x / (x.square().mean(-1) + eps).sqrt(),
+            "The mean is then [B, T], and its last axis meets the C of `x`: an error, or the wrong vectors. With "
+            "`keepdim=True` it is [B, T, 1].",
+        ),
+        Mistake(
             "the mean runs over the wrong axis",
             lambda x, weight, eps: weight * x / (x.square().mean(1, keepdim=True) + eps).sqrt(),
             "Each place of each text is normed by itself: the mean runs over C, `dim=-1`. Over T, a place would feel "
@@ -277,8 +288,8 @@ def _turn_all_variant(pairing="halves", sign=1, offset=lambda start: start, back
     return wrong
 
 
-def _mirrored(x, start, theta):
-    return _turn_all_reference(x.roll(x.shape[1] // 2, 1), start, theta).roll(-(x.shape[1] // 2), 1)
+def _turn_all_slow(x, start, theta):
+    return _turn_all_reference(x, start, math.sqrt(theta))  # 1 / theta ** (i / hs)
 
 
 _TURN_ALL = Exercise(
@@ -299,6 +310,17 @@ _TURN_ALL = Exercise(
             "neighbours are paired",
             _turn_all_variant("interleaved"),
             "Here channel i goes with i + hs/2. Pairs of neighbours are the other convention, that of Meta's files.",
+        ),
+        Mistake(
+            "the pairs are laid side by side again",
+            lambda x, start, theta: llama.to_interleaved(_turn_all_reference(x, start, theta).T, 1).T,
+            "The turns are right, the order is not: the first numbers of all pairs come first, then the second ones. "
+            "`torch.cat`, not `torch.stack`.",
+        ),
+        Mistake(
+            "the 2 is missing from the exponent",
+            _turn_all_slow,
+            "The frequency of pair i is 1 / theta ** (2 * i / hs).",
         ),
         Mistake(
             "the places begin at 0 again",
@@ -761,6 +783,11 @@ _WIDTH = Exercise(
             "Rounded up: 10,922 becomes 11,008 with multiples of 256.",
         ),
         Mistake(
+            "the fraction is rounded up first",
+            lambda C, multiple: -(-math.ceil(8 * C / 3) // multiple) * multiple,
+            "Take the whole number in 8 C / 3 first: for C = 64 that is 170. Only then round up.",
+        ),
+        Mistake(
             "it is rounded to the nearest",
             lambda C, multiple: round(8 * C / 3 / multiple) * multiple,
             "Up, also where the multiple below is nearer.",
@@ -806,7 +833,7 @@ PREDICTIONS = [
     ),
     Prediction(
         id="11.b",
-        question="A query at position 2, a key at position 5, both turned. Move both 100 places on. Their product …",
+        question="A query at position 5, a key at position 2, both turned. Move both 100 places on. Their product …",
         kind="choice",
         choices=("stays the same", "changes its sign", "becomes smaller", "becomes another number"),
         answer="a",

@@ -9,6 +9,7 @@
 - `graphs`: one step of generation, recorded once and replayed.
 - `distributed`: several processes that train one model, started by torchrun (import it by name).
 - `weights`: fewer bytes a weight, for a model that only talks.
+- `records`: figures of other machines, kept with all that one must know to believe them.
 - `scaling`: how large, on how many tokens; laws fitted to small runs.
 
 >>> pick_dtype(pick_device("cpu"))
@@ -30,6 +31,7 @@ from gptlab.gpu.graphs import GraphedDecoder
 from gptlab.gpu.memory import Memory, block_activations, estimate_memory
 from gptlab.gpu.planning import GPU, GPUS, Layout, Plan, memory_per_gpu, plan, step_time
 from gptlab.gpu.recipes import END, RECIPES, Prepared, Recipe, TrainConfig, prepare
+from gptlab.gpu.records import Record, device_name, recorded
 from gptlab.gpu.scaling import ScalingLaw, chinchilla_loss, chinchilla_tokens, fit_scaling_law
 from gptlab.gpu.speed import Roofline, bandwidth, matrix_rate, measure
 from gptlab.gpu.weights import Int8Linear, pick_matrix_dtype, pick_weights, quantize
@@ -47,6 +49,7 @@ __all__ = [
     "Plan",
     "Prepared",
     "Recipe",
+    "Record",
     "Roofline",
     "ScalingLaw",
     "TrainConfig",
@@ -58,6 +61,7 @@ __all__ = [
     "chinchilla_loss",
     "chinchilla_tokens",
     "count_parameters",
+    "device_name",
     "estimate_memory",
     "fit_scaling_law",
     "flops_by_part",
@@ -76,6 +80,7 @@ __all__ = [
     "plan",
     "prepare",
     "quantize",
+    "recorded",
     "step_time",
     "synchronize",
     "what_is_wrong",

@@ -18,9 +18,10 @@
 #
 # *Exchange four parts, one at a time, and GPT-2 has become Llama.*
 #
-# GPT-2 is from 2019, Llama 3 from 2024. Between them lie five years and a factor of more than two hundred in size, and of
-# all the parts of a block only four were exchanged. Here you take them one after the other: why somebody was not content with the old part, the
-# new one by hand in a few lines, and what it does to the loss, measured. Some of it will surprise you.
+# GPT-2 is from 2019, Llama 3 from 2024. Between them lie five years and, from the largest GPT-2 to the largest Llama, a
+# factor of more than two hundred in size. Of the parts of the model only four were exchanged. Here you take them one
+# after the other: why somebody was not content with the old part, the new one by hand in a few lines, and what it does to
+# the loss, measured. Some of it will surprise you.
 #
 # **After this notebook you can**
 #
@@ -30,7 +31,7 @@
 # - take a model that you have trained out of this course, into the files that the rest of the world uses.
 #
 # **It builds on** attention (06), the model (08), training (09) and the cache (10). **To run it** takes about 70 seconds
-# on two CPU cores and 810 MB of memory; most of it is seven small trainings.
+# on two CPU cores and 900 MB of memory; most of it is seven small trainings.
 
 # %%
 import math
@@ -94,18 +95,18 @@ print(f"and biases: {len(biases[0])} in GPT-2, {len(biases[1])} in Llama")
 # you can read the plan of this notebook:
 #
 # - the table of **positions** is gone, and nothing has come in its place;
-# - **keys and values** are smaller than queries;
+# - **keys and values** are smaller than queries (a query matrix has one shape in both, so it is not in the table);
 # - the **MLP** has three matrices: where one widened, there are now a *gate* and an *up*;
 # - the **norms** look alike, until you look at the biases: theirs are gone as well.
 #
-# (One thing does not show in shapes. GPT-2 uses its table once more as its head, and Llama 3 has two of them, except the
-# smallest. In this notebook the two stay tied.)
+# (One thing does not show in shapes. GPT-2 uses its table of tokens once more as its head. In Llama 3 table and head are
+# two matrices, except in its smallest models. In this notebook's trainings they stay tied.)
 #
 # ## The scales
 #
-# Four reasons are easy to tell. To know what they are worth, you need scales: the same stories, the same number of steps,
-# the same rates, and models of nearly the same size. Only the part changes. As in 09, the number is the **excess**: nats
-# a story above the floor, on stories that were never seen.
+# A reason for each exchange is easily told. To know what it is worth, you need scales: the same stories, the same
+# number of steps, the same rates, and models of nearly the same size. Only the part changes. As in 09, the number is
+# the **excess**: nats a story above the floor, on stories that were never seen.
 
 # %%
 _, tokenizer = checkpoints.committed("fables")
@@ -166,14 +167,14 @@ print("only divided:                ", [round(v, 3) for v in rms.tolist()])
 print("mean square of the second:   ", round(float(rms.square().mean()), 3))
 
 # %% [markdown]
-# The second line divides by the **root of the mean of the squares**, and does nothing else:
+# The second line divides by the root of the mean of the squares, and does nothing else:
 #
 # $$ \mathrm{rms}(x) = \sqrt{\tfrac{1}{C} \sum_c x_c^2 + \varepsilon}, \qquad y_c = w_c \, \frac{x_c}{\mathrm{rms}(x)} $$
 #
 # in code `weight * x / (x.square().mean(-1, keepdim=True) + eps).sqrt()`. That is **RMSNorm** ([Zhang and Sennrich
-# 2019](https://arxiv.org/abs/1910.07467)). Their observation: what a norm is good for is that the size of the numbers
-# can be relied on. Where their middle lies does not matter; a weight that wants it elsewhere can learn that. $\varepsilon$
-# keeps a vector of zeros from being divided by zero.
+# 2019](https://arxiv.org/abs/1910.07467)). Their idea: what a norm is good for is that the size of the numbers can be
+# relied on. Where their middle lies matters little; the matrix that reads them can learn to cope. $\varepsilon$, `eps` in
+# code, is a small number that keeps a vector of zeros from being divided by zero.
 #
 # *Before you run on:* multiply $x$ by 10. What does RMSNorm make of it?
 
@@ -209,9 +210,9 @@ panels[0].set_ylabel("channel 1")
 finish(figure, "Fourteen arrows before, on a circle after RMSNorm, and on two points after layer norm.")
 
 # %% [markdown]
-# RMSNorm puts the tip of every arrow onto a circle and keeps its direction. Layer norm takes the mean off first, and of two
-# channels nothing remains but a sign: all arrows fall onto two. What the picture does not show is how little this is with
-# many channels. Layer norm gives up one direction, *all channels alike*, of $C$; here that was one of two.
+# RMSNorm puts the tip of every arrow onto a circle and keeps its direction. Layer norm takes the mean off first, and of
+# two channels nothing remains but a sign: all arrows fall onto two. What the picture does not show is how little this
+# is with many channels. Layer norm gives up one direction, *all channels alike*, of $C$; here that was one of two.
 #
 # What is saved? Count. And because counting is not timing, time it as well:
 
@@ -231,9 +232,10 @@ rows = [(name, f"{1000 * gpu.measure(way):.1f}") for name, way in ways.items()]
 pictures.table(rows, ["norm of [8, 256, 768]", "ms"])
 
 # %% [markdown]
-# RMSNorm has half the numbers, and on paper it reads each vector once less. Whether you notice depends on who wrote it:
-# done by hand, each step walks through memory again, and one well-made piece of machine code beats it, whatever it
-# computes. On paper and on the clock are two questions. (Milliseconds of one machine.)
+# RMSNorm has half the numbers, and on paper it takes one mean less of each vector. Whether you notice depends on who
+# wrote it: done by hand, each step walks through memory again, and one well-made piece of machine code beats it,
+# whatever it computes. On a CPU torch has such a piece for layer norm; its RMSNorm is put together from steps, like
+# yours. On paper and on the clock are two questions. (Milliseconds of one machine and one version of torch.)
 #
 # And the loss?
 
@@ -242,11 +244,12 @@ rms_config = replace(gpt2, norm="rmsnorm")
 weigh("+ RMSNorm", rms_config)
 
 # %% [markdown]
-# Compare the change with the difference that the seed made. Nobody has ever exchanged layer norm for RMSNorm because the
-# loss got better: it is as good, and simpler. T5 used it in 2019, and today nearly every open model does: Llama,
-# Mistral, Qwen, Gemma, DeepSeek.
+# Compare the change with the difference that the seed made. The authors of RMSNorm promised no better loss: as good,
+# and simpler. (The count of numbers has not changed, because our GPT-2 began without biases.) T5 used it in 2019, and
+# today nearly every open model does: Llama, Mistral, Qwen, Gemma, DeepSeek.
 #
-# The tested block, and the proof that it is yours, and the library's, on random input:
+# The tested block, and the check that it computes what yours does, and the library's, on random vectors, large and small
+# (with the small ones, $\varepsilon$ counts):
 
 # %%
 show(llama.RMSNorm)
@@ -255,21 +258,23 @@ show(llama.RMSNorm)
 for seed in range(100):
     generator = torch.Generator().manual_seed(seed)
     x, norm = torch.randn(2, 5, 12, generator=generator), llama.RMSNorm(12)  # [B, T, C]
+    x = x / 10 ** (seed % 4)
     norm.weight.data = torch.randn(12, generator=generator)
     assert torch.allclose(norm(x), rms_norm(x, norm.weight, 1e-5), atol=1e-5)
     assert torch.allclose(norm(x), F.rms_norm(x, (12,), norm.weight, eps=1e-5), atol=1e-5)
-print("100 random inputs: the same three times")
+print("100 random inputs: all three give the same")
 
 # %% [markdown]
-# (Its `float()` is for half precision: the sum of squares is taken in 32 bits even if the stream is not. Two conventions
-# to know: Llama 2 and 3 have $\varepsilon = 10^{-5}$, Llama 1 7B had $10^{-6}$; and Gemma multiplies by $1 + w$.)
+# (Its `float()` is for streams whose numbers have 16 bits, see notebook 14: the squares are summed in 32 bits even
+# then. Two conventions to know: Llama 2 and 3 have $\varepsilon = 10^{-5}$, Llama 1 7B had $10^{-6}$; and Gemma
+# multiplies by $1 + w$.)
 #
 # ## Part 2: rotary positions
 #
 # GPT-2 adds a learned row for each place to the token (notebook 05). Each place is learned for itself, and nothing tells
-# the model that places 7 and 8 are as far apart as 47 and 48. And what of a place where no story of the training ever
-# reached? Move the new stories further down, and look. (A cache that holds nothing but says "so many tokens came before"
-# moves a text without changing it.)
+# the model that places 7 and 8 are as far apart as 47 and 48. And what of a place that no story of the training ever
+# reached? Move the new stories further down, and look. (A cache that says "so many tokens came before", and holds none of
+# them, moves a text without changing it.)
 
 # %%
 @torch.no_grad()
@@ -277,7 +282,7 @@ def loss_at(model, place):
     """The mean loss on new stories, in nats a token, when their first token stands at `place`."""
     ids, targets = judge.batches.batch(0)  # [B, T]
     cache = sampling.KVCache(model)
-    cache.length = place
+    cache.length = place  # it counts so many tokens, and holds none
     logits, _ = model(ids, keep_mask=masking.causal(ids.shape[1]), cache=cache)  # [B, T, V]
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100).item()
 
@@ -287,17 +292,18 @@ moved = {"learned rows": [(place, loss_at(models["GPT-2"].eval(), place)) for pl
 pictures.lines(moved, "place of the first token", "loss on new stories (nats a token)")
 
 # %% [markdown]
-# The same stories, word for word, and two places further down the model has begun to stumble. It has not learned *who
-# stands next to whom*; it has learned *what usually stands at place 40*. And the rows beyond the longest story are as
-# they were drawn at the start.
+# The same stories, word for word, and two places further down the model has begun to stumble. A good part of what it has
+# learned is not *who stands next to whom*, but *what usually stands at place 40*. And the rows beyond the longest story
+# were never looked up, so no story has taught them anything.
 #
 # What you would want: **the score of a query and a key should depend on how far apart they are, and on nothing else.**
 # Can one turn a dot product into that?
 #
 # ### By hand: one pair
 #
-# Two numbers are an arrow in the plane. Turn the arrow of a query by an angle for each place: at place 1 by $\omega$, at
-# place 2 by $2\omega$, at place $t$ by $t\,\omega$. Turn the arrows of the keys by the same rule.
+# Two numbers are an arrow in the plane. Turn the arrow of a query, against the clock, by an angle for each place: at
+# place 1 by $\omega$ (omega, in radians; `frequency` in code), at place 2 by $2\omega$, at place $t$ by $t\,\omega$.
+# Turn the arrows of the keys by the same rule. Trigonometry says where the tip $(a, b)$ goes:
 #
 # $$ a' = a \cos(t\omega) - b \sin(t\omega), \qquad b' = a \sin(t\omega) + b \cos(t\omega) $$
 
@@ -308,26 +314,32 @@ def turn(pair, t, frequency=0.35):
     return a * cos - b * sin, a * sin + b * cos
 
 
-q, k = (1.0, 0.2), (0.3, 0.75)
+q, k = (1.0, 0.2), (0.75, -0.3)
 for t in range(4):
     print(f"place {t}: the query becomes ({turn(q, t)[0]:6.3f}, {turn(q, t)[1]:6.3f})")
 
 # %%
 figure, axes = canvas(6.5, 5.0)
-for name, pair, t in (("query", q, 1), ("key", k, 3), ("query", q, 8), ("key", k, 10)):
+for name, pair, t in (("key", k, 1), ("query", q, 3), ("key", k, 8), ("query", q, 10)):
     tip, colour = turn(pair, t), SERIES[name == "key"]
     axes.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 2.5})
-    axes.annotate(f"{name} at {t}", [1.17 * number for number in tip], ha="center", va="center")
-axes.set(xlim=(-1.6, 1.6), ylim=(-1.1, 1.0), aspect="equal", xlabel="first number", ylabel="second number")
-finish(figure, "Four arrows. From the query at 1 to the key at 3 is as wide an angle as from 8 to 10.")
+    axes.annotate(f"{name} at {t}", [1.25 * number for number in tip], ha="center", va="center")
+for radius, j, i in ((0.3, 1, 3), (0.4, 8, 10)):  # an arc from the key at j to the query at i
+    (a, b), (c, d) = turn(k, j), turn(q, i)
+    start, wide = math.atan2(b, a), math.acos((a * c + b * d) / math.hypot(a, b) / math.hypot(c, d))
+    arc = [start + wide * step / 30 for step in range(31)]
+    axes.plot([radius * math.cos(x) for x in arc], [radius * math.sin(x) for x in arc], "k:")
+axes.set(xlim=(-1.6, 1.6), ylim=(-1.0, 1.4), aspect="equal", xlabel="first number", ylabel="second number")
+finish(figure, "Four arrows. From the key at 1 to the query at 3 is as wide an angle as from 8 to 10.")
 
 # %% [markdown]
-# Look at the angle between the first query and its key, and at the angle between the second query and its key. The second
-# two were turned much further. But in each pair the key was turned two places more than its query, so the angle between
-# them is the same, and lengths never change. A dot product sees nothing but these: two lengths, and
-# the angle between.
+# Compare the two dotted arcs, from the key at 1 to the query at 3, and from the key at 8 to the query at 10. The second
+# two arrows were turned much further. But in each pair the query was turned two places more than its key, so the angle
+# between them is the same, and lengths never change. A dot product sees nothing but these: two lengths, and the angle
+# between.
 #
-# *Before you run on:* a query at place 2, a key at place 5. Move both 100 places on. What happens to their dot product?
+# *Before you run on:* a query at place 5 looks back to a key at place 2. Move both 100 places on. What happens to their
+# dot product?
 
 # %%
 predict("11.b", ...)
@@ -338,8 +350,8 @@ def score(i, j):
     return a * c + b * d
 
 
-for i, j in ((2, 5), (102, 105), (0, 3), (2, 6), (102, 106)):
-    print(f"query at {i:3}, key at {j:3}, distance {j - i}: {score(i, j):.6f}")
+for i, j in ((5, 2), (105, 102), (3, 0), (6, 2), (106, 102)):
+    print(f"query at {i:3}, key at {j:3}, distance {i - j}: {score(i, j):9.6f}")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -353,12 +365,14 @@ for i, j in ((2, 5), (102, 105), (0, 3), (2, 6), (102, 106)):
 #
 # ### By hand: many pairs
 #
-# One pair is not enough. After a whole turn it begins again, and near and far look alike, as on a clock with one hand. So
-# give each pair of a head its own speed. There are $hs/2$ pairs, and pair $i$ turns at each step by
+# One pair is not enough. After a whole turn it begins again, and near and far look alike, as on a clock with one hand. A
+# head has more channels: $hs$ of them, which make $hs/2$ pairs. So give each pair its own speed, like hands of a clock.
+# Pair $i$ turns at each step by
 #
 # $$ \omega_i = \frac{1}{\theta^{\,2i/hs}}, \qquad i = 0, 1, \dots, \tfrac{hs}{2} - 1 $$
 #
-# radians, with $\theta = 10{,}000$. The first pair turns by a whole radian at each token, the last hardly at all.
+# radians. The **base** $\theta$ (theta, `rope_theta` in `GPTConfig`) is 10,000 at first. Pair 0 turns by a whole radian
+# at each token, the last one hardly at all.
 
 # %% tags=["nbval-check-output"]
 hs, theta = 12, 10_000.0
@@ -378,9 +392,9 @@ finish(figure, "Waves: pair 0 goes round every 6 tokens, pair 1 every 29, pair 2
 # %% [markdown]
 # Fast hands tell neighbours apart and know nothing of what is far. Slow hands know the rough distance and cannot tell
 # neighbours apart. Together they are a clock. This is **RoPE**, rotary position embedding (Jianlin Su and others,
-# [2021](https://arxiv.org/abs/2104.09864)). You have seen these waves before: the sinusoids of 05 have the same
-# frequencies. There they were **added** to the token, once. Here they **turn** queries and keys, in every layer, and the
-# values stay as they are, because what is handed over should not depend on the place.
+# [2021](https://arxiv.org/abs/2104.09864)). You have seen these waves before: those of 05 have the same formula, with
+# $C$ in place of $hs$. There they were **added** to the token, once. Here they **turn** queries and keys, in every
+# layer, and the values stay as they are, because what is handed over should not depend on the place.
 #
 # Now for a whole head at once. Which channels make a pair? Here the first half goes with the second: channel $i$ with
 # channel $i + hs/2$.
@@ -404,18 +418,21 @@ behind = {f"query at {t}": [(t - j, float(scores[t, j])) for j in range(0, t + 1
 pictures.lines(behind, "distance from the query back to the key (tokens)", "q · k")
 
 # %% [markdown]
-# One and the same query and key, at every two places. The two curves lie on each other: the score knows the distance and
-# nothing else. In this curve distances differ, so attention *can* prefer the neighbour, or the word four back. Which it
-# prefers is learned, in $q$ and $k$; the picture, with random ones, does not show that. (You may read that scores fall with the
-# distance. That is true on average over random vectors, and no law.)
+# One and the same query and key, at every two places. The two curves lie on each other: the score knows the distance
+# and nothing else. In this curve distances differ, so attention *can* prefer the neighbour, or the word four back.
+# Which it prefers is learned, in $q$ and $k$; the picture, with random ones, does not show that. (You may read that
+# scores fall with the distance. For a key equal to its query they do, by and large; for any two others, as here, they
+# need not.)
 #
 # ### Two pairings
 #
-# There is a second way to pair: neighbours, channel $2i$ with channel $2i + 1$. It is as good. And it is the cause of many
-# lost days, because both are in use:
+# There is a second way to pair: neighbours, channel $2i$ with channel $2i + 1$. It is as good. And it is the cause of
+# many lost days, because both are in use:
 #
 # - **interleaved** (neighbours): the RoFormer paper, Meta's own Llama files, GPT-J;
 # - **halves**: Hugging Face's Llama, Mistral and Qwen, GPT-NeoX, and this course.
+#
+# With a head of eight channels these are the pairs:
 
 # %% tags=["nbval-check-output"]
 rows = [(i, f"{i} and {i + 4}", f"{2 * i} and {2 * i + 1}") for i in range(4)]
@@ -424,7 +441,7 @@ pictures.table(rows, ["pair", "halves", "interleaved"], align="rll")
 # %% [markdown]
 # The channels of a query have no order of their own: they are what the rows of the query matrix make them. So a model
 # trained with one pairing can be run with the other, if you reorder the **rows** of its query and key matrices, head by
-# head: $0, 2, 4, \dots, 1, 3, 5, \dots$
+# head. From neighbours to halves the new order is $0, 2, 4, \dots, 1, 3, 5, \dots$
 
 # %% tags=["nbval-check-output"]
 H, C = 2, 16
@@ -447,13 +464,17 @@ print("with halves, rows reordered:                    ", torch.allclose(meta, m
 
 # %% [markdown]
 # ### The tested block
+#
+# You know all of it but `scaling`, which is `None` here and comes near the end.
 
 # %%
 show(llama.rope_frequencies, llama.rotate, llama.to_halves)
 
 # %% [markdown]
 # Who can check it? Meta's code knows nothing of cosines: it takes each pair of neighbours as one complex number and
-# multiplies it by $e^{i t \omega}$, which turns it. That is a second way to the same thing, and torch has complex numbers.
+# multiplies it by $e^{i t \omega}$, which turns it. That is a second way to the same thing, and torch has complex
+# numbers. (If you have not met them, read on at the printed line.) `RotaryPositions` is what a model holds: a table of
+# all turns, asked for a stretch of places.
 
 # %% tags=["nbval-check-output"]
 for seed in range(50):
@@ -475,8 +496,8 @@ rope_config = replace(rms_config, position="rope")
 weigh("+ RoPE", rope_config)
 
 # %% [markdown]
-# Fewer numbers, because the table is gone, and a better loss. Here is the picture from above once more, with the new
-# model in it.
+# Fewer numbers, because the table is gone, and a better loss, though not by much more than a seed can do. (Four seeds
+# come further down.) Here is the picture from above once more, with the new model in it.
 
 # %%
 moved["RoPE"] = [(place, loss_at(models["+ RoPE"].eval(), place)) for place in places]
@@ -501,7 +522,7 @@ wide = GPT(replace(teller.config, context=1024)).eval()
 wide.load_state_dict(teller.state_dict())  # the same weights: RoPE has none
 stories = [[*tokenizer.encode(story.text), end] for story in fables.tell(12 * 8, seed=5)]
 rows = [[end, *sum(stories[8 * r : 8 * r + 8], [])] for r in range(12)]
-n = 8 * 102
+n = 8 * 102  # a story has about so many tokens, and no row fewer than n + 1
 ids = torch.tensor([row[: n + 1] for row in rows])  # [B, T + 1]
 with torch.no_grad():
     logits, _ = wide(ids[:, :-1])  # [B, T, V]
@@ -515,10 +536,10 @@ lengths = {"eight stories in a row": in_a_row, "each story alone, at that place"
 pictures.lines(lengths, "place of the last token of a stretch", "loss (nats a token)", legend="center right")
 
 # %% [markdown]
-# A story alone costs the same at any place, to the last digit. In a row, from the second story on, the loss is much
-# higher. The places are not the trouble, the **distances** are: a key that stands 300 tokens back has been turned by
-# angles between query and key that never came up in training. (And there are other stories in sight, which is new for it
-# as well. The picture does not part the two.) So RoPE does not refuse, and does not work either. Longer texts have to be
+# A story alone costs the same at any place. In a row, from the second story on, the loss is much higher. So the places
+# are not the trouble. Two things are new for the model: the **distances**, because between a query and a key 300 tokens
+# back are angles that never came up in training; and the other stories in sight. The picture does not part the two.
+# RoPE does not refuse a longer text, but that is no promise that the model reads it well. Longer texts have to be
 # trained for; how Llama 3.1 does it comes further down.
 
 # %% [markdown]
@@ -535,7 +556,7 @@ turns = llama.rope_angles(16, 160)  # hs = 16, for this model's context
 teller.position.forward = lambda start, T: lambda x: llama.rotate(x, turns[start : start + T], "interleaved")
 wrong = judge(teller)["excess"]
 print("more than a hundred nats a story above the floor:", wrong > 100)
-print(sampling.tell_stories(teller, tokenizer, n=1, end=end, seed=3, max_new_tokens=45)[0])
+print(sampling.tell_stories(teller, tokenizer, n=1, end=end, seed=3, max_new_tokens=24)[0])
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -544,8 +565,8 @@ print(sampling.tell_stories(teller, tokenizer, n=1, end=end, seed=3, max_new_tok
 # </details>
 #
 # The check that exposes it is a comparison of logits with the model that the weights came from; a test of shapes cannot.
-# The cure is the permutation. (This model also norms its queries and keys, with a weight for each channel of a head;
-# these move along. More about that at the end.)
+# The cure is the new order of rows, here in the other direction, from halves to neighbours. (This model also norms its
+# queries and keys, with a weight for each channel of a head; these move along. More about that at the end.)
 
 # %% tags=["nbval-check-output"]
 for block in teller.blocks:
@@ -555,7 +576,7 @@ for block in teller.blocks:
     for weight in (heads.query_norm.weight, heads.key_norm.weight):
         weight.data = llama.to_interleaved(weight.data, H=1)
 right = judge(teller)["excess"]
-print(f"after the permutation: {right:.2f} nats a story above the floor")
+print(f"rows reordered: {right:.2f} nats a story above the floor, as it came: {judge(wide)['excess']:.2f}")
 
 # %% [markdown]
 # ## Part 3: an MLP with a gate
@@ -563,8 +584,9 @@ print(f"after the permutation: {right:.2f} nats a story above the floor")
 # The MLP of 08 widens, bends and narrows: `output(gelu(widen(x)))`. Each of the $4C$ numbers in the middle decides for
 # itself whether it is heard: below zero hardly, above zero as it is. Could another number decide that?
 #
-# Take two numbers from the same vector. One is what would be said, `up`. The other says how much of it comes through,
-# the **gate**:
+# Make two numbers from the same vector, with a row of weights for each. One is what would be said, `up`. The other says
+# how much of it comes through, the **gate**. The gate is bent first, in the third line; its formula comes below. Four
+# such pairs:
 
 # %% tags=["nbval-check-output"]
 up = torch.tensor([2.0, 2.0, 2.0, -3.0])
@@ -589,7 +611,8 @@ axes.legend(loc="upper left")
 finish(figure, "GELU and silu, nearly alike with a dip below 0; squared ReLU, 0 up to 0, then a parabola.")
 
 # %% [markdown]
-# (The third comes at the end of this notebook.) All together, with three matrices:
+# (The third comes at the end of this notebook.) All together, with three matrices, this is **SwiGLU**, a *gated linear
+# unit* with *swish*:
 #
 # $$ \mathrm{SwiGLU}(x) = W_\text{down} \big( \mathrm{silu}(W_\text{gate}\, x) \odot W_\text{up}\, x \big) $$
 #
@@ -598,8 +621,8 @@ finish(figure, "GELU and silu, nearly alike with a dip below 0; squared ReLU, 0 
 # ([2020](https://arxiv.org/abs/2002.05202)), whose paper explains it like this: "We offer no explanation as to why these
 # architectures seem to work; we attribute their success, as all else, to divine benevolence."
 #
-# It would be no fair comparison to give it three matrices of the old size. With a width of $4C$ the old MLP has $2 \cdot C
-# \cdot 4C$ numbers. *How wide may the new one be, for $C = 192$?*
+# It would be no fair comparison to give it three matrices of the old size. With a width of $4C$ the old MLP has $2
+# \cdot C \cdot 4C$ numbers. *How wide may the new one be, for $C = 192$?*
 
 # %%
 predict("11.d", ...)
@@ -637,9 +660,9 @@ swiglu_config = replace(rope_config, mlp="swiglu", mlp_size=128)
 weigh("+ SwiGLU", swiglu_config)
 
 # %% [markdown]
-# That is a surprise. As many numbers, and the loss is **worse**, by more than the seeds differ. Before you blame Shazeer, or a
-# bug: how large is what the two MLPs say, before any training? The cell draws both as GPT-2 does, with a deviation of
-# 0.02, at three widths, and feeds them numbers of size 1.
+# That is a surprise. As many numbers, and the loss is **worse**, by more than the seeds differ. Before you blame
+# Shazeer, or a bug: how large is what the two MLPs say, before any training? The cell draws all their matrices with
+# GPT-2's standard deviation, 0.02, at three widths, and feeds them numbers of size 1.
 
 # %%
 rows = []
@@ -654,29 +677,29 @@ for C in (48, 768, 2048):
 pictures.table(rows, ["C", "GELU says", "SwiGLU says", "GELU : SwiGLU"])
 
 # %% [markdown]
-# Here is a reason. The gate multiplies two numbers. Where both are small, as they are at the start in a narrow model, the
-# product is tiny, and so is its gradient: 0.02 was chosen for a width of 768 and more, and there the two are alike. In our
-# model the gated MLP begins almost silent. You can test this. Multiply every matrix of the blocks by 4 at the start, which
-# is the root of 768 / 48, and so makes what comes out of them as large as in GPT-2:
+# Here is a reason. The gate multiplies two numbers. Where both are small, as they are at the start in a narrow model,
+# the product is tiny, and so is its gradient. GPT-2 used 0.02 at widths from 768 to 1,600, and there the two are much
+# nearer to each other. In our model the gated MLP begins almost silent. You can test this. Multiply every matrix of the
+# blocks by 4 at the start, which is the root of 768 / 48, and so makes what comes out of them as large as in GPT-2:
 
 # %%
 weigh("+ SwiGLU, 4 × as large at the start", swiglu_config, times=4)
 
 # %% [markdown]
-# Better, and still not as good as the old MLP in so few steps. So the start is a part of the reason and not all of it. Keep
-# the lesson: **a part that is better in large models need not be better in yours, and a comparison compares the settings,
-# too.** Shazeer's models had a width of 768, and trained for half a million steps.
+# Better, and still not as good as the old MLP in so few steps. So the start is a part of the reason and not all of it.
+# Keep the lesson: **a part that is better in large models need not be better in yours, and a comparison compares the
+# settings, too.** Shazeer's models had a width of 768, and trained for half a million steps.
 #
 # ## Part 4: fewer keys than queries
 #
-# Notebook 10 ended with a bill: each token leaves a key and a value in every layer and every head, and whoever writes long
-# texts for many people pays with memory. Queries are not kept. So here is an idea: keep all the heads that ask, and let
-# several of them share one head that answers.
+# Notebook 10 ended with a bill: each token leaves a key and a value in every layer and every head, and whoever writes
+# long texts for many people pays with memory. Queries are not kept. So here is an idea: keep all the heads that ask,
+# and let several of them share one head that answers.
 #
 # Four heads of queries, two of keys and values. Heads 0 and 1 read the first, heads 2 and 3 the second:
 
 # %% tags=["nbval-check-output"]
-B, H, G, T, hs = 2, 4, 2, 5, 3
+B, H, G, T, hs = 3, 4, 2, 5, 6
 generator = torch.Generator().manual_seed(0)
 q = torch.randn(B, H, T, hs, generator=generator)
 k, v = torch.randn(2, B, G, T, hs, generator=generator)
@@ -688,7 +711,7 @@ print("the library's enable_gqa gives the same:", torch.allclose(out, library, a
 
 # %% [markdown]
 # That is **grouped-query attention** ([Ainslie and others 2023](https://arxiv.org/abs/2305.13245)), and `G` is
-# `n_kv_head` in `GPTConfig`. With one head of keys for all it is multi-query attention, four years older ([Shazeer
+# `n_kv_head` in `GPTConfig`. With one head of keys for all it is **multi-query attention**, four years older ([Shazeer
 # 2019](https://arxiv.org/abs/1911.02150)). With `G = H` it is what you had.
 #
 # One word of that cell is easy to get wrong. `repeat` also copies:
@@ -715,7 +738,7 @@ cost = {}
 for size, heads in (("70B", 64), ("70B", 8), ("8B", 32), ("8B", 8)):
     config = llama_config(size, n_kv_head=heads)
     cost[f"{size}, {heads} heads of keys"] = [(T, sampling.cache_bytes(config, T, width=2) / 2**30) for T in tokens]
-card = {"one 80 GB card": 74.5}
+card = {"one 80 GB card": 80e9 / 2**30}
 pictures.lines(cost, "tokens in the cache of one text", "GiB (2 bytes a number)", log="xy", level=card)
 
 # %% [markdown]
@@ -741,8 +764,8 @@ for name, config in {"H heads of keys": swiglu_config, "half as many": llama_lik
 
 # %% [markdown]
 # Half the cache, and fewer numbers in the matrices of keys and values. The loss has changed by no more than a seed can
-# change it. That is the trade in large models, too: nobody shares heads for the loss, but for the memory. And here you are:
-# this model is a Llama.
+# change it. That is the trade in large models, too: nobody shares heads for the loss, but for the memory. And here you
+# are: this model is a Llama.
 #
 # ## All four, and the seeds
 #
@@ -771,7 +794,7 @@ recorded = {
 pictures.compare(recorded, "nats a story above the floor", best=None)
 
 # %% [markdown]
-# Now the four sentences can be said with their errors.
+# Now you can say of each part what it did, and how sure that is.
 #
 # - **RMSNorm:** the two ranges overlap. Four seeds cannot tell it from layer norm, and that is what its authors promise.
 # - **RoPE:** its worst seed is better than the best seed without it. That is an effect.
@@ -794,14 +817,14 @@ longer = {
 pictures.compare(longer, "nats a story above the floor, after 1,000 steps", best=None)
 
 # %% [markdown]
-# With four times the steps, the head start of RoPE is used up: it learned recall sooner, and in these two seeds not better.
-# For the gated models the fall has come, every time, and they are still behind. So on our scales one part helped early, one
-# cost something, and two cannot be seen in the loss.
+# With four times the steps, the head start of RoPE is used up: it learned recall sooner, and in these two seeds not
+# better. For the gated models the fall has come, every time, and they are still behind. So on our scales one part
+# helped early, one cost something, and two cannot be seen in the loss.
 #
-# Why then did Llama take all four? Not for models of a hundred thousand numbers. RMSNorm is simpler. RoPE knows distances,
-# which the picture of the moved stories showed better than any loss, and can be stretched to longer texts. Grouped queries
-# pay the memory's bill. And SwiGLU won in Shazeer's tables, at his size and at his length of training. **A measurement
-# holds where it was made.** Whoever builds at another size measures again.
+# Why then did Llama take all four? Not for models of a hundred thousand numbers. RMSNorm is simpler. RoPE knows
+# distances, which the picture of the moved stories showed better than any loss, and can be stretched to longer texts.
+# Grouped queries pay the memory's bill. And SwiGLU won in Shazeer's tables, at his size and at his length of training.
+# **A measurement holds where it was made.** Whoever builds at another size measures again.
 
 # %% [markdown]
 # ## At size: the real ones
@@ -816,10 +839,12 @@ rows = [(name, *(str(getattr(config, name)) for config in four)) for name in fie
 pictures.table(rows, ["field", "GPT-2 124M", "Llama 2 7B", "Llama 3 8B", "Llama 3.1 405B"], align="lrrrr")
 
 # %% [markdown]
-# `None` means *as many as heads of queries*, or *4C*. Down to `mlp_size` these are sizes; then come the parts.
+# `None` means *as many as heads of queries*, or *4C*. Down to `mlp_size` these are sizes; then come the parts. (GPT-2
+# does not use its `rope_theta`.) Note `n_kv_head`: Llama 2 7B has as many heads of keys as of queries. Among the
+# published Llama 2 models only the largest shares them; of Llama 3 all do.
 #
-# Is it exactly Llama? The publishers counted their parameters. Build each model on the **meta device**, where a tensor has a
-# shape and no numbers, and count.
+# Is it exactly Llama? The publishers counted their parameters. Build each model on the **meta device**, where a tensor
+# has a shape and no numbers, and count.
 
 # %% tags=["nbval-check-output"]
 published = {"2-7B": 6_738_415_616, "8B": 8_030_261_248, "70B": 70_553_706_496, "405B": 405_853_388_800}
@@ -853,13 +878,13 @@ pictures.table(rows, head, align="lrrrrr")
 # </details>
 #
 # Follow the rows down. As a model grows, more and more of it is MLP, all the more with shared keys; and the norms, which
-# opened this notebook, are next to nothing. They were never about size.
+# opened this notebook, are next to nothing. To save numbers was never their purpose.
 #
 # ### The same logits
 #
-# Equal counts prove little: a model that turns the wrong pairs has the same count. So compare what comes out, with a Llama
-# made by `transformers`, the library that most people use, with random weights and an odd shape. The course does not need
-# this library; without it, the cell says so and goes on.
+# Equal counts prove little: a model that turns the wrong pairs has the same count. So compare what comes out, with a
+# Llama made by `transformers`, the library that most people use, with random weights and an odd shape. The course does
+# not need this library; without it, the cell says so and goes on.
 
 # %%
 try:
@@ -912,16 +937,18 @@ print("in between:", [round(x, 2) for x in by[(by > 1.0001) & (by < 7.999)].toli
 
 # %% [markdown]
 # Two tricks are in this picture. From Llama 2 to 3 the base $\theta$ grew from 10,000 to 500,000, which makes the whole
-# line steeper: more slow hands. And Llama 3.1 leaves Llama 3's line where hands take longer than 2,048 tokens for a turn,
-# and has parted from it by a factor of 8 where they take longer than 8,192. This came without new parameters, but not without new training: hundreds
-# of billions of tokens, in six steps of growing length ([Dubey and others 2024](https://arxiv.org/abs/2407.21783), section
+# line steeper: more slow hands. And Llama 3.1 leaves Llama 3's line where hands take longer than 2,048 tokens for a
+# turn, and has parted from it by a factor of 8 where they take longer than 8,192. A text 16 times as long still brings
+# some angles that were never there. So this came without new parameters, but not without new training: hundreds of
+# billions of tokens, in six steps of growing length ([Dubey and others 2024](https://arxiv.org/abs/2407.21783), section
 # 3.4.2). The idea of treating fast and slow pairs differently is from a forum post and from YaRN ([Peng and others
 # 2023](https://arxiv.org/abs/2309.00071)).
 #
 # ## The door
 #
 # Your last model is a Llama in every part. So it can leave the course: `save_model` writes a folder of a configuration,
-# the weights in **safetensors** (numbers and names, nothing that could be run when it is opened), and the tokenizer. What is in it?
+# the weights in **safetensors** (numbers and names, nothing that could be run when it is opened), and the tokenizer.
+# What is in it?
 
 # %% tags=["nbval-check-output"]
 folder = tempfile.TemporaryDirectory()
@@ -961,37 +988,41 @@ folder.cleanup()
 try:
     huggingface.write_config(GPTConfig.modern(V, 160))
 except ValueError as refusal:
-    print(str(refusal).split(". ")[0].replace("; ", ";\n"))
+    print(str(refusal).split(". ")[0].replace(": ", ":\n").replace("; ", ";\n"))
 
 # %% [markdown]
 # ## What came after
 #
-# That refused configuration is the course's own recipe, which trains the fables models elsewhere. It has four parts that
-# are younger than Llama, or came up beside it. You meet each in one line; you can read them in `gptlab/llama.py`.
+# That refused configuration is the course's own recipe, which trains the fables models elsewhere. (It kept layer norm:
+# at this size you saw no difference.) It has four parts that Llama does not have. You meet each in one line; you can
+# read them in `gptlab/llama.py` and `gptlab/model.py`.
 #
-# - **Normed queries and keys** (`qk_norm`; [Dehghani and others 2023](https://arxiv.org/abs/2302.05442)): an RMSNorm on
-#   each query and key, before they are turned, so that scores cannot grow without limit. Qwen 3, Gemma 3 and OLMo 2 have it.
-# - **Squared ReLU** ([So and others 2021](https://arxiv.org/abs/2109.08668)): $\max(0, z)^2$ in place of GELU, in an MLP
-#   without a gate. Found by a search among many formulas.
-# - **A short convolution** before attention ([Poli and others 2023](https://arxiv.org/abs/2302.10866)): each token takes
-#   in its last few neighbours, so that attention need not find them. You have met it in 06.
-# - **Blocks that begin as nothing** (`init="zero"`): the last matrix of each part starts at zero, so that a block adds nothing
-#   at first and the stream is only the tokens.
+# - **Normed queries and keys** (`qk_norm`; [Dehghani and others 2023](https://arxiv.org/abs/2302.05442)): a norm on
+#   each query and key, of the model's own kind, before they are turned, so that scores cannot grow without limit. Qwen
+#   3, Gemma 3 and OLMo 2 have it.
+# - **Squared ReLU** ([So and others 2021](https://arxiv.org/abs/2109.08668)): $\max(0, z)^2$ in place of GELU, in an
+#   MLP without a gate. Found by a search among many formulas.
+# - **A short convolution** before attention ([Poli and others 2023](https://arxiv.org/abs/2302.10866)): each token
+#   takes in its last few neighbours, each channel by itself, so that attention need not find them. You have met
+#   convolutions in 06.
+# - **Blocks that begin as nothing** (`init="zero"`): the last matrix of each part starts at zero, so that a block adds
+#   nothing at first and the stream is only the tokens.
 
 # %% tags=["nbval-check-output"]
 x = torch.tensor([[[1.0], [10.0], [100.0], [0.0]]])  # [B, T, C] = [1, 4, 1]
 convolution = llama.ShortConvolution(C=1, width=3)
 convolution.weight.data = torch.tensor([[0.0], [0.5], [0.1]])  # itself, one back, two back
 mixed = [round(v, 1) for v in convolution(x).flatten().tolist()]
-print("plus half of the last one and a tenth of the one before:", mixed)
+print("each plus half of the one before and a tenth of the one before that:", mixed)
 print("squared ReLU of -2, 0, 3:", llama.squared_relu(torch.tensor([-2.0, 0.0, 3.0])).tolist())
 silent = GPT(GPTConfig.modern(V, 160, n_layer=2, n_head=4, n_embd=48))
 ids = torch.tensor([tokenizer.encode("Once, in a dark forest")])
-print("a block of init='zero' adds nothing:", torch.equal(silent.blocks[0](x0 := silent.embedding(ids)), x0))
+tokens = silent.embedding(ids)  # [B, T, C]
+print("a block of init='zero' adds nothing:", torch.equal(silent.blocks[0](tokens), tokens))
 
 # %% [markdown]
-# What are they worth, each added to our Llama, on the same scales? (Recorded like the others, with four seeds; squared ReLU
-# takes the place of SwiGLU, at $4C$.)
+# What are they worth, each added to our Llama, on the same scales? (Recorded like the others, with four seeds; squared
+# ReLU takes the place of SwiGLU, at $4C$.)
 
 # %%
 added = {
@@ -1005,9 +1036,10 @@ added = {
 pictures.compare(added, "nats a story above the floor", best=None)
 
 # %% [markdown]
-# In so short a run, none of them can be told from luck: the lines overlap. Where one seed stands out, recall has fallen in
-# it and not yet in the others. That is no verdict on the parts. It is one on runs of 250 steps, and on bars without a line.
-# The course chose its recipe in longer runs of a wider model, which you can repeat with `python -m gptlab train`.
+# In so short a run, none of them can be told from luck: the lines overlap. Where one seed stands out, recall has fallen
+# in it and not yet in the others. That is no verdict on the parts. It is one on runs of 250 steps, and on bars that are
+# shown without a thin line. The course chose its recipe in longer runs of a wider model, which you can repeat with
+# `python -m gptlab train`.
 
 # %% [markdown]
 # ## Exercises
@@ -1115,8 +1147,8 @@ def gated_width(C, multiple): ...
 check("11.10", gated_width)
 
 # %% [markdown]
-# **Open:** does SwiGLU catch up? Choose a number of steps, a width or a start of your own, write down what you expect, and
-# weigh both MLPs with three seeds each. What would you need to see to change your mind?
+# **Open:** does SwiGLU catch up? Choose a number of steps, a width or a start of your own, write down what you expect,
+# and weigh both MLPs with three seeds each. What would you need to see to change your mind?
 
 # %%
 progress()
@@ -1125,37 +1157,43 @@ progress()
 # ## What to remember
 #
 # 1. RMSNorm divides by the root mean square and leaves the mean alone. As good as layer norm, and simpler.
-# 2. RoPE turns queries and keys by an angle for each place; the score knows only the distance. Two pairings are in use, and
-#    the wrong one is silent.
-# 3. SwiGLU: one matrix says what, another how much. At equal numbers it is $\tfrac{8}{3} C$ wide. Better at size; it was not in our short runs.
-# 4. Grouped queries share heads of keys and values: the cache is H / n_kv_head times smaller. `repeat_interleave`, not `repeat`.
-# 5. Compare with several seeds, or say nothing. Equal counts and equal logits are facts; a difference of two runs is one draw.
+# 2. RoPE turns queries and keys by an angle for each place; the score knows only the distance. Two pairings are in use,
+#    and the wrong one is silent.
+# 3. SwiGLU: one matrix says what, another how much. At equal numbers it is $\tfrac{8}{3} C$ wide. Better in Shazeer's
+#    large runs, not in our short ones.
+# 4. Grouped queries share heads of keys and values: the cache is H / n_kv_head times smaller. `repeat_interleave`, not
+#    `repeat`.
+# 5. Compare with several seeds, or say nothing. Equal counts and equal logits are facts; a difference of two runs is
+#    one draw.
 #
 # **Three questions**
 #
-# 1. A friend loads Llama weights. All shapes fit, the loss is terrible, and nothing raises an error. What do you look at first?
+# 1. A friend loads Llama weights. All shapes fit, the loss is terrible, and nothing raises an error. What do you look
+#    at first?
 #
 # <details><summary>Answer</summary>
-# The pairing of RoPE, then the order of the shared heads. Both fit in every shape. Compare logits with the original, layer by
-# layer: the first layer that differs is the place.
+# The pairing of RoPE, then the order of the shared heads. Both fit in every shape. Compare logits with the original,
+# layer by layer: the first layer that differs is the place.
 # </details>
 #
 # 2. Why are keys turned before they go into the cache, and need not be turned again later?
 #
 # <details><summary>Answer</summary>
-# A key is turned by its own place, which never changes. The distance arises in the dot product, with whichever query comes.
+# A key is turned by its own place, which never changes. The distance arises in the dot product, with whichever query
+# comes.
 # </details>
 #
 # 3. H = 32, n_kv_head = 8. By what factor does the work of the scores shrink?
 #
 # <details><summary>Answer</summary>
-# By none: every head of queries still meets every key. Only the cache, and the matrices that make keys and values, are smaller.
+# By none: every head of queries still meets every key. Only the cache, and the matrices that make keys and values, are
+# smaller.
 # </details>
 #
-# **To go deeper:** Hugo Touvron and others, [LLaMA](https://arxiv.org/abs/2302.13971) (2023), section 2.2, where three of the four
-# parts stand in twelve lines; Jianlin Su and others, [RoFormer](https://arxiv.org/abs/2104.09864) (2021), section 3; Noam
-# Shazeer, [GLU Variants Improve Transformer](https://arxiv.org/abs/2002.05202) (2020), which is four pages long. In the
-# package, `gptlab/llama.py` from top to bottom.
+# **To go deeper:** Hugo Touvron and others, [LLaMA](https://arxiv.org/abs/2302.13971) (2023), section 2.2, where three
+# of the four parts stand in twelve lines; Jianlin Su and others, [RoFormer](https://arxiv.org/abs/2104.09864) (2021),
+# section 3; Noam Shazeer, [GLU Variants Improve Transformer](https://arxiv.org/abs/2002.05202) (2020), a few pages
+# only. In the package, `gptlab/llama.py` from top to bottom.
 
 # %%
 recap(11)

@@ -1,10 +1,11 @@
 """`python -m gptlab bench`: measure on this machine what the course claims, side by side with a peer, in one run."""
 
 import importlib
+from pathlib import Path
 from typing import Literal
 
 
-def bench(what: Literal["training", "tokenizers", "generate", "step", "gpu"], /) -> None:
+def bench(what: Literal["training", "tokenizers", "generate", "step", "gpu"], /, record: Path | None = None) -> None:
     """Measure on this machine, side by side with a peer, in one run; read the ratios, not the seconds.
 
     Args:
@@ -13,5 +14,9 @@ def bench(what: Literal["training", "tokenizers", "generate", "step", "gpu"], /)
             "generate": tokens a second of a GPT-2 124M against transformers, with and without a cache (two minutes).
             "step": training steps a second of a GPT-2 124M against transformers (about three minutes).
             "gpu": training and generating against transformers on a GPU; without one, a small model on the CPU.
+        record: with "gpu", a file to keep the figures in, with the device, the day and the commit.
     """
-    getattr(importlib.import_module(f"gptlab.commands.bench.{what}"), f"bench_{what}")()
+    if record is not None and what != "gpu":
+        raise ValueError(f"bench {what} keeps no record: leave out --record, or choose `bench gpu`")
+    options = {} if record is None else {"record": record}
+    getattr(importlib.import_module(f"gptlab.commands.bench.{what}"), f"bench_{what}")(**options)

@@ -7,12 +7,22 @@ sheet. Where there is no CUDA the table says so: its figures are then those of a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from gptlab import gpu, huggingface, sampling
+from gptlab import gpu, huggingface, sampling, training
+from gptlab.batches import Batch
+from gptlab.commands import environment
 from gptlab.commands.bench.generate import take_turns
+from gptlab.gpu import records
+from gptlab.model import GPT, GPTConfig
+
+COLUMNS = {  # how a column is written
+    "B": "{:>6}", "T": "{:>6}", "tokens/s": "{:>12,.1f}", "ratio": "{:>8.2f}", "MFU": "{:>8.1%}",
+    "peak MiB": "{:>10,.0f}", "predicted MiB": "{:>15,.1f}", "measured MiB": "{:>14,.1f}",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,20 +45,47 @@ SIZES = {
 }  # fmt: skip
 
 
-def bench_gpu(rounds: int = 5) -> None:
-    """Print tokens a second, MFU and peak memory of training, and tokens a second of generating."""
+def bench_gpu(rounds: int = 5, record: Path | None = None) -> None:
+    """Print tokens a second, MFU and memory of training, and tokens a second of generating; keep them in a record."""
     device = gpu.pick_device()
     dtype, size = gpu.pick_dtype(device), SIZES[device.type]
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    kept = records.begin("bench gpu", environment.this_command(), device)
     rate = gpu.matrix_rate(device, dtype)
-    print(f"{name}, {str(dtype).removeprefix('torch.')}, compiled: {'yes' if size.compile else 'no'}; "
+    precision = str(dtype).removeprefix("torch.")
+    print(f"{kept.device}, {precision}, compiled: {'yes' if size.compile else 'no'}; "
           f"matrix rate {rate / 1e12:.2f} TFLOP/s, measured")  # fmt: skip
     if device.type != "cuda":
         print("No GPU here: a small model takes the place of GPT-2 124M, and no figure below is one of a GPU.")
-    print(f"\ntraining, T = {size.T}\n{'':<16}{'B':>4}{'tokens/s':>12}{'ratio':>8}{'MFU':>8}{'peak memory':>14}")
-    for B in size.batches:
-        _training(device, dtype, size, B, rate, rounds)
-    _generating(device, dtype, size, rounds)
+    kept.numbers |= {
+        f"matrix rate in {precision} (TFLOP/s)": rate / 1e12,
+        "memory bandwidth (GB/s)": gpu.bandwidth(device) / 1e9,
+        "parameters": _models(size, torch.device("cpu"))[1].count_parameters(),
+    }
+    parts = {
+        f"memory of a step, not compiled, {precision}": lambda: _memory(device, dtype, size),
+        f"training, T = {size.T}, {precision}{', compiled' if size.compile else ''}": (
+            lambda: [row for B in size.batches for row in _training(device, dtype, size, B, rate, rounds)]
+        ),
+        f"generating {size.new} tokens with a cache, B = 1, {precision}": (
+            lambda: _generating(device, dtype, size, rounds)
+        ),
+    }
+    for name, part in parts.items():
+        kept.tables[name] = rows = part()
+        print(f"\n{name}")
+        _show(rows)
+        if record is not None:
+            records.keep(kept, record)  # part by part, so that a run that is cut short has not been for nothing
+    if record is not None:
+        print(f"\nkept in {record}")
+
+
+def _show(rows: list[dict]) -> None:
+    """A table: words to the left, figures as `COLUMNS` has them."""
+    widths = {name: len(COLUMNS[name].format(0)) if name in COLUMNS else 24 for name in rows[0]}
+    print("".join(f"{name:>{widths[name]}}" if name in COLUMNS else f"{name:<24}" for name in rows[0]))
+    for row in rows:
+        print("".join(COLUMNS.get(name, "{:<24}").format(value) for name, value in row.items()))
 
 
 def _models(size: Size, device: torch.device):
@@ -59,6 +96,36 @@ def _models(size: Size, device: torch.device):
     none = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0)
     theirs = GPT2LMHeadModel(GPT2Config(**(none | size.model), attn_implementation="sdpa"))
     return theirs.to(device), huggingface.load_model(theirs).to(device)
+
+
+def _memory(device: torch.device, dtype: torch.dtype, size: Size) -> list[dict]:
+    """Six configurations: the memory of a step as the account predicts it, and as this device has it."""
+    small, large = size.batches[0], size.batches[1]
+    gpt2 = _models(size, torch.device("cpu"))[1].config
+    shape = dict(n_layer=gpt2.n_layer, n_head=gpt2.n_head, n_embd=gpt2.n_embd)
+    modern = GPTConfig.modern(gpt2.vocab_size, gpt2.context, **shape)
+    cases = [
+        ("GPT-2", gpt2, small, "adamw", False), ("GPT-2", gpt2, large, "adamw", False),
+        ("GPT-2, checkpointing", gpt2, large, "adamw", True), ("GPT-2, Muon", gpt2, small, "muon", False),
+        ("modern", modern, small, "adamw", False), ("modern, Muon", modern, large, "muon", False),
+    ]  # fmt: skip
+    rows = []
+    for name, config, B, optimizer, checkpointing in cases:
+        plan = training.TrainConfig(steps=3, optimizer=optimizer, checkpointing=checkpointing, evaluate_every=0)
+        model = GPT(config).to(device)
+        update = training.Update(model, plan, dtype, training.Alone())
+        ids = torch.randint(config.vocab_size, (B, size.T))
+
+        def step(update: training.Update = update, ids: torch.Tensor = ids) -> None:
+            update.apply(*update.gradients(Batch(ids, ids), 0)[:2], 0)
+
+        with training.activation_checkpoints(model, checkpointing):
+            step()  # makes the optimisers' averages
+            measured = gpu.measure_memory(step, model, update.optimizers).peak
+        predicted = gpu.estimate_memory(config, B, size.T, dtype, optimizer, checkpointing, device=device.type).total
+        row = {"": name, "B": B, "predicted MiB": predicted / 2**20, "measured MiB": measured / 2**20}
+        rows.append(row | {"ratio": predicted / measured})
+    return rows
 
 
 def _step(model, optimizer, loss_of: Callable, device: torch.device, dtype: torch.dtype) -> Callable[[], None]:
@@ -78,7 +145,9 @@ def _step(model, optimizer, loss_of: Callable, device: torch.device, dtype: torc
     return step
 
 
-def _training(device: torch.device, dtype: torch.dtype, size: Size, B: int, rate: float, rounds: int) -> None:
+def _training(
+    device: torch.device, dtype: torch.dtype, size: Size, B: int, rate: float | int, rounds: int
+) -> list[dict]:
     theirs, ours = _models(size, device)
     ids = torch.randint(ours.config.vocab_size, (B, size.T + 1), device=device)
     ids, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
@@ -98,12 +167,12 @@ def _training(device: torch.device, dtype: torch.dtype, size: Size, B: int, rate
         step()  # compiles, and makes the optimiser's averages
         memory[name] = _peak(step, model, optimizer, device)
     seconds, _ = take_turns(steps, rounds)
+    rows = []
     for name, spent in seconds.items():
         speed = B * size.T / spent
-        print(
-            f"{name:<16}{B:>4}{speed:>12,.0f}{seconds['transformers'] / spent:>8.2f}"
-            f"{gpu.mfu(speed, ours.config, size.T, rate):>8.1%}{memory[name] / 2**20:>10,.0f} MiB"
-        )
+        row = {"": name, "B": B, "tokens/s": speed, "ratio": seconds["transformers"] / spent}
+        rows.append(row | {"MFU": gpu.mfu(speed, ours.config, size.T, rate), "peak MiB": memory[name] / 2**20})
+    return rows
 
 
 def _peak(step: Callable, model, optimizer, device: torch.device) -> int:
@@ -119,7 +188,7 @@ def _peak(step: Callable, model, optimizer, device: torch.device) -> int:
 
 
 @torch.no_grad()
-def _generating(device: torch.device, dtype: torch.dtype, size: Size, rounds: int) -> None:
+def _generating(device: torch.device, dtype: torch.dtype, size: Size, rounds: int) -> list[dict]:
     theirs, ours = (model.eval().to(dtype) for model in _models(size, device))
     ids = torch.randint(ours.config.vocab_size, (1, 16), device=device)
     options = dict(min_new_tokens=size.new, max_new_tokens=size.new, do_sample=False, pad_token_id=0)
@@ -139,7 +208,9 @@ def _generating(device: torch.device, dtype: torch.dtype, size: Size, rounds: in
         "gptlab, graph": timed(lambda: gpu.GraphedDecoder(ours, ids, room).generate(size.new)),
     }
     seconds, texts = take_turns(runs, rounds)
-    print(f"\ngenerating {size.new} tokens with a cache, B = 1\n{'':<16}{'tokens/s':>12}{'ratio':>8}   text")
+    rows = []
     for name, spent in seconds.items():
         same = "the same" if torch.equal(texts[name], texts["transformers"]) else "another (a near tie)"
-        print(f"{name:<16}{size.new / spent:>12,.1f}{seconds['transformers'] / spent:>8.2f}   {same}")
+        ratio = seconds["transformers"] / spent
+        rows.append({"": name, "tokens/s": size.new / spent, "ratio": ratio, "  text": f"  {same}"})
+    return rows

@@ -1,0 +1,86 @@
+"""Cutting a text before byte-pair encoding: nothing is lost, and the quick ways cut where the pattern cuts."""
+
+import sys
+import threading
+
+import pytest
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptlab import splitting
+from gptlab.splitting import GPT2_PATTERN, GPT4_PATTERN, LLAMA3_PATTERN, any_of, split
+
+PUBLISHED = (GPT2_PATTERN, GPT4_PATTERN, LLAMA3_PATTERN)
+AS_IN_GPT4O = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}]*[\p{Ll}\p{M}]+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+|(?s:.)"
+OTHERS = (
+    AS_IN_GPT4O, r"[a-zé]+|(?s:.)", r"x+|\p{L}|(?s:.)", r"[a-y]+|(?s:.)", r"\w+|\W",
+    r"(?i)k+|\p{L}+|(?s:.)", r"\b.|(?s:.)",
+)  # fmt: skip
+# ASCII, letters that are equal to s, k and i when case is ignored, white space and numbers of every kind, marks, emoji
+CHARACTERS = (
+    " \n\r\t'sSlLxXkKiI1aA.!\x00\x01\x0b\x1c\x1f\x85\u00a0\u2028\u3000\u017f\u212a\u0130\u0131ßéǅª٣½²Ⅷ中\u0301\u200d🦊"
+)
+
+any_text = st.text() | st.text(alphabet=CHARACTERS)
+
+
+@given(any_text, st.sampled_from([*PUBLISHED, None]))
+def test_pieces_joined_are_the_text(text, pattern):
+    assert "".join(split(text, pattern)) == text
+
+
+@given(any_text | st.text(alphabet=[chr(code) for code in range(128)]), st.sampled_from([*PUBLISHED, *OTHERS]))
+def test_every_text_is_cut_where_the_pattern_cuts_it(text, pattern):
+    assert split(text, pattern) == regex.findall(pattern, text)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="re knows possessive quantifiers from Python 3.11 on")
+def test_the_published_patterns_have_the_short_cuts():
+    for pattern in PUBLISHED:
+        assert splitting._ascii_twin(pattern) and splitting._asks_for_kinds_only(pattern)
+    assert splitting._ascii_twin(r"\p{Greek}+|.") is None
+
+
+@pytest.mark.parametrize("pattern", OTHERS[:5])
+def test_a_pattern_that_tells_letters_apart_is_not_deceived(pattern):
+    assert not splitting._asks_for_kinds_only(pattern)
+
+
+def test_texts_are_cut_side_by_side_without_mixing():
+    texts = [f"naïve {n} café's {'größer ' * n}中文{n}" * 20 for n in range(1, 9)]
+    found = {}
+
+    def cut(text):
+        for _ in range(50):
+            found.setdefault(text, []).append(split(text))
+
+    threads = [threading.Thread(target=cut, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for text in texts:
+        assert found[text] == [regex.findall(GPT4_PATTERN, text)] * 50
+
+
+def test_the_patterns_differ_where_the_lesson_says():
+    text = "x = 12345\n    y'LL"
+    assert split(text, GPT2_PATTERN) == ["x", " =", " 12345", "\n   ", " y", "'", "LL"]
+    assert split(text, GPT4_PATTERN) == ["x", " =", " ", "123", "45", "\n", "   ", " y", "'LL"]
+
+
+@pytest.mark.parametrize(("text", "lost"), [("ab\ncd", r"'\\n'"), ("ßé, ", "','")])
+def test_a_pattern_that_loses_text_is_refused_with_the_place(text, lost):
+    with pytest.raises(ValueError, match=f"leaves out {lost} at position 2"):
+        split(text, r"\p{L}+")
+
+
+def test_a_pattern_with_groups_is_refused():
+    with pytest.raises(ValueError, match="1 capturing groups"):
+        split("ab", r"(a)|b")
+
+
+def test_the_longest_special_token_is_found_and_none_in_nothing():
+    assert any_of(["<a>", "<a>b"]).findall("<a>b<a>") == ["<a>b", "<a>"]
+    assert any_of([]) is None
