@@ -20,7 +20,7 @@ class Source:
         from pygments.formatters import HtmlFormatter
         from pygments.lexers import PythonLexer
 
-        style = "font-family:monospace;line-height:1.35;margin:0.4em 0;overflow-x:auto"
+        style = "font-family:monospace;line-height:1.35;margin:0.4em 0;overflow-x:auto;white-space:pre"
         return highlight(self.text, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, prestyles=style))
 
 

@@ -61,3 +61,12 @@ def test_a_logarithmic_axis_names_some_heights_however_far_it_reaches(highest):
     axes = pictures.lines({"a": [(0, 1.0), (1, highest)]}, "x", "y", log="y").axes[0]
     low, high = axes.get_ylim()
     assert 1 <= sum(low <= height <= high for height in axes.get_yticks()) <= 12
+
+
+def test_numbers_side_by_side_have_equal_decimals_where_one_has_any():
+    from gptlab.pictures.style import alike
+
+    assert alike([19.23, 12.0, 8.0]) == ["19.2", "12.0", "8.0"]
+    assert alike([2.1, 1.3, 5.0]) == ["2.1", "1.3", "5.0"]
+    assert alike([1234.0, 0.5]) == ["1,234", "0.5"] and alike([-3.0, float("nan"), 0.0]) == ["−3", "nan", "0"]
+    assert alike([2.5, float("inf"), 1e-9]) == ["2.5", "∞", "1.00e−09"]

@@ -212,7 +212,8 @@ def _quiz(number: int, questions: Sequence[Question], given: dict[int, Any]) -> 
         head, mood = f"Before notebook {number:02}: {left} questions about earlier ones", "plain"
     else:
         head, mood = f"Quiz of notebook {number:02}: {right} of {len(given)} right", "bad" if advice else "good"
-    foot = f'Answer with letters, for example quiz({number}, 1, "b").' if left else ""
+    dots = ", ".join(['"b"', *["..."] * (len(questions) - 1)])
+    foot = f"Put letters in the place of the dots, for example quiz({number}, [{dots}])." if left else ""
     return Card(head, mood, checks=checks, facts=facts, advice=advice, foot=foot, prose=True, notices=store.notices())
 
 

@@ -15,6 +15,7 @@ from gptlab.pictures.style import (
     SKY,
     Number,
     Picture,
+    alike,
     array,
     canvas,
     drawable,
@@ -207,14 +208,13 @@ def compare(
     chosen = {"low": int(np.nanargmin(means)), "high": int(np.nanargmax(means)), None: -1}[best]
     colours = [BLUE if best is None or i == chosen else SKY for i in range(len(means))]
     bars = axes.barh(range(len(means)), means, color=colours, height=0.7)
-    labels = []
+    labels = alike(means, digits)
     for row, (bar, v) in enumerate(zip(bars, runs.values(), strict=True)):
-        labels.append(tidy(float(v.mean()), digits))
         if len(v) > 1:
             axes.plot([v.min(), v.max()], [row, row], color=INK, linewidth=1.5, marker="|", markersize=9)
-            labels[-1] += f"  ({tidy(float(v.min()), digits)} to {tidy(float(v.max()), digits)})"
+            labels[row] += f"  ({tidy(float(v.min()), digits)} to {tidy(float(v.max()), digits)})"
         axes.annotate(
-            labels[-1], (max(bar.get_width(), v.max()), row), xytext=(6, 0), textcoords="offset points", va="center",
+            labels[row], (max(bar.get_width(), v.max()), row), xytext=(6, 0), textcoords="offset points", va="center",
             fontsize=10, weight="bold" if row == chosen else "normal",
         )  # fmt: skip
     axes.set_yticks(range(len(means)), [drawable(name).replace("␣", " ") for name in runs])

@@ -205,6 +205,24 @@ def tidy(number: Number, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
+def alike(numbers: Sequence[Number] | np.ndarray, digits: int = 3) -> list[str]:
+    """Tidy numbers to stand side by side: where one has decimals, the others have as many as the largest would.
+
+    >>> alike([19.23, 12.0, 5.02]), alike([3.0, 12.0])
+    (['19.2', '12.0', '5.02'], ['3', '12'])
+    """
+    texts = [tidy(float(number), digits) for number in numbers]
+    most = max((len(text.partition(".")[2]) for text in texts if "e" not in text), default=0)
+    largest = max((abs(float(number)) for number in numbers if np.isfinite(number)), default=0.0)
+    decimals = min(most, max(0, digits - 1 - int(np.floor(np.log10(largest))))) if largest else 0
+    padded = []
+    for text in texts:
+        whole, _, rest = text.partition(".")
+        plain = decimals and text.lstrip("−").replace(",", "").replace(".", "").isdigit()
+        padded.append(f"{whole}.{rest:0<{decimals}}" if plain else text)
+    return padded
+
+
 def check_tokens(tokens: Sequence | Iterable, size: int, axis: str, what: str) -> list[str]:
     """The labels of an axis, or an error that says which two numbers disagree."""
     labels = [drawable(token) if isinstance(token, (str, bytes)) else str(token) for token in tokens]
