@@ -16,7 +16,12 @@ _LESSONS = (
     "training", "sampling", "llama", "finetuning", "reinforcement", "gpu",
 )  # fmt: skip
 _LABORATORIES = ("comparison", "breaking")  # what notebooks 06 and 08 take apart, to measure what the parts do
-_ROOMS = ("splitting", "muon", "evaluation")  # ideas of lessons 02 and 09 that need a room of their own
+_ROOMS = (
+    "splitting",
+    "segmentation",
+    "muon",
+    "evaluation",
+)  # too large for lessons 02, 03 and 09
 _DOORS = ("downloads", "encodings", "huggingface", "checkpoints")
 _WINGS = ("corpora", "pictures", "exercises", "commands")
 _TOOLS = {"show": "source", "trace": "tracing"}  # two functions that are asked for everywhere
