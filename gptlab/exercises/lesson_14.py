@@ -105,6 +105,10 @@ class SlowDevice:
         """Seconds, now."""
         return self.now
 
+    def __eq__(self, other: object) -> bool:
+        """Made alike: what has run on them since is no matter, for to run is what they are here for."""
+        return isinstance(other, SlowDevice) and (self.jobs, self.pending) == (other.jobs, other.pending)
+
     def __repr__(self) -> str:
         return f"SlowDevice(jobs={self.jobs}, pending={self.pending})"
 
@@ -149,6 +153,23 @@ def _timed(before=True, after=True, drop=True, choose=statistics.median):
     return wrong
 
 
+def _warmup_still_runs(device, repeats, warmup):
+    for _ in range(warmup):
+        device.start()
+    return _timed(before=False)(device, repeats, 0)
+
+
+def _timed_together(device, repeats, warmup):
+    for _ in range(warmup):
+        device.start()
+    device.wait()
+    began = device.clock()
+    for _ in range(repeats):
+        device.start()
+    device.wait()
+    return (device.clock() - began) / repeats
+
+
 _CLOCK = Exercise(
     id="14.2",
     title="Read the clock at the right time",
@@ -173,6 +194,17 @@ _CLOCK = Exercise(
             "what others have ordered is counted",
             _timed(before=False),
             "The device may be busy when you come. Wait before you read the clock for the first time, too.",
+        ),
+        Mistake(
+            "the warm-up still runs when the clock is read",
+            _warmup_still_runs,
+            "Nobody has waited for the warm-up, so the first run that counts stands behind it. Wait before the first "
+            "reading of each run.",
+        ),
+        Mistake(
+            "all runs are timed together",
+            _timed_together,
+            "That is their mean. For the median each run needs its own two readings, with a wait before each.",
         ),
         Mistake(
             "the warm-up is counted",
@@ -289,9 +321,9 @@ def _config_inputs(rng):
         yield rng.randrange(60, 900), 4 * rng.randrange(8, 40), rng.randrange(2, 9), rng.randrange(20, 300)
 
 
-def _flops_of(forward=1, backward=2, attention=True, head=True, embedding=False, layers=True, factor=2):
+def _flops_of(forward=1, backward=2, attention=2, head=True, embedding=False, layers=True, factor=2):
     def wrong(V, C, L, T):
-        block = 4 * C * C + 8 * C * C + (2 * T * C if attention else 0)
+        block = 4 * C * C + 8 * C * C + attention * T * C
         total = (L if layers else 1) * block + (C * V if head else 0) + (C * V if embedding else 0)
         return factor * (forward + backward) * total
 
@@ -334,10 +366,15 @@ _FLOPS = Exercise(
         ),
         Mistake(
             "attention itself is forgotten",
-            _flops_of(attention=False),
+            _flops_of(attention=0),
             "That is the rule of 6 N. The products q · k and weights · v have no weights of the model in them: 2 "
             "· T · C "
             "each.",
+        ),
+        Mistake(
+            "only one of attention's two products is there",
+            _flops_of(attention=1),
+            "The query meets T keys, 2 · T · C, and then T values are averaged, as many again.",
         ),
         Mistake(
             "the head is forgotten",
@@ -521,7 +558,8 @@ _SCALER = Exercise(
         Mistake(
             "the scale never grows",
             _scaler_variant(grows=False),
-            "It falls at each overflow. Without growing it would end near 1, where small gradients vanish again.",
+            "It falls at each overflow. Without growing it would end near 1, where small gradients vanish again. (The "
+            "good step of now counts, too: it grows when the count has come to `grow_after`, not one later.)",
         ),
         Mistake(
             "the scale stays after an overflow",
@@ -562,10 +600,10 @@ def _stage_inputs(rng):
         yield rng.randrange(10**6, 10**9), rng.choice((2, 8, 64)), stage
 
 
-def _stages(first=1, second=2, third=3, averages=8, width=4):
+def _stages(first=1, second=2, third=3, averages=8, width=4, gradients=1):
     def wrong(parameters, gpus, stage):
         shares = [gpus if stage >= begins else 1 for begins in (third, second, first)]
-        return parameters * (width / shares[0] + width / shares[1] + averages / shares[2])
+        return parameters * (width / shares[0] + gradients * width / shares[1] + averages / shares[2])
 
     return wrong
 
@@ -589,6 +627,11 @@ _SHARDS = Exercise(
             "AdamW keeps one average",
             _stages(averages=4),
             "It keeps two numbers for each weight, one of the gradient and one of its square: 8 bytes.",
+        ),
+        Mistake(
+            "the gradients are forgotten",
+            _stages(gradients=0),
+            "Each weight has a gradient, 4 bytes more, until the step is made.",
         ),
         Mistake(
             "everything is shared at once",
