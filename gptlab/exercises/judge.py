@@ -248,7 +248,7 @@ def _verdict(exercise: Exercise, cases: list, wanted: list, outcomes: list[Outco
         verdict.facts.append(("difference", outcome.different))
     elif outcome.broken and not outcome.error:
         verdict.facts.append(("does not hold", "; ".join(exercise.properties[i][0] for i in outcome.broken)))
-    elif outcome.changed and not outcome.error:
+    elif exercise.inputs_stay and outcome.changed and not outcome.error:
         verdict.remark = "It changes the object that it was given. Work on a copy: whoever called still needs theirs."
     return verdict
 

@@ -737,7 +737,7 @@ _LEAK = Exercise(
         ),
         Mistake(
             "only the first sequence is looked at",
-            _search(lambda T: range(1, T), lambda t: slice(0, t), batch=0),
+            _search(lambda T: range(1, T), lambda t: slice(0, t), batch=slice(0, 1)),
             "You look at the first sequence only. A leak in another one of the batch is a leak too.",
         ),
         Mistake(

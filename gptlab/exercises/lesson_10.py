@@ -804,8 +804,17 @@ def _beam_inputs(rng):
     # Two tokens look best and lead nowhere; the third, which a beam of two drops at once, would have been right.
     late = torch.tensor([[0.3, 0.3, 0.4], [0.35, 0.33, 0.32], [0.01, 0.01, 0.98]]).log()
     yield torch.tensor([0.36, 0.34, 0.3]).log(), late, 3, 2
-    for V, length, width in ((4, 4, 2), (5, 3, 3), (6, 4, 2), (5, 5, 3), (8, 4, 2), (6, 5, 3), (7, 4, 2), (7, 5, 3)):
-        yield _normal(rng, V, scale=1.0).log_softmax(-1), _normal(rng, V, V, scale=1.5).log_softmax(-1), length, width
+    # Most tables do not tell the mistakes from the search, so one is drawn for each that does, and another.
+    for V, length, width in ((5, 4, 2), (6, 5, 3)):
+        for wrong in _BEAM_MISTAKES:
+            yield _telling(rng, wrong, V, length, width)
+
+
+def _telling(rng, wrong, V, length, width):
+    while True:
+        first, table = _normal(rng, V, scale=1.0).log_softmax(-1), _normal(rng, V, V, scale=1.5).log_softmax(-1)
+        if wrong(first, table, length, width) != beam_search(first, table, length, width):
+            return first, table, length, width
 
 
 def _all_of_them(first, table, length, width):
@@ -836,6 +845,11 @@ def _beam_variant(add=lambda logp, more: logp + more):
 
     return wrong
 
+
+_last_only = _beam_variant(lambda logp, more: more)
+_added = _beam_variant(lambda logp, more: logp + math.exp(more))
+_multiplied = _beam_variant(lambda logp, more: -abs(logp * more))
+_BEAM_MISTAKES = (_one_child_each, _last_only, _added, _multiplied)
 
 _BEAM = Exercise(
     id="10.10",
@@ -871,17 +885,17 @@ _BEAM = Exercise(
         ),
         Mistake(
             "only the last step counts",
-            _beam_variant(lambda logp, more: more),
+            _last_only,
             "A text is as likely as all its steps together: add the new log-probability to the old sum.",
         ),
         Mistake(
             "probabilities are added",
-            _beam_variant(lambda logp, more: logp + math.exp(more)),
+            _added,
             "Probabilities are multiplied along a text. Their logarithms are added.",
         ),
         Mistake(
             "the log-probabilities are multiplied",
-            _beam_variant(lambda logp, more: -abs(logp * more)),
+            _multiplied,
             "Probabilities are multiplied, so their logarithms are added.",
         ),
     ],
