@@ -61,14 +61,14 @@ def test_a_finished_run_is_recorded_with_its_machine_also_after_a_stop(tmp_path,
     (record,) = read(tmp_path / "here.json")
     assert record.what == "train shakespeare" and record.device == gpu.device_name("cpu") and record.kind == "cpu"
     state = json.loads((checkpoints.latest(tmp_path / "run") / "state.json").read_text())["history"]
-    assert record.curves["validation"] == [[e["seconds"], e["validation"]] for e in state["evaluations"]]
-    assert len(record.curves["validation"]) == 3
+    assert record.tables["evaluations"] == state["evaluations"] and len(state["evaluations"]) == 3
+    assert record.curves["validation"] == [[e["step"], e["validation"]] for e in state["evaluations"]]
     numbers = record.numbers
     assert (numbers["steps"], numbers["tokens"], numbers["processes"]) == (6, 6 * 2 * 16, 1)
     assert numbers["tokens/s"] == pytest.approx(state["tokens"] / state["seconds"])
     assert 0 < numbers["MFU"] < 1 and numbers["peak memory (MiB)"] > 50
-    assert numbers["best validation"] == min(value for _, value in record.curves["validation"])
-    assert [row["loss"] for row in record.tables["by step"]] == pytest.approx(state["losses"], abs=1e-4)
+    assert numbers["best validation"] == min(entry["validation"] for entry in state["evaluations"])
+    assert record.curves["training"] == [[n + 1, pytest.approx(l, abs=1e-4)] for n, l in enumerate(state["losses"])]
     assert f"recorded in {tmp_path / 'here.json'}" in capsys.readouterr().out
 
 

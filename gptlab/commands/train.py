@@ -345,11 +345,7 @@ def _record(path: Path, name: str, prepared: "Prepared", history: Any, dtype: An
     config, device = prepared.model.config, prepared.model.device
     rate, speed = gpu.matrix_rate(device, dtype) * processes, history.tokens / history.seconds
     record = records.begin(f"train {name}", environment.this_command(), device)
-    curves = {
-        part: [[entry["seconds"], entry[part]] for entry in history.evaluations]
-        for part in history.evaluations[-1]
-        if part not in ("step", "seconds")
-    }
+    evaluated = [part for part in history.evaluations[-1] if part not in ("step", "seconds")]
     record.numbers |= {
         "parameters": prepared.model.count_parameters(),
         "steps": history.steps,
@@ -361,9 +357,11 @@ def _record(path: Path, name: str, prepared: "Prepared", history: Any, dtype: An
         "MFU": gpu.mfu(speed, config, config.context, rate),
         "peak memory (MiB)": records.peak_memory(device) / 2**20,
     }
-    record.numbers |= {f"best {part}": min(value for _, value in points) for part, points in curves.items()}
-    record.curves, record.axes = curves, ["seconds of training", "nats a token"]
-    record.tables["by step"] = [{"step": step, "loss": loss} for step, loss in records.thinned(history.losses)]
+    record.numbers |= {f"best {part}": min(entry[part] for entry in history.evaluations) for part in evaluated}
+    record.tables["evaluations"] = history.evaluations
+    record.curves = {part: [[entry["step"], entry[part]] for entry in history.evaluations] for part in evaluated}
+    record.curves["training"] = records.thinned(history.losses)
+    record.axes = ["step", "loss (nats a token)"]
     records.keep(record, path)
 
 

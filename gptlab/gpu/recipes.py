@@ -84,15 +84,15 @@ RECIPES: dict[str, Recipe] = {
             steps=930, optimizer="muon", learning_rate=8e-3, matrix_rate=0.03, warmup=20, evaluate_every=93
         ),
     ),
-    # As large as nanogpt-gpu and as long a context, with the newer parts. It sees the text about four times, nearly as
-    # good as new text (Muennighoff et al. 2023), so it goes without dropout; nanogpt-gpu sees it eighty times.
+    # As large as nanogpt-gpu and as long a context, with the newer parts and a fifth of its steps. It needs dropout:
+    # without it the validation loss stops at 1.54 while the training loss goes on falling (data/recorded).
     "shakespeare-gpu": Recipe(
         **_SHAKESPEARE,
-        B=32,
-        model=dict(context=256, n_layer=6, n_head=6, n_embd=384, convolution=4),
+        B=64,
+        model=dict(context=256, n_layer=6, n_head=6, n_embd=384, convolution=4, dropout=0.2),
         training=TrainConfig(
-            steps=480, optimizer="muon", learning_rate=6e-3, matrix_rate=0.03, warmup=20, weight_decay=0.1,
-            evaluate_every=60, save_every=60,
+            steps=1000, optimizer="muon", learning_rate=6e-3, matrix_rate=0.03, warmup=20, weight_decay=0.1,
+            evaluate_every=50,
         ),
     ),
 }  # fmt: skip
