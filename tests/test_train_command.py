@@ -54,15 +54,15 @@ def test_a_text_of_your_own_is_trained_on(tmp_path, text, capsys):
     assert "validation" in capsys.readouterr().out
 
 
-def test_a_finished_run_is_recorded_with_its_machine_also_after_a_stop(tmp_path, text, capsys):
+def test_a_finished_run_is_recorded_with_its_machine(tmp_path, text, capsys):
     own = dict(text, evaluate_every=2, record=tmp_path / "here.json")
-    train(Options("shakespeare", folder=tmp_path / "run", steps=4, **own))
-    train(Options("shakespeare", folder=tmp_path / "run", steps=6, resume=True, **own))
+    train(Options("shakespeare", folder=tmp_path / "run", steps=6, **own))
     (record,) = read(tmp_path / "here.json")
     assert record.what == "train shakespeare" and record.device == gpu.device_name("cpu") and record.kind == "cpu"
     state = json.loads((checkpoints.latest(tmp_path / "run") / "state.json").read_text())["history"]
-    assert record.tables["evaluations"] == state["evaluations"] and len(state["evaluations"]) == 3
-    assert record.curves["validation"] == [[e["step"], e["validation"]] for e in state["evaluations"]]
+    seen = [{name: round(value, 4) for name, value in entry.items()} for entry in state["evaluations"]]
+    assert record.tables["evaluations"] == seen and len(seen) == 3
+    assert record.curves["validation"] == [[entry["step"], entry["validation"]] for entry in seen]
     numbers = record.numbers
     assert (numbers["steps"], numbers["tokens"], numbers["processes"]) == (6, 6 * 2 * 16, 1)
     assert numbers["tokens/s"] == pytest.approx(state["tokens"] / state["seconds"])
@@ -70,6 +70,16 @@ def test_a_finished_run_is_recorded_with_its_machine_also_after_a_stop(tmp_path,
     assert numbers["best validation"] == min(entry["validation"] for entry in state["evaluations"])
     assert record.curves["training"] == [[n + 1, pytest.approx(l, abs=1e-4)] for n, l in enumerate(state["losses"])]
     assert f"recorded in {tmp_path / 'here.json'}" in capsys.readouterr().out
+
+
+def test_a_run_of_several_processes_is_recorded_whole_but_for_their_memory(tmp_path, text):
+    own = dict(text, evaluate_every=2, record=tmp_path / "here.json")
+    train(Options("shakespeare", folder=tmp_path / "run", steps=4, **own))
+    train(Options("shakespeare", folder=tmp_path / "run", steps=6, resume=True, **own))
+    (record,) = read(tmp_path / "here.json")
+    assert [step for step, _ in record.curves["training"]] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in record.curves["validation"]] == [2, 4, 6]
+    assert record.numbers["peak memory (MiB)"] is None
 
 
 def test_a_new_run_does_not_begin_where_one_is(tmp_path, text):

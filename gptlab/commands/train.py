@@ -195,7 +195,7 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
         checkpoints.save_model(options.export, model, prepared.tokenizer, json.loads(json.dumps(notes)))
         say(f"kept in {options.export}")
     if options.record is not None and ranks.rank == 0:
-        _record(options.record, options.recipe or folder.name, prepared, history, dtype, ranks.ranks)
+        _record(options, options.recipe or folder.name, prepared, history, dtype, ranks.ranks)
         say(f"recorded in {options.record}")
     return None
 
@@ -337,13 +337,14 @@ def _join(options: Options, stack: contextlib.ExitStack) -> tuple[Any, Any]:
     return stack.enter_context(distributed.join(place, options.parallel == "sharded")), place
 
 
-def _record(path: Path, name: str, prepared: "Prepared", history: Any, dtype: Any, processes: int) -> None:
-    """Keep a finished run: its curves, its speed, the memory that its process took."""
+def _record(options: Options, name: str, prepared: "Prepared", history: Any, dtype: Any, processes: int) -> None:
+    """Keep a finished run: its curves, its speed, and the memory that its process took, if it was one process."""
     from gptlab import gpu
     from gptlab.gpu import records
 
     config, device = prepared.model.config, prepared.model.device
-    rate, speed = gpu.matrix_rate(device, dtype) * processes, history.tokens / history.seconds
+    rate = max(gpu.matrix_rate(device, dtype, repeats=1) for _ in range(10)) * processes  # the best that was seen
+    speed = history.tokens / history.seconds
     record = records.begin(f"train {name}", environment.this_command(), device)
     evaluated = [part for part in history.evaluations[-1] if part not in ("step", "seconds")]
     record.numbers |= {
@@ -355,14 +356,14 @@ def _record(path: Path, name: str, prepared: "Prepared", history: Any, dtype: An
         "tokens/s": speed,
         f"matrix rate in {str(dtype).removeprefix('torch.')} (TFLOP/s)": rate / 1e12,
         "MFU": gpu.mfu(speed, config, config.context, rate),
-        "peak memory (MiB)": records.peak_memory(device) / 2**20,
+        "peak memory (MiB)": None if options.resume else records.peak_memory(device) / 2**20,
     }
     record.numbers |= {f"best {part}": min(entry[part] for entry in history.evaluations) for part in evaluated}
-    record.tables["evaluations"] = history.evaluations
-    record.curves = {part: [[entry["step"], entry[part]] for entry in history.evaluations] for part in evaluated}
+    record.tables["evaluations"] = [{k: round(value, 4) for k, value in e.items()} for e in history.evaluations]
+    record.curves = {part: [[e["step"], e[part]] for e in record.tables["evaluations"]] for part in evaluated}
     record.curves["training"] = records.thinned(history.losses)
     record.axes = ["step", "loss (nats a token)"]
-    records.keep(record, path)
+    records.keep(record, options.record)
 
 
 def _compile(prepared: "Prepared", say: Any) -> None:

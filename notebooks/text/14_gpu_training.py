@@ -1529,15 +1529,15 @@ pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 # Fables are to understand with. To compare with the world, one takes Tiny Shakespeare, character by character.
 # nanoGPT's README (2022 and 2023) gives two numbers for it, losses on the tenth of the text that was held back: 1.88
 # for its CPU settings (about three minutes on a MacBook "or other cheap computer", 2,000 steps of 12 rows of 64
-# characters), 1.4697 for its GPU settings (about three minutes on one A100). On a CPU our `shakespeare` recipe takes
-# the same rows of 64 characters, a smaller model (three layers in place of four), the newer parts of notebook 11, and
-# Muon; on a GPU the cell takes nanoGPT's GPU settings, with a fifth of the steps, in which the learning rate also
-# falls.
+# characters), 1.4697 for its GPU settings (about three minutes on one A100, 5,000 steps of 64 rows of 256 characters).
+# Our recipes have the newer parts of notebook 11, and Muon. On a CPU the cell takes the same rows of 64 characters and
+# a model of three layers in place of four; on a GPU the recipe `shakespeare-gpu`, a model as large as nanoGPT's with
+# the same context.
 
 # %%
 nanogpt = {"nanoGPT, CPU settings": 1.88, "nanoGPT, GPU settings": 1.4697}
 if on_gpu:
-    play, changes = gpu.RECIPES["nanogpt-gpu"], dict(steps=1000, evaluate_every=100)
+    play, changes = gpu.RECIPES["shakespeare-gpu"], {}
 else:
     play, changes = gpu.RECIPES["shakespeare"], dict(steps=270, evaluate_every=135)
     play = dataclasses.replace(play, B=12)  # 12 rows of 64 characters, as in nanoGPT's CPU settings
@@ -1578,24 +1578,40 @@ pictures.training(plays, floor=nanogpt, **options) if plays else print("no run, 
 # A short run here stands next to a number from another machine. What may be compared is the loss after a number of
 # steps of the same size, not the seconds.
 #
-# ## The recorded run of a real GPU
+# ## Recorded runs of other machines
 #
-# Beside your own figures should stand those of a real GPU, recorded with its name, the date, the command and the
-# commit. The next cell shows such records where there are any. **As this notebook is published, none of its own figures
-# comes from a GPU**: its outputs were made on the processor and the day that stand near the top, and what is said of
-# GPUs has a source or is said without figures. The branches for a GPU were written and read without one. If one of
-# them fails on yours, that is a bug; please report it.
+# Beside your own figures should stand those of machines that you do not have, recorded with the machine's name, the
+# date, the command and the commit. **As this notebook is published, none of its own figures comes from a GPU, and no
+# record of one is here yet**: its outputs were made on the processor and the day that stand near the top, and what is
+# said of GPUs has a source or is said without figures. The branches for a GPU were written and read without one. If
+# one of them fails on yours, that is a bug; please report it.
+#
+# What is recorded so far is a run that takes longer than a notebook should: the recipe `shakespeare-gpu`, on a CPU.
 
 # %%
 records = gpu.recorded()
 print(*records, sep="\n\n") if records else print("no recorded run in data/recorded yet")
 
+# %%
+curves = {f"{r.what.removeprefix('train ')} ({r.kind})": r.curves["validation"] for r in records if r.curves}
+x, y = "seconds of training", "validation (nats a character)"
+title = "Tiny Shakespeare, recorded elsewhere"
+pictures.lines(curves, x, y, level=nanogpt, title=title) if curves else print("no run, no picture")
+
+# %%
+for record in records:
+    for name, rows in record.tables.items():
+        if name != "by step":
+            display(pictures.table(rows, caption=f"RECORDED on {record.device}, {record.date}: {name}"))
+
 # %% [markdown]
-# Whoever has a GPU can make one. The first command trains at nanoGPT's GPU settings, the second measures training and
-# generating against another library; each keeps its figures with all that one must know to believe them:
+# Whoever has a GPU can make the record that is missing. The first two commands train at nanoGPT's GPU settings and with
+# the recipe above, the third measures training and generating against another library; each keeps its figures with all
+# that one must know to believe them:
 #
 # ```
-# python -m gptlab train nanogpt-gpu --folder runs/nanogpt-gpu --record data/recorded/mine.json
+# python -m gptlab train nanogpt-gpu --compile --record data/recorded/mine.json
+# python -m gptlab train shakespeare-gpu --compile --record data/recorded/mine.json
 # python -m gptlab bench gpu --record data/recorded/mine.json
 # ```
 #
