@@ -1,6 +1,8 @@
 """The benchmarks run, at a size of toys, and compare like with like. What they measure is read, never asserted."""
 
 import functools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,74 @@ def test_what_was_measured_is_kept_with_its_machine(tmp_path, monkeypatch):
     ]  # fmt: skip
     assert training[1]["ratio"] == pytest.approx(training[1]["tokens/s"] / training[0]["tokens/s"])
     assert [row[""] for row in generating] == ["transformers", "gptlab", "gptlab, graph"]
+
+
+def test_what_did_fit_is_kept_where_the_memory_is_full(tmp_path, monkeypatch, capsys):
+    from gptlab.commands.bench import gpu as bench
+    from gptlab.gpu import records
+
+    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2)
+    monkeypatch.setitem(bench.SIZES, "cpu", bench.Size(model=toy, T=12, batches=(2, 3), new=4, compile=False, turn=2))
+    measured = bench._training
+
+    def full(device, dtype, size, B, *rest):
+        if B == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return measured(device, dtype, size, B, *rest)
+
+    monkeypatch.setattr(bench, "_training", full)
+    bench.bench_gpu(rounds=1, record=tmp_path / "here.json")
+    assert "after 2 rows the memory of this device is full" in capsys.readouterr().out
+    memory, training, generating = records.read(tmp_path / "here.json")[0].tables.values()
+    assert (len(memory), len(training), len(generating)) == (6, 2, 3)
+
+
+LOOKING = """
+import torch
+from gptlab.commands.bench import gpu as bench
+
+graphs = []
+
+def look(graph, inputs):
+    graphs.append((graph.print_readable(print_output=False), [i for i in inputs if not isinstance(i, torch.Tensor)]))
+    return graph.forward
+
+compiled = torch.compile
+torch.compile = lambda f, dynamic: compiled(f, dynamic=dynamic, backend=look)
+model = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2)
+size = bench.Size(model=model, T=12, batches=(2, 3), new=4, compile=True)
+for B in size.batches:
+    bench._training(torch.device("cpu"), torch.float32, size, B, 1e12, rounds=1)
+assert len(graphs) == 4, f"{len(graphs)} graphs: one for each model and batch size was meant"
+for text, sizes in graphs:
+    assert not sizes, f"sizes are left open: {sizes}"
+    assert "cross_entropy" in text and "scaled_dot_product_attention" in text
+    assert "attn_mask = None" in text and "is_causal = True" in text, text
+"""
+
+
+def test_the_compiled_comparison_is_of_like_with_like():
+    """Each contestant is one graph, with its loss and no mask, for one batch size (in a process without type checks,
+    which the compiler cannot see through)."""
+    done = subprocess.run([sys.executable, "-c", LOOKING], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_unlike_losses_are_not_compared(monkeypatch):
+    from gptlab.commands.bench import gpu as bench
+
+    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2)
+    size = bench.Size(model=toy, T=12, batches=(2,), new=4, compile=False)
+    models = bench._models
+
+    def other(size, device):
+        theirs, ours = models(size, device)
+        torch.nn.init.normal_(ours.embedding.token.weight, std=3.0)
+        return theirs, ours
+
+    monkeypatch.setattr(bench, "_models", other)
+    with pytest.raises(ArithmeticError, match="this compares unlike things"):
+        bench._training(torch.device("cpu"), torch.float32, size, 2, 1e12, rounds=1)
 
 
 def test_only_the_bench_of_a_gpu_keeps_a_record():

@@ -1,6 +1,8 @@
 """Picking a device and a precision on machines that we do not have, and on machines that lie."""
 
 import dataclasses
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -261,3 +263,32 @@ def test_a_text_shorter_than_the_context_is_refused_with_both_numbers(tmp_path):
     (tmp_path / "short.txt").write_text("to be or not to be")
     with pytest.raises(ValueError, match=r"16 tokens is shorter than one sample of T=64"):
         gpu.prepare(brief(gpu.RECIPES["shakespeare"], corpus=str(tmp_path / "short.txt")))
+
+
+COMPILED = """
+import torch
+from gptlab.model import GPT, GPTConfig
+
+shape = dict(n_layer=2, n_head=2, n_embd=16)
+for config in (GPTConfig(97, 32, **shape), GPTConfig.modern(97, 32, **shape)):
+    torch.manual_seed(0)
+    model = GPT(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    ids = torch.randint(97, (3, 12))
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)  # an error where the graph would break
+    losses, gradients = [], []
+    for way in (model, compiled):
+        model.zero_grad()
+        loss = way(ids, ids)[1]
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert abs(losses[0] - losses[1]) < 1e-5 and (gradients[0] - gradients[1]).abs().max() < 1e-5
+"""
+
+
+def test_the_compiler_sees_the_model_as_one_graph():
+    """In a process of its own, for the compiler cannot see through the type checks of these tests."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
