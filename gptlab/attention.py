@@ -110,9 +110,9 @@ class MultiHeadAttention(nn.Module):
     ):
         super().__init__()
         n_kv_head = H if n_kv_head is None else n_kv_head
-        if C % H:
-            raise ValueError(f"C={C} channels cannot be shared evenly by H={H} heads: choose C a multiple of H")
-        if H % n_kv_head:
+        if H < 1 or C % H:
+            raise ValueError(f"C={C} channels cannot be shared evenly by H={H} heads: choose H >= 1, a divisor of C")
+        if n_kv_head < 1 or H % n_kv_head:
             raise ValueError(f"H={H} query heads cannot share n_kv_head={n_kv_head} evenly: choose a divisor of {H}")
         self.H, self.n_kv_head, self.dropout = H, n_kv_head, dropout
         hs = C // H
@@ -193,8 +193,8 @@ class CrossAttention(nn.Module):
 
     def __init__(self, C: int, H: int, bias: bool = True):
         super().__init__()
-        if C % H:
-            raise ValueError(f"C={C} channels cannot be shared evenly by H={H} heads: choose C a multiple of H")
+        if H < 1 or C % H:
+            raise ValueError(f"C={C} channels cannot be shared evenly by H={H} heads: choose H >= 1, a divisor of C")
         self.H = H
         self.query = nn.Linear(C, C, bias=bias)
         self.key = nn.Linear(C, C, bias=bias)

@@ -136,7 +136,7 @@ class StoryBatches:
     """One document a row, padded on the right to the longest of its batch; padding costs nothing.
 
     Args:
-        documents: lists of ids, each with its end token; the model reads [start] + document[:-1].
+        documents: rows of ids, each with its end token; the model reads [start] + document[:-1].
         start: the id that stands before each document (the end token of the one before it).
         shuffle: draw the order of each epoch from (seed, epoch), else keep it.
 
@@ -145,7 +145,7 @@ class StoryBatches:
     ([[9, 5, 6], [9, 7, 0]], [[5, 6, 9], [7, 9, -100]])
     """
 
-    def __init__(self, documents: Sequence[Sequence[int]], B: int, start: int, shuffle: bool = True, seed: int = 0):
+    def __init__(self, documents: Sequence[Ids], B: int, start: int, shuffle: bool = True, seed: int = 0):
         if not documents:
             raise ValueError("there are no documents to make batches of: pass at least one")
         _check_sizes(B=B)
@@ -164,7 +164,8 @@ class StoryBatches:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             self._epoch, self._order = epoch, torch.randperm(len(self.documents), generator=generator).tolist()
         chosen = self._order[place * self.B : (place + 1) * self.B]
-        return _batch([torch.as_tensor([self.start, *self.documents[i]]) for i in chosen], fill=0)
+        rows = [np.array([self.start, *self.documents[i]], dtype=np.int64) for i in chosen]
+        return _batch([torch.from_numpy(row) for row in rows], fill=0)
 
 
 def write_tokens(path: str | Path, pieces: Iterable[Ids], dtype: str = "uint16") -> int:
@@ -188,7 +189,10 @@ def write_tokens(path: str | Path, pieces: Iterable[Ids], dtype: str = "uint16")
             ids = np.asarray(piece, dtype=np.int64)
             if len(ids) and (ids.min() < low or ids.max() > high):
                 worst = int(ids.min() if ids.min() < low else ids.max())
-                raise ValueError(f"id {worst} does not fit {dtype} (from {low} to {high}): write with dtype='uint32'")
+                fits = next(
+                    d for d in ("uint32", "int64") if np.iinfo(d).min <= ids.min() <= ids.max() <= np.iinfo(d).max
+                )
+                raise ValueError(f"id {worst} does not fit {dtype} (from {low} to {high}): write with dtype={fits!r}")
             file.write(ids.astype(dtype).tobytes())
             count += len(ids)
     return count

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from gptlab.batches import IGNORE
 from gptlab.model import GPT, Block, GPTConfig
 
 FAULTS = {
@@ -34,7 +35,12 @@ class _Unmasked(GPT):
 
 class _SameToken(GPT):
     def forward(self, ids, targets=None, *, keep_mask=None, cache=None):
-        return super().forward(ids, None if targets is None else ids, keep_mask=keep_mask, cache=cache)
+        return super().forward(
+            ids,
+            None if targets is None else torch.where(targets == IGNORE, targets, ids),
+            keep_mask=keep_mask,
+            cache=cache,
+        )
 
 
 class _BornWith(GPT):
@@ -44,8 +50,11 @@ class _BornWith(GPT):
 
 class _Replacing(Block):
     def forward(self, x, keep_mask=None, **attention):
-        x = self.attention(self.norm1(x), keep_mask, **attention)  # [B, T, C]
-        return self.mlp(self.norm2(x))
+        h = self.norm1(x)
+        if self.convolution is not None:
+            h = self.convolution(h, cache=attention.get("cache"))
+        x = self.dropout(self.attention(h, keep_mask, **attention))  # [B, T, C]
+        return self.dropout(self.mlp(self.norm2(x)))
 
 
 class _Times(nn.Module):
@@ -73,7 +82,8 @@ def broken(config: GPTConfig, fault: str = "nothing") -> GPT:
         config = replace(config, n_head=1, n_kv_head=None)
     model = {"mask": _Unmasked, "targets": _SameToken, "initialisation": _BornWith}.get(fault, GPT)(config)
     if fault == "positions":
-        model.embedding.position = None
+        model.embedding.position = model.position = None
+        model.embedding._buffers.pop("waves", None)
     if fault == "norm":
         model.norm = nn.Identity()
     for layer, block in enumerate(model.blocks):

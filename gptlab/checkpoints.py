@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from gptlab import tokens
 from gptlab.model import GPT, GPTConfig
 
-MODEL, CONFIG, OPTIMIZERS, STATE, TOKENIZER = (
+MODEL, CONFIG, OPTIMIZERS, STATE, TOKENIZER, NOTES = (
     "model.safetensors",
     "config.json",
     "optimizers.safetensors",
     "state.json",
     "tokenizer.json",
+    "notes.json",
 )
 
 
@@ -43,14 +44,41 @@ class CheckpointError(OSError):
 def save_model(
     folder: str | Path, model: nn.Module, tokenizer: tokens.Tokenizer | None = None, notes: dict | None = None
 ) -> None:
-    """Keep a trained model: `model.safetensors`, `config.json`, and, where given, `tokenizer.json` and `notes.json`."""
+    """Keep a trained model: `model.safetensors`, `config.json`, and, where given, `tokenizer.json` and `notes.json`.
+
+    Raises:
+        CheckpointError: the folder holds something else, which stays as it is; or it cannot be written.
+    """
+    check_place(folder)
     with _replacing(Path(folder)) as draft:
         save_file(_weights(model), draft / MODEL)
         (draft / CONFIG).write_text(model.config.to_json() + "\n", encoding="utf-8")
         if tokenizer is not None:
             tokenizer.save(draft / TOKENIZER)
         if notes is not None:
-            (draft / "notes.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+            (draft / NOTES).write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+
+
+def check_place(folder: str | Path) -> None:
+    """See that `save_model` may write a model here: it replaces the whole folder, so that may hold a model at most.
+
+    Raises:
+        CheckpointError: it is no folder, or has other files, naming them.
+    """
+    folder = Path(folder)
+    if folder.is_dir():
+        others = sorted({path.name for path in folder.iterdir()} - {MODEL, CONFIG, TOKENIZER, NOTES})
+        if not others:
+            return
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        holds = f"holds {', '.join(others[:3])}{more}"
+    elif folder.exists():
+        holds = "is a file"
+    else:
+        return
+    raise CheckpointError(
+        f"{str(folder)!r} {holds}, and a model takes the place of all that is there: choose a new folder for it"
+    )
 
 
 def load_model(folder: str | Path) -> tuple[GPT, tokens.Tokenizer | None]:
@@ -104,8 +132,8 @@ def save(
     """
     folder = Path(folder)
     target = folder / f"step-{step:08d}"
-    weights = _weights(model)
-    tensors, numbers = _flatten([optimizer.state_dict() for optimizer in optimizers])
+    weights = _weights(model, write)
+    tensors, numbers = _flatten([optimizer.state_dict() for optimizer in optimizers], write)
     if not write:
         return target
     for rank, found in enumerate([generator_states(_device(model))] if generators is None else generators):
@@ -139,6 +167,8 @@ def resume(
 ) -> dict[str, Any] | None:
     """Put model, optimisers and random generators back to the newest checkpoint; its state, or None without one.
 
+    What the optimisers remember comes back; how they were set (betas, weight decay) stays as this run wants it.
+
     `rank` is the number of this process among several. One that was not there when the checkpoint was made keeps its
     own generators.
 
@@ -161,9 +191,9 @@ def resume(
     _fill(model, newest / MODEL)
     tensors = _read(newest / OPTIMIZERS)
     state = _read_state(newest / STATE)
-    own = f"random.{rank}."
+    mine = f"random.{rank}."
     restore_generators(
-        {name.removeprefix(own): tensors[name] for name in tensors if name.startswith(own)}, _device(model)
+        {name.removeprefix(mine): tensors[name] for name in tensors if name.startswith(mine)}, _device(model)
     )
     tensors = {name: value for name, value in tensors.items() if not name.startswith("random.")}
     if len(optimizers) != len(state["optimizers"]):
@@ -173,7 +203,10 @@ def resume(
         )
     for optimizer, restored in zip(optimizers, _unflatten(state["optimizers"], tensors), strict=True):
         _spread(optimizer, restored)
+        own = [{name: v for name, v in group.items() if name != "params"} for group in optimizer.param_groups]
         optimizer.load_state_dict(restored)
+        for group, settings in zip(optimizer.param_groups, own, strict=True):
+            group.update(settings)
     return state
 
 
@@ -284,15 +317,19 @@ def _device(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-def _whole(tensor: Tensor) -> Tensor:
-    """All of a tensor on the CPU, also of one that is spread over several processes, which must all ask for it."""
+def _whole(tensor: Tensor, keep: bool = True) -> Tensor:
+    """All of a tensor on the CPU, also of one that is spread over several processes, which must all ask for it.
+
+    A process that does not `keep` it only asks, and gets an empty one: the whole of a large model is too much for each.
+    """
     whole = tensor.detach()
-    return (whole.full_tensor() if hasattr(whole, "full_tensor") else whole).cpu().contiguous()
+    whole = whole.full_tensor() if hasattr(whole, "full_tensor") else whole
+    return whole.cpu().contiguous() if keep else torch.empty(0)
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
+def _weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
     """The parameters by name, each shared one once, without a compiler's prefix."""
-    return {name.replace("_orig_mod.", ""): _whole(p) for name, p in model.named_parameters()}
+    return {name.replace("_orig_mod.", ""): _whole(p, keep) for name, p in model.named_parameters()}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -333,7 +370,7 @@ def _fill(model: nn.Module, path: Path) -> None:
         parameter.copy_(spread_like(saved[name], parameter))
 
 
-def _flatten(states: list[dict]) -> tuple[dict[str, Tensor], list[dict]]:
+def _flatten(states: list[dict], keep: bool = True) -> tuple[dict[str, Tensor], list[dict]]:
     """Optimiser states as named tensors, and the rest as JSON."""
     tensors, rest = {}, []
     for i, state in enumerate(states):
@@ -341,7 +378,7 @@ def _flatten(states: list[dict]) -> tuple[dict[str, Tensor], list[dict]]:
         for index, entries in state["state"].items():
             for name, value in entries.items():
                 if isinstance(value, Tensor):
-                    tensors[f"{i}.{index}.{name}"] = _whole(value)
+                    tensors[f"{i}.{index}.{name}"] = _whole(value, keep)
                 else:
                     plain.setdefault(str(index), {})[name] = value
         rest.append({"state": plain, "param_groups": state["param_groups"]})

@@ -29,8 +29,8 @@ def sinusoidal(T: int, C: int) -> Float[Tensor, "T C"]:
     >>> sinusoidal(2, 4)[0].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
-    position = torch.arange(T)[:, None]
-    frequency = torch.exp(torch.arange(0, C, 2) * (-math.log(10_000.0) / C))  # 10000 ** (-2i / C)
+    position = torch.arange(T, dtype=torch.float32)[:, None]
+    frequency = torch.exp(torch.arange(0, C, 2, dtype=torch.float32) * (-math.log(10_000.0) / C))  # 10000 ** (-2i / C)
     table = torch.zeros(T, C)
     table[:, 0::2] = torch.sin(position * frequency)
     table[:, 1::2] = torch.cos(position * frequency)[:, : C // 2]  # an odd C ends with a sine

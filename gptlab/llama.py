@@ -118,6 +118,11 @@ class RotaryPositions(nn.Module):
         self.register_buffer("sin", torch.cat((-angles.sin(), angles.sin()), dim=-1), persistent=False)
 
     def forward(self, start: int, T: int) -> Callable[[Tensor], Tensor]:
+        if start + T > len(self.cos):
+            raise ValueError(
+                f"positions {start} to {start + T - 1} do not fit the table of {len(self.cos)}: "
+                f"build RotaryPositions with T={start + T}"
+            )
         return self.turner(self.cos[start : start + T], self.sin[start : start + T])  # [T, hs] each
 
     @staticmethod

@@ -7,7 +7,7 @@ here; lesson 11 (`gptlab.llama`) adds its own, so that "from GPT-2 to Llama" is 
 import importlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +102,12 @@ class GPTConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
+        if self.convolution < 0:
+            raise ValueError(f"convolution={self.convolution} must be at least 0, which is none")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} must lie in [0, 1): it is the share that training leaves out")
+        if not self.rope_theta > 0:
+            raise ValueError(f"rope_theta={self.rope_theta} must be above 0: 10000 is usual")
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"C={self.n_embd} channels cannot be shared evenly by H={self.n_head} heads: "
@@ -144,15 +150,21 @@ class GPTConfig:
         """The configuration that `to_json` wrote.
 
         Raises:
-            ValueError: for an entry that this version does not know, naming it.
+            ValueError: for an entry that this version does not know, or one that is missing, naming it.
         """
         entries = json.loads(text)
-        unknown = set(entries) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ValueError(f"the configuration has entries this version does not know: {sorted(unknown)}")
-        if entries.get("rope_scaling"):
+        _check_entries(cls, entries, "the configuration")
+        if entries.get("rope_scaling") is not None:
+            _check_entries(RopeScaling, entries["rope_scaling"], "the configuration's rope_scaling")
             entries["rope_scaling"] = RopeScaling(**entries["rope_scaling"])
         return cls(**entries)
+
+
+def _check_entries(kind: type, entries: dict, where: str) -> None:
+    if unknown := set(entries) - {field.name for field in fields(kind)}:
+        raise ValueError(f"{where} has entries this version does not know: {sorted(unknown)}")
+    if missing := [field.name for field in fields(kind) if field.default is MISSING and field.name not in entries]:
+        raise ValueError(f"{where} does not say what {', '.join(missing)} should be")
 
 
 class MLP(nn.Module):
@@ -265,6 +277,7 @@ class GPT(nn.Module):
         """Logits for what follows each position, and the mean loss in nats a token where `targets` are given.
 
         Targets of `IGNORE` cost nothing. `keep_mask` replaces the causal mask. `cache` (lesson 10) holds the past.
+        A mask binds attention only: a convolution still mixes neighbours across documents and padding.
 
         Raises:
             ValueError: for a sequence longer than the context, or an id outside the vocabulary.
@@ -288,7 +301,8 @@ class GPT(nn.Module):
             cache.length = past + T
         if targets is None:
             return logits, None
-        return logits, F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE)
+        exact = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))  # [B * T, V]
+        return logits, F.cross_entropy(exact, targets.flatten(), ignore_index=IGNORE)
 
     def count_parameters(self) -> int:
         """How many numbers the model learns; tied weights are counted once.

@@ -4,7 +4,9 @@ From top to bottom: what reshapes the logits (repetition penalty, temperature, t
 text; then the cache that makes it fast and must not change the answer.
 """
 
+import operator
 from collections.abc import Collection, Iterator, Sequence
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 
 from gptlab.model import GPT, GPTConfig
 from gptlab.tokens import StreamDecoder, Tokenizer
+
+Stop = SupportsIndex | Collection[SupportsIndex] | None  # a token that ends a text, or one of several
 
 # ── From logits to a distribution ────────────────────────────────────────────────────────────────────────────────────
 
@@ -56,7 +60,7 @@ def keep_top_p(logits: Float[Tensor, "*batch V"], p: float | int) -> Float[Tenso
         raise ValueError(f"top_p={p} must lie in (0, 1]: pass None to keep all tokens")
     if p == 1:
         return logits
-    ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    ordered, order = logits.float().softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
     better = ordered.cumsum(dim=-1) - ordered  # [*batch, V]  what the better ones reach without this one
     dropped = torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, better >= p)
     return logits.masked_fill(dropped, -torch.inf)
@@ -70,7 +74,7 @@ def keep_min_p(logits: Float[Tensor, "*batch V"], p: float | int) -> Float[Tenso
     """
     if not 0 <= p <= 1:
         raise ValueError(f"min_p={p} must lie in [0, 1]: it is a share of the largest probability")
-    chances = logits.softmax(dim=-1)
+    chances = logits.float().softmax(dim=-1)
     return logits.masked_fill(chances < p * chances.amax(dim=-1, keepdim=True), -torch.inf)
 
 
@@ -107,10 +111,10 @@ def probabilities(
         if seen is None:
             raise ValueError(f"repetition_penalty={repetition_penalty} needs `seen`, the ids that count as said")
         logits = penalise(logits, seen, repetition_penalty)
-    if temperature == 0:
+    if temperature < torch.finfo(logits.dtype).tiny:  # 0, or too near to divide by
         return torch.zeros_like(logits).scatter(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
     if temperature != 1:
-        logits = logits / temperature
+        logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature  # the best is 0: no overflow
     if top_k is not None:
         logits = keep_top_k(logits, top_k)
     if top_p is not None:
@@ -157,21 +161,25 @@ class LayerCache:
     ) -> tuple[Float[Tensor, "B H Tk hs"], Float[Tensor, "B H Tk hs"]]:
         """Append new keys and values, and return all there are."""
         B, H, T, hs = k.shape
-        end = self.length + T
+        end = self._end(B, T)
         if self.k is None:
             self.k, self.v = k.new_empty(B, H, self.room, hs), v.new_empty(B, H, self.room, hs)
-        if self.k.shape[0] != B:
-            raise ValueError(
-                f"the cache holds B={self.k.shape[0]} sequences and was given {B}: make one for each batch"
-            )
-        if end > self.room:
-            raise ValueError(f"the cache has room for {self.room} tokens, not {end}: build KVCache(model, room={end})")
         self.k[:, :, self.length : end], self.v[:, :, self.length : end] = k, v
         self.length = end
         return self.k[:, :, :end], self.v[:, :, :end]  # [B, H, Tk, hs]: views, nothing is copied
 
+    def _end(self, B: int, T: int) -> int:
+        """Where T new tokens of B sequences would end. Raises: ValueError where they do not fit."""
+        end, held = self.length + T, B if self.k is None else self.k.shape[0]
+        if held != B:
+            raise ValueError(f"the cache holds B={held} sequences and was given {B}: make one for each batch")
+        if end > self.room:
+            raise ValueError(f"the cache has room for {self.room} tokens, not {end}: build KVCache(model, room={end})")
+        return end
+
     def extend_window(self, x: Float[Tensor, "B T C"], width: int) -> Float[Tensor, "B Tw C"]:
         """The last `width - 1` inputs (zeros at the beginning) and the new ones."""
+        self._end(*x.shape[:2])  # before anything is remembered
         if self.window is None:
             self.window = x.new_zeros(x.shape[0], width - 1, x.shape[2])
         window = torch.cat((self.window, x), dim=1)
@@ -242,7 +250,7 @@ def steps(
     top_k: int | None = None,
     top_p: float | int | None = None,
     generator: torch.Generator | None = None,
-    stop: int | Collection[int] | None = None,
+    stop: Stop = None,
     use_cache: bool = True,
     min_p: float | int | None = None,
     repetition_penalty: float | int = 1.0,
@@ -263,9 +271,10 @@ def steps(
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens={max_new_tokens} must not be negative")
     text = torch.cat((ids, ids.new_zeros(B, max_new_tokens)), dim=1)  # [B, T + new]: filled in as we go
-    cache = KVCache(model, min(context, text.shape[1])) if use_cache and isinstance(model, GPT) else None
+    causal = use_cache and type(model) is GPT  # a subclass may hear the future: what it knew of the past would change
+    cache = KVCache(model, min(context, text.shape[1])) if causal else None
     shape = dict(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty)
-    stops = None if stop is None else torch.tensor([stop] if isinstance(stop, int) else list(stop), device=ids.device)
+    stops = None if stop is None else torch.tensor([*_stops(stop)], dtype=torch.long, device=ids.device)
     prompt = None if lengths is None else torch.tensor(list(lengths), device=ids.device)[:, None]  # [B, 1]
     finished = torch.zeros(B, 1, dtype=torch.bool, device=ids.device)
     token, was_training = None, model.training
@@ -296,6 +305,14 @@ def steps(
         model.train(was_training)
 
 
+def _stops(stop: Stop) -> set[int]:
+    """The tokens that end a text, where one, several or none are given."""
+    try:
+        return set() if stop is None else {operator.index(stop)}
+    except TypeError:
+        return {operator.index(token) for token in stop}
+
+
 def _choose(logits: Float[Tensor, "B V"], generator: torch.Generator | None, **shape) -> Int[Tensor, "B 1"]:
     if shape["temperature"] == 0 and shape["repetition_penalty"] == 1:
         return logits.argmax(dim=-1, keepdim=True)  # greedy: nothing to draw
@@ -310,7 +327,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | int | None = None,
     generator: torch.Generator | None = None,
-    stop: int | Collection[int] | None = None,
+    stop: Stop = None,
     use_cache: bool = True,
     min_p: float | int | None = None,
     repetition_penalty: float | int = 1.0,
@@ -332,7 +349,7 @@ def generate_each(
     model: nn.Module,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
-    stop: int | Collection[int] | None = None,
+    stop: Stop = None,
     **options,
 ) -> list[list[int]]:
     """Prompts of different lengths as one batch: each with its own continuation, as if it had been alone.
@@ -345,12 +362,14 @@ def generate_each(
     [5, 7]
     """
     lengths = [len(prompt) for prompt in prompts]
-    longest = max(lengths, default=0)
+    if not lengths:
+        return []
+    longest = max(lengths)
     device = next(model.parameters()).device
     ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts], device=device)  # [B, T]
     new = list(steps(model, ids, max_new_tokens, stop=stop, lengths=lengths, **options))
     columns = torch.cat([ids[:, : min(lengths)], *new], dim=1).tolist()
-    stops = set() if stop is None else {stop} if isinstance(stop, int) else set(stop)
+    stops = _stops(stop)
     rows = []
     for row, length in zip(columns, lengths, strict=True):
         row = row[: length + max_new_tokens]
@@ -373,12 +392,12 @@ def stream(
     tokenizer: Tokenizer,
     prompt: list[int],
     max_new_tokens: int,
-    stop: int | Collection[int] | None = None,
+    stop: Stop = None,
     **options,
 ) -> Iterator[str]:
     """Text as it is written, piece by piece; a character whose bytes are still arriving is held back."""
     decoder = StreamDecoder(tokenizer)
-    stops = set() if stop is None else {stop} if isinstance(stop, int) else set(stop)
+    stops = _stops(stop)
     ids = torch.tensor([prompt], device=next(model.parameters()).device)
     for token in steps(model, ids, max_new_tokens, stop=stop, **options):
         if int(token) in stops:

@@ -199,8 +199,9 @@ class _Recorder(TorchFunctionMode):
         frame, layer = self.place(sys._getframe())
         if layer is not None:  # a layer of torch's own that no line of the user's calls by itself
             step = self.ledger.steps[-1] if self.ledger.steps else None
-            if step is None or step.module != self.names[id(layer)] or step.expression != _cut(repr(layer), 60):
-                step = Step(self.names[id(layer)], _cut(repr(layer), 60))
+            said = _cut(" ".join(repr(layer).split()), 60)  # one that holds others prints on several lines
+            if step is None or step.module != self.names[id(layer)] or step.expression != said:
+                step = Step(self.names[id(layer)], said)
                 self.ledger.steps.append(step)
             step.letters = _in_letters(tuple(made[-1].shape), self.letters, {})
         elif frame is not None:
@@ -261,7 +262,8 @@ class _Recorder(TorchFunctionMode):
         step = step or Step("", "")
         step.module, step.expression = self.module_of(frame), text
         if tensors:
-            step.shape = tuple(tensors[0 if text.startswith("return") else -1].shape)
+            several = len(_SHAPE.findall(re.split(r"->|→", comment)[-1])) > 1  # the first stands for the first
+            step.shape = tuple(tensors[0 if several or text.startswith("return") else -1].shape)
         self.compare(step, frame, said)
         self.ledger.steps.append(step)
 

@@ -45,7 +45,7 @@ class TrainConfig:
         warmup: steps in which the rate grows from 0.  decay: the last part of the run, 0 to 1, in which it falls.
         shape: of that fall, "linear" or "cosine".  final: the rate at the end, as a part of the highest.
         betas, weight_decay: of AdamW; only matrices and tables decay.
-        clip: the longest gradient that is taken as it is; longer ones are shortened to it.
+        clip: the longest gradient that is taken as it is; longer ones are shortened to it. float("inf") cuts nothing.
         accumulate: parts that a batch is cut into, one after the other: the same update, in less memory.
         checkpointing: keep only the input of each block, and compute its inside again on the way back: less memory
             again, for a third more work (Chen et al. 2016).
@@ -79,6 +79,10 @@ class TrainConfig:
             raise ValueError(f"steps={self.steps} must be at least 1 and decay={self.decay} between 0 and 1")
         if self.accumulate < 1 or self.keep < 1:
             raise ValueError(f"accumulate={self.accumulate} and keep={self.keep} must be at least 1")
+        if not self.clip > 0:
+            raise ValueError(
+                f"clip={self.clip} must be above 0, for every gradient is shortened to it: float('inf') cuts nothing"
+            )
 
 
 def rate_factor(step: int, config: TrainConfig) -> float:
@@ -258,7 +262,10 @@ def activation_checkpoints(model: nn.Module, wanted: bool = True) -> Iterator[No
     """Inside, each block of the model keeps only its input, and computes the rest again on the way back."""
     blocks = list(model.blocks) if wanted else []
     for block in blocks:
-        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+        lean = vars(block).get("_lean")
+        if lean is None or lean.args[0] != block.forward:  # else the one of before: another would be compiled anew
+            lean = block._lean = functools.partial(checkpoint, block.forward, use_reentrant=False)
+        block.forward = lean
     try:
         yield
     finally:
@@ -316,7 +323,8 @@ class Update:
         for optimizer, rates in zip(self.optimizers, self.highest, strict=True):
             for group, highest in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = highest * factor
-            self.scaler.step(optimizer)
+            if not overflowed:  # the scaler judges each optimiser alone: one would step, and the other not
+                self.scaler.step(optimizer)
         self.scaler.update()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -342,7 +350,8 @@ def run(
         evaluate: called with the model every `config.evaluate_every` steps and at the end; its numbers are kept.
         folder: where to keep checkpoints.  resume: go on from the last one there, exactly as if nothing had stopped.
         dtype: of the matrix products: float32, or bfloat16 / float16 (then with a gradient scaler) by autocast.
-        stop: asked in each step; when it says True, the run keeps a checkpoint after it and ends.
+        stop: asked in each step; when it says True, the run keeps a checkpoint after it and ends. Where it has a
+            `busy()`, that is entered around evaluations and checkpoints, which may take long.
         ranks: the processes that train together; this one alone unless given.
 
     Raises:
@@ -352,12 +361,14 @@ def run(
     """
     ranks = Alone() if ranks is None else ranks
     batches, update, history = ranks.part(batches), Update(model, config, dtype, ranks), History()
+    busy = getattr(stop, "busy", contextlib.nullcontext)
 
     def due(every: int) -> bool:
         return history.steps == config.steps or bool(every and history.steps % every == 0)
 
     def look() -> None:
-        history.evaluations.append({"step": history.steps, "seconds": history.seconds, **evaluate(model)})
+        with busy():
+            history.evaluations.append({"step": history.steps, "seconds": history.seconds, **evaluate(model)})
         model.train()
 
     if folder is not None and (state := _begin(folder, update, resume)) is not None:
@@ -382,7 +393,8 @@ def run(
             if evaluate is not None and not stopping and due(config.evaluate_every):
                 look()
             if folder is not None and (stopping or due(config.save_every)):
-                _save(folder, update, history)
+                with busy():
+                    _save(folder, update, history)
             yield history
             if stopping:
                 return
@@ -394,7 +406,7 @@ def _begin(folder: str | Path, update: Update, resume: bool) -> dict[str, Any] |
         checkpoints.sweep(folder)
     if resume:
         state = checkpoints.resume(folder, update.model, update.optimizers, update.ranks.rank)
-        if state is not None:
+        if state is not None and state["scaler"]:  # a run in another dtype had none: this one begins with its own
             update.scaler.load_state_dict(state["scaler"])
         return state
     if (newest := checkpoints.latest(folder)) is not None:
@@ -424,3 +436,4 @@ def _save(folder: str | Path, update: Update, history: History) -> None:
         generators=ranks.gather(checkpoints.generator_states(device_of(model))),
         write=ranks.rank == 0,
     )
+    ranks.sum(0)  # the others wait for the one that writes here, and not inside the next step

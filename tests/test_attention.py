@@ -323,7 +323,13 @@ def test_shared_keys_are_copied_keys():
     assert torch.allclose(shared(x, is_causal=True), full(x, is_causal=True), atol=1e-6)
 
 
-@pytest.mark.parametrize(("arguments", "words"), [((10, 3), "C=10.*H=3"), ((12, 6, 4), "H=6.*n_kv_head=4")])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((10, 3), "C=10.*H=3"), ((12, 6, 4), "H=6.*n_kv_head=4"), ((8, 0), "C=8.*H=0 heads: choose H >= 1"),
+        ((8, -2), "C=8.*H=-2"), ((8, 2, 0), "H=2.*n_kv_head=0.*divisor of 2"), ((8, 2, -2), "H=2.*n_kv_head=-2"),
+    ],
+)  # fmt: skip
 def test_channels_that_cannot_be_shared_evenly_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         MultiHeadAttention(*arguments)
@@ -332,6 +338,8 @@ def test_channels_that_cannot_be_shared_evenly_are_refused(arguments, words):
 def test_cross_attention_refuses_heads_that_do_not_divide_the_channels():
     with pytest.raises(ValueError, match=r"C=10.*H=4"):
         CrossAttention(10, 4)
+    with pytest.raises(ValueError, match=r"C=8.*H=0"):
+        CrossAttention(8, 0)
 
 
 # ── Watching where a model looks ─────────────────────────────────────────────────────────────────────────────────────

@@ -197,6 +197,14 @@ def test_stories_are_padded_and_padding_costs_nothing():
     assert targets.tolist() == [[5, 9, IGNORE, IGNORE], [6, 7, 8, 9]]
 
 
+def test_stories_are_the_same_for_every_kind_of_row():
+    rows = [[5, 9], [6, 7, 8, 9]]
+    expected = StoryBatches(rows, B=2, start=9).batch(1)
+    for kind in (np.asarray, torch.tensor, lambda ids: np.asarray(ids, dtype=np.uint16)):
+        found = StoryBatches([kind(row) for row in rows], B=2, start=9).batch(1)
+        assert torch.equal(found.ids, expected.ids) and torch.equal(found.targets, expected.targets)
+
+
 def test_a_split_loses_nothing():
     first, last = split(list(range(10)), 0.7)
     assert [*first, *last] == list(range(10)) and len(first) == 7
@@ -238,10 +246,16 @@ def test_a_file_that_cannot_be_ids_is_refused(tmp_path):
         Batches.from_file(path, 1, 1)
 
 
-def test_an_id_that_does_not_fit_is_refused_before_it_becomes_another(tmp_path):
-    for ids, dtype, words in (
-        ([1, 70_000], "uint16", "70000 does not fit uint16 .from 0 to 65535."),
-        ([-1, 2], "uint32", "-1"),
+def test_an_id_that_does_not_fit_is_refused_before_it_becomes_another_and_the_way_out_is_one(tmp_path):
+    path = tmp_path / "ids.bin"
+    for ids, dtype, words, out in (
+        ([1, 70_000], "uint16", "70000 does not fit uint16 .from 0 to 65535.", "uint32"),
+        ([-1, 2], "uint16", "-1", "int64"),
+        ([-1, 2], "uint32", "-1", "int64"),
+        ([1, 2**33], "uint32", "8589934592", "int64"),
+        ([-5, 70_000], "int16", "-5|70000", "int64"),
     ):
-        with pytest.raises(ValueError, match=words):
-            write_tokens(tmp_path / "ids.bin", [ids], dtype)
+        with pytest.raises(ValueError, match=rf"({words}).*write with dtype='{out}'"):
+            write_tokens(path, [ids], dtype)
+        write_tokens(path, [ids], out)
+        assert np.fromfile(path, dtype=out).tolist() == ids

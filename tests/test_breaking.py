@@ -2,12 +2,15 @@
 
 import math
 import random
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from gptlab.attention import watch
+from gptlab.batches import IGNORE
 from gptlab.breaking import FAULTS, broken
 from gptlab.exercises import predictions
 from gptlab.masking import assert_causal
@@ -99,6 +102,24 @@ def test_only_without_positions_are_equal_tokens_equal_everywhere(fault):
     assert bool((logits - logits[:, :1]).abs().max() < 1e-4) == (fault == "positions")
 
 
+@pytest.mark.parametrize("position", ["learned", "sinusoidal", "rope"])
+@pytest.mark.parametrize("fault", ["nothing", "positions"])
+def test_without_positions_of_whatever_kind_the_order_of_the_past_is_lost(fault, position):
+    model = stirred(made(fault, replace(CONFIG, n_layer=1, position=position)))  # a second layer hears who heard whom
+    here, there = (model(torch.tensor([past]))[0][:, -1] for past in ([3, 7, 9], [7, 3, 9]))
+    assert torch.allclose(here, there, atol=1e-4) == (fault == "positions")
+
+
+def test_without_the_residual_every_other_part_works_as_before(ids):
+    called = {}
+    for fault in ("nothing", "residual"):
+        model, called[fault] = made(fault, replace(CONFIG, position="rope", convolution=3)), Counter()
+        for name, part in model.named_modules():
+            part.register_forward_hook(lambda *_, name=name, fault=fault: called[fault].update([name]))
+        model(ids)
+    assert called["residual"] == called["nothing"] and called["nothing"]["blocks.0.dropout"] == 2
+
+
 def test_one_head_is_one():
     assert watch(made("heads"), torch.zeros(1, 4, dtype=torch.long))[0].shape == (1, 1, 4, 4)
 
@@ -116,6 +137,8 @@ def test_with_targets_not_shifted_the_loss_is_that_of_repeating_the_input(ids):
     logits, loss = model(ids, others)
     assert torch.isclose(loss, F.cross_entropy(logits.flatten(0, 1), ids.flatten()))
     assert model(ids)[1] is None
+    others[:, 4:] = IGNORE  # what costs nothing still costs nothing
+    assert torch.isclose(model(ids, others)[1], F.cross_entropy(logits[:, :4].flatten(0, 1), ids[:, :4].flatten()))
 
 
 def test_an_unknown_fault_is_refused_with_the_known_ones():

@@ -66,6 +66,22 @@ def test_saving_again_replaces_the_model_as_a_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+def test_a_model_takes_the_place_of_a_model_and_of_nothing_else(tmp_path):
+    (tmp_path / "m").mkdir()
+    checkpoints.save_model(tmp_path / "m", small(0), CharTokenizer.from_text("abc"), notes={})
+    checkpoints.save_model(tmp_path / "m", small(1))
+    for name in ("thesis.txt", "b", "c", "d"):
+        (tmp_path / "m" / name).write_text("mine")
+    with pytest.raises(
+        CheckpointError, match=r"m' holds b, c, d and 1 more, and a model .* choose a new folder for it"
+    ):
+        checkpoints.save_model(tmp_path / "m", small(2))
+    with pytest.raises(CheckpointError, match=r"thesis.txt' is a file.*choose a new folder"):
+        checkpoints.save_model(tmp_path / "m" / "thesis.txt", small(2))
+    assert (tmp_path / "m" / "thesis.txt").read_text() == "mine"
+    assert torch.equal(checkpoints.load_model(tmp_path / "m")[0](IDS)[0], small(1)(IDS)[0])
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_resumed_run_has_the_optimisers_memory(tmp_path, optimizer):
     config = TrainConfig(optimizer=optimizer)
@@ -80,6 +96,22 @@ def test_a_resumed_run_has_the_optimisers_memory(tmp_path, optimizer):
     assert (state["step"], state["note"]) == (1, 5)
     step(fresh, fresh_optimizers)
     assert torch.equal(fresh(IDS)[0], model(IDS)[0])
+
+
+def test_a_resumed_runs_optimisers_are_set_as_this_run_wants_them(tmp_path):
+    before, now = (
+        TrainConfig(optimizer="muon", weight_decay=w, betas=b) for w, b in ((0.0, (0.9, 0.95)), (0.3, (0.0, 0.0)))
+    )
+    optimizers = make_optimizers(model := small(), before)
+    step(model, optimizers)
+    checkpoints.save(tmp_path, model, optimizers, step=1, state={})
+    fresh = make_optimizers(again := small(3), now)
+    wanted = [[dict(group, params=None) for group in optimizer.param_groups] for optimizer in fresh]
+    checkpoints.resume(tmp_path, again, fresh)
+    assert [[dict(group, params=None) for group in optimizer.param_groups] for optimizer in fresh] == wanted
+    assert fresh[0].param_groups[0]["weight_decay"] == 0.3 and fresh[0].param_groups[0]["betas"] == (0.0, 0.0)
+    weight = again.embedding.token.weight
+    assert torch.equal(fresh[0].state[weight]["exp_avg"], optimizers[0].state[model.embedding.token.weight]["exp_avg"])
 
 
 def test_a_run_in_progress_can_be_opened_as_a_model(tmp_path):
@@ -134,6 +166,22 @@ def test_each_process_of_a_run_gets_its_own_generators_back(tmp_path):
 def test_a_process_that_does_not_write_leaves_nothing(tmp_path):
     checkpoints.save(tmp_path / "run", small(), [], step=1, state={}, write=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_process_that_does_not_write_asks_for_what_is_spread_and_keeps_none_of_it():
+    asked = []
+
+    class Spread(torch.Tensor):
+        def detach(self):
+            return self
+
+        def full_tensor(self):
+            asked.append(len(self))
+            return torch.ones(6)
+
+    part = torch.ones(3).as_subclass(Spread)
+    assert [len(checkpoints._whole(part, keep)) for keep in (True, False)] == [6, 0] and asked == [3, 3]
+    assert sum(tensor.numel() for tensor in checkpoints._weights(small(), keep=False).values()) == 0
 
 
 def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path):

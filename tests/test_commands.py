@@ -1,7 +1,11 @@
 """The commands: `start` and `test` before anything is installed, the list of commands, and the notebooks' sandbox."""
 
+import functools
+import importlib
 import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -58,6 +62,34 @@ def test_each_command_explains_itself(name):
     done = python("-m", "gptlab", name, "--help", env={**os.environ, "COLUMNS": "100"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "usage" in done.stdout.lower() and len(done.stdout.splitlines()) > 3
+
+
+def documented():
+    """The lines of README, CONTRIBUTING and notebooks that a reader is to type, with their file."""
+    told = re.compile(
+        r"(?:# )? *(?:\$ )?(?:(?:srun )?torchrun .*|python3? )?-m gptlab "
+        r"((?:train|bench|prepare|export|sample|fetch|doctor)\b.*)"
+    )
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "notebooks" / "text").glob("*.py"))):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if (found := told.fullmatch(line)) and "--help" not in line:
+                yield path.name, found[1]
+
+
+def test_every_command_that_the_texts_tell_to_type_is_understood(monkeypatch):
+    called, lines, wrong = [], list(documented()), []
+    for name in {line.split()[0] for _, line in lines}:
+        module = importlib.import_module(f"gptlab.commands.{name}")
+        really = getattr(module, name)
+        said = functools.wraps(really)(lambda *words, name=name, **options: called.append(name))
+        monkeypatch.setattr(module, name, said)
+    for file, line in lines:
+        try:
+            commands.run(shlex.split(line, comments=True))
+        except SystemExit:  # with a reason, which pytest shows
+            wrong.append(f"{file}: {line}")
+    assert not wrong
+    assert len(called) == len(lines) >= 8 and {"train", "bench"} <= set(called)
 
 
 def test_an_old_python_is_told_so(monkeypatch, capsys):

@@ -89,6 +89,17 @@ def test_waves_are_those_of_the_paper():
             assert table[t, 2 * i + 1] == pytest.approx(float(torch.tensor(t / 10000 ** (2 * i / 6)).cos()), abs=1e-6)
 
 
+@pytest.mark.parametrize("C", [8, 7])
+def test_waves_are_worked_out_in_full_whatever_the_default_type_is(C):
+    expected = sinusoidal(1024, C)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = sinusoidal(1024, C)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected.bfloat16())
+
+
 def test_waves_by_hand():
     assert sinusoidal(2, 4)[1].tolist() == pytest.approx([0.841471, 0.540302, 0.0099998, 0.99995], abs=1e-5)
     assert sinusoidal(4, 2)[3].tolist() == pytest.approx([0.14112, -0.98999], abs=1e-5)

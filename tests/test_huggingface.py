@@ -1,5 +1,6 @@
 """The door: GPT-2 and Llama of `transformers` are our `GPT`, both ways; what does not fit is refused by name."""
 
+import copy
 import json
 import os
 import pickle
@@ -18,8 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from gptlab import checkpoints, commands, huggingface, llama, sampling
 from gptlab.bpe import GPT2_PATTERN, BPETokenizer
+from gptlab.breaking import broken
 from gptlab.commands.export import export
 from gptlab.corpora import fables
+from gptlab.embedding import BigramLanguageModel
 from gptlab.huggingface import load_model, read_config, save_model, tokenizer_json, write_config
 from gptlab.model import GPT, GPTConfig, RopeScaling
 from gptlab.tokens import ByteTokenizer, CharTokenizer, WordTokenizer
@@ -34,6 +37,7 @@ try:
     logging.disable_progress_bar()
 except ImportError:
     transformers = None
+NEW = transformers is not None and int(transformers.__version__.split(".")[0]) >= 5
 needs_transformers = pytest.mark.skipif(transformers is None, reason="transformers is not installed (extra: test)")
 
 TEXT = fables.book()[:6000]
@@ -198,6 +202,36 @@ def test_llama_31_turns_its_long_context_as_there():
     assert torch.equal(ours.cos, cos[0]) and torch.equal(ours.sin[:, 64:], sin[0, :, 64:])
 
 
+STRETCH = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
+SHORT = STRETCH | dict(original_max_position_embeddings=16)
+BEFORE = "original_max_position_embeddings"
+
+
+@pytest.mark.parametrize(
+    ("entries", "theta", "context"),
+    [
+        (dict(rope_scaling=SHORT, rope_parameters=dict(rope_type="default", rope_theta=7.0)), 1e4, 16),
+        (dict(rope_scaling=SHORT, rope_parameters=dict(rope_theta=7.0), rope_theta=5.0), 5.0, 16),
+        (dict(rope_scaling=None, rope_parameters=dict(SHORT, rope_theta=7.0), rope_theta=5.0), 7.0, 16),
+        ({"rope_scaling": SHORT, BEFORE: 32}, 1e4, 32),
+        ({"rope_parameters": dict(SHORT, rope_theta=7.0), BEFORE: 32}, 7.0, 32),
+        ({"rope_parameters": STRETCH, BEFORE: 32}, 1e4, 32),
+        ({"rope_parameters": STRETCH}, 1e4, 64),
+    ],
+)
+def test_where_two_entries_speak_of_turns_the_same_one_counts_as_there(entries, theta, context, tmp_path):
+    save_model(small(**LLAMA, context=64), tmp_path / "model")
+    del_both = dict.fromkeys(("rope_scaling", "rope_theta"))
+    written = {**json.loads((tmp_path / "model" / "config.json").read_text()), **del_both}
+    written = {name: value for name, value in (written | entries).items() if value is not None}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(written))
+    ours = load_model(tmp_path / "model")
+    assert (ours.config.rope_theta, ours.config.rope_scaling) == (theta, RopeScaling(8.0, 1.0, 4.0, context))
+    if NEW:  # older ones do not know rope_parameters
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+        assert torch.equal(ours.position.cos, theirs.model.rotary_emb(torch.zeros(1), torch.arange(64)[None])[0][0])
+
+
 @needs_transformers
 @pytest.mark.parametrize("parts", [{}, LLAMA | {"n_kv_head": 2}], ids=["gpt2", "llama"])
 def test_a_model_of_the_course_is_a_citizen_there(parts, tmp_path):
@@ -289,6 +323,16 @@ def test_shards_are_one_model(folder):
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
 
 
+def test_a_whole_file_goes_before_the_shards_that_were_left_beside_it(folder):
+    whole, file = load_model(folder), (folder / "model.safetensors").read_bytes()
+    rewrite(folder, lambda tensors: [tensor.mul_(3) for tensor in tensors.values()])
+    shard(folder)
+    (folder / "model.safetensors").write_bytes(file)
+    assert_same_logits(load_model(folder), whole)
+    if transformers is not None:
+        assert_same_logits(whole, transformers.AutoModelForCausalLM.from_pretrained(folder))
+
+
 def test_a_missing_shard_and_one_from_elsewhere_are_named(folder):
     shard(folder)
     (folder / "b.safetensors").unlink()
@@ -329,6 +373,24 @@ def test_the_masks_in_old_files_of_gpt2_are_no_weights(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("parts", "buffer"),
+    [({}, "transformer.h.0.attn.masked_bias"), (LLAMA, "model.layers.0.self_attn.rotary_emb.inv_freq")],
+)
+def test_what_old_files_hold_needlessly_has_no_say_in_the_type(parts, buffer, tmp_path):
+    save_model(small(**parts).bfloat16(), tmp_path / "model")
+    rewrite(tmp_path / "model", lambda tensors: tensors.update({buffer: torch.ones(3)}))
+    assert load_model(tmp_path / "model").head.weight.dtype == torch.bfloat16
+
+
+@needs_transformers
+def test_nor_has_such_a_buffer_of_a_module():
+    theirs = tiny_llama().bfloat16()
+    theirs.model.layers[0].self_attn.rotary_emb = torch.nn.Module()
+    theirs.model.layers[0].self_attn.rotary_emb.register_buffer("inv_freq", torch.ones(3))
+    assert load_model(theirs).head.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda t: t.pop("model.layers.1.mlp.up_proj.weight"), r"missing: layers\.1\.mlp\.up_proj\.weight"),
@@ -362,6 +424,7 @@ def test_a_tensor_that_does_not_fit_is_named(change, words, folder):
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope type 'linear'"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope type 'yarn'"),
         ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, r"partial_rotary_factor=0\.5"),
+        ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "what low_freq_factor, high_freq_factor should"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"vocab_size": None}, "vocab_size"),
         ({"num_key_value_heads": 3}, "n_kv_head=3"),
@@ -520,6 +583,38 @@ def test_what_the_compiler_and_ddp_have_wrapped_is_unwrapped(tmp_path):
         assert_same_logits(load_model(tmp_path / name), model)
 
 
+def test_a_model_with_compiled_parts_is_saved_with_its_biases(tmp_path):
+    sound = small(**{**LLAMA, "bias": True})
+    blocks, both = copy.deepcopy(sound), torch.nn.Module()
+    for i, block in enumerate(blocks.blocks):
+        blocks.blocks[i] = torch.compile(block)
+    both.module = torch.compile(copy.deepcopy(sound))  # as DDP holds what was compiled before
+    for name, model in {"blocks": blocks, "both": both}.items():
+        save_model(model, tmp_path / name)
+        assert_same_logits(load_model(tmp_path / name), sound)
+
+
+@pytest.mark.parametrize(
+    ("fault", "parts", "words"),
+    [
+        ("mask", {}, "the model is _Unmasked, not GPT"),
+        ("scale", {}, r"blocks\.0\.attention\.query_norm is Sequential, not Identity"),
+        ("residual", {}, r"blocks\.0 is _Replacing, not Block"),
+        ("norm", LLAMA, r"blocks\.0\.norm1 is Identity, not RMSNorm"),
+        ("positions", LLAMA, "position is missing, not RotaryPositions"),
+    ],
+)
+def test_a_model_with_other_parts_than_its_configuration_says_is_not_saved_as_a_sound_one(
+    fault, parts, words, tmp_path
+):
+    config = small(**parts).config
+    with pytest.raises(ValueError, match=rf"not those of the configuration: .*{words}.*Export the sound model"):
+        save_model(broken(config, fault), tmp_path / "mine")
+    with pytest.raises(ValueError, match="a BigramLanguageModel cannot be exported: pass a GPT"):
+        save_model(BigramLanguageModel(5), tmp_path / "mine")
+    assert not any(tmp_path.iterdir())
+
+
 def test_every_configuration_that_is_written_is_read_back_as_it_was():
     scaling = RopeScaling(factor=4.0, low=1.5, high=3.0, context=8)
     for parts in ({}, {"tie_weights": False, "mlp_size": 7, "mlp": "gelu_tanh", "norm_eps": 1e-3, "dropout": 0.3}):
@@ -605,6 +700,9 @@ def test_no_piece_crosses_a_border_of_words_there_either():
 
 
 def test_what_tokenizer_json_cannot_say_is_refused():
+    for special in ("#", "é", "Ġ"):  # as tokenizer.json writes the bytes 35, 233 and 32
+        with pytest.raises(ValueError, match=rf"special tokens \['{special}'\] are written like tokens"):
+            tokenizer_json(BPETokenizer.train("a", 257, special_tokens=[special]))
     spm = UnigramTokenizer(["<unk>", "▁", "a"], [None, -1.0, -2.0], unknown=0, like_sentencepiece=True)
     with pytest.raises(ValueError, match="SentencePiece cannot be written"):
         tokenizer_json(spm)

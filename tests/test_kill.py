@@ -127,6 +127,26 @@ def test_before_anything_can_be_saved_a_signal_acts_at_once():
         signal.raise_signal(signal.SIGTERM)
 
 
+def busy_for_long(patience, seconds, asks):
+    """A run that hears SIGTERM while it measures, and afterwards asks, or does not."""
+    from gptlab.commands.train import Stop
+
+    with Stop(patience) as stop:
+        assert not stop()
+        with stop.busy():
+            children.os.kill(children.os.getpid(), signal.SIGTERM)
+            time.sleep(seconds)
+        if not asks:
+            time.sleep(30)
+        children.os._exit(5 if stop() else 6)
+
+
+@pytest.mark.parametrize(("asks", "code"), [(True, 5), (False, 128 + signal.SIGTERM)])
+def test_a_run_that_measures_for_long_is_not_taken_for_one_that_cannot_react(asks, code):
+    process = children.start(busy_for_long, 0.3, 1.0, asks)
+    assert children.finish(process, seconds=20) == [code]
+
+
 def test_a_run_that_cannot_react_to_sigterm_is_ended_with_a_reason():
     process = children.start(children.sleep_and_never_ask, 0.3)
     assert children.finish(process, seconds=20) == [128 + signal.SIGTERM]

@@ -100,6 +100,14 @@ def test_the_table_of_turns_is_rotate(start):
     assert torch.allclose(turn(x), rotate(x, rope_angles(8, 16)[start : start + 5]), atol=1e-6)
 
 
+def test_beyond_the_table_of_turns_there_are_none():
+    turns = RotaryPositions(8, 5)
+    assert turns(3, 2)(draw(2, 3, 2, 8)).shape == (2, 3, 2, 8)
+    for start, T, last in ((4, 3, 6), (10, 1, 10)):  # one row would be broadcast silently, none would be nothing
+        with pytest.raises(ValueError, match=rf"positions {start} to {last} do not fit the table of 5.*T={start + T}"):
+            turns(start, T)
+
+
 def test_swiglu_is_its_formula():
     torch.manual_seed(0)
     mlp, x = SwiGLU(GPTConfig(5, n_embd=12, mlp_size=20)), draw(2, 3, 12)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gptlab.batches import IGNORE
-from gptlab.masking import assert_causal
+from gptlab.masking import assert_causal, causal, documents
 from gptlab.model import GPT, GPTConfig, RopeScaling, part
 
 IDS = torch.randint(0, 50, (3, 7), generator=torch.Generator().manual_seed(0))
@@ -96,6 +96,20 @@ def test_configurations_survive_json():
 
 
 @pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({}, "the configuration does not say what vocab_size should be"),
+        ({"vocab_size": 5, "rope_scaling": {"factor": 2, "beta": 1}}, r"rope_scaling has entries .*\['beta'\]"),
+        ({"vocab_size": 5, "rope_scaling": {"low": 1.0}}, "rope_scaling does not say what factor should be"),
+        ({"vocab_size": 5, "rope_scaling": {}}, "rope_scaling does not say what factor should be"),
+    ],
+)
+def test_a_configuration_that_is_not_whole_is_refused_by_name(entries, words):
+    with pytest.raises(ValueError, match=words):
+        GPTConfig.from_json(json.dumps(entries))
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"n_embd": 26}, "C=26.*H=4"),
@@ -107,6 +121,10 @@ def test_configurations_survive_json():
         ({"mlp": "maxout"}, "unknown mlp 'maxout'"),
         ({"position": "alibi"}, "unknown position 'alibi'.*rope"),
         ({"init": "orthogonal"}, "'orthogonal'"),
+        ({"convolution": -1}, "convolution=-1 must be at least 0"),
+        ({"dropout": 1.0}, r"dropout=1\.0 must lie in \[0, 1\)"),
+        ({"dropout": -0.1}, r"dropout=-0\.1"),
+        ({"rope_theta": 0}, "rope_theta=0 must be above 0: 10000"),
     ],
 )
 def test_an_impossible_configuration_is_refused_with_what_disagrees(changes, words):
@@ -164,6 +182,25 @@ def test_no_position_sees_the_future(changes):
         for parameter in model.parameters():
             parameter.normal_(std=0.5)
     assert_causal(model, torch.randint(30, (2, 7)), vocab_size=30)
+
+
+@pytest.mark.parametrize("convolution", [0, 3])
+def test_a_mask_of_documents_binds_attention_but_no_convolution(convolution):
+    model = small(position="rope", convolution=convolution)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    keep = documents(torch.tensor([0, 0, 0, 1, 1, 1, 1])) & causal(7)
+    other = IDS.clone()
+    other[:, 2] = (IDS[:, 2] + 1) % 50  # the last token of the first document
+    moved = (model(IDS, keep_mask=keep)[0] - model(other, keep_mask=keep)[0])[:, 3:].abs().max() > 1e-5
+    assert bool(moved) == (convolution > 0)
+
+
+def test_a_loss_is_as_exact_as_its_logits():
+    logits, loss = (model := small().double())(IDS[:, :-1], IDS[:, 1:])
+    expected = -logits.log_softmax(-1).gather(-1, IDS[:, 1:, None]).mean()
+    assert loss.dtype == torch.float64 and loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert model.bfloat16()(IDS[:, :-1], IDS[:, 1:])[1].dtype == torch.float32
 
 
 def test_targets_to_ignore_cost_nothing():

@@ -188,6 +188,24 @@ def test_every_document_comes_back_and_each_is_in_one_part_only(tmp_path, lines)
     assert len(made.manifest["files"]) > 1
 
 
+@settings(max_examples=60, deadline=None)
+@given(thousandths=st.integers(1, 999), documents=st.integers(0, 5000))
+def test_the_share_for_validation_is_exact_for_any_number_of_documents(thousandths, documents):
+    kept = [preparing.held_out(n, thousandths / 1000) for n in range(documents)]
+    assert sum(kept) == documents * thousandths // 1000
+
+
+@pytest.mark.parametrize("every", [2, 3, 7, 10, 49, 100, 300])
+def test_of_every_few_documents_the_last_is_kept(every):
+    assert [n for n in range(1000) if preparing.held_out(n, 1 / every)] == list(range(every - 1, 1000, every))
+    assert not preparing.held_out(0, 0)
+
+
+def test_a_share_that_is_no_whole_part_is_kept_in_full(tmp_path, lines):
+    made = prepare([lines], BYTES, tmp_path / "out", validation=0.4)
+    assert (len(text_of(made.validation)), len(text_of(made.train))) == (72, 108)
+
+
 @pytest.mark.parametrize(
     "tokenizer", [BYTES, BPETokenizer.train("".join(STORIES), 300), CharTokenizer.from_text("".join(STORIES))]
 )
@@ -257,11 +275,11 @@ def test_stopped_anywhere_it_goes_on_and_the_shards_are_the_same(tmp_path, lines
     monkeypatch.setattr(preparing, "SAVED_EVERY", 0.0)
     done, really = [], preparing.tokenize
 
-    def stopping(task, tokenizer, every=0):
+    def stopping(task, tokenizer, share=0):
         done.append(task.document)
         if len(done) == after + 1:
             raise Interrupted
-        return really(task, tokenizer, every)
+        return really(task, tokenizer, share)
 
     monkeypatch.setattr(preparing, "tokenize", stopping)
     with pytest.raises(Interrupted):
@@ -283,11 +301,11 @@ def test_what_was_done_is_not_done_again(tmp_path, lines, monkeypatch):
     monkeypatch.setattr(preparing, "SAVED_EVERY", 0.0)
     seen, really = [], preparing.tokenize
 
-    def counting(task, tokenizer, every=0):
+    def counting(task, tokenizer, share=0):
         seen.append(task.document)
         if len(seen) == 8:
             raise Interrupted
-        return really(task, tokenizer, every)
+        return really(task, tokenizer, share)
 
     monkeypatch.setattr(preparing, "tokenize", counting)
     with pytest.raises(Interrupted):
@@ -430,6 +448,56 @@ def test_a_folder_with_other_shards_is_refused_with_what_made_them(tmp_path, lin
     prepare([lines], BYTES, tmp_path / "out", command="python -m gptlab prepare …")
     with pytest.raises(ValueError, match=r"other files or settings \(made by `python -m gptlab prepare …`\).*another"):
         prepare([lines], BYTES, tmp_path / "out", validation=0.3)
+
+
+@pytest.mark.parametrize("name", ["config.json", "config.yaml"])
+def test_a_model_or_a_run_keeps_its_tokenizer(tmp_path, lines, name):
+    CharTokenizer.from_text("abc").save(tmp_path / "mine" / "tokenizer.json")
+    (tmp_path / "mine" / name).write_text("{}")
+    words = rf"mine' holds a model or a run \({name}\).*tokenizer.json.*choose another --out for the shards"
+    with pytest.raises(ValueError, match=words):
+        prepare([lines], BYTES, tmp_path / "mine")
+    assert open_tokenizer(tmp_path / "mine").vocab_size == 3
+
+
+@pytest.mark.parametrize("place", [0, -1], ids=["first", "last"])
+def test_a_file_that_has_changed_is_noticed_though_name_and_size_are_the_same(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(preparing, "KNOWN_BY", 100)
+    path = tmp_path / "a.txt"
+    path.write_text("one two three " * 50)
+    prepare([path], BYTES, tmp_path / "out")
+    (tmp_path / "copy").mkdir()
+    path.rename(tmp_path / "copy" / "a.txt")
+    os.utime(tmp_path / "copy" / "a.txt", (1, 1))
+    prepare([tmp_path / "copy" / "a.txt"], BYTES, tmp_path / "out")  # moved, but the same
+    data = bytearray(path.parent.joinpath("copy", "a.txt").read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="shards of other files"):
+        prepare([path], BYTES, tmp_path / "out")
+
+
+def test_shards_that_know_their_files_by_size_alone_are_opened_as_before(tmp_path, lines, monkeypatch):
+    made = prepare([lines], BYTES, tmp_path / "out").manifest
+    for source in made["made_of"]["sources"]:
+        del source[2:]
+    shards.write_json(tmp_path / "out" / "manifest.json", made)
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing, "tokenize", None)
+        assert prepare([lines], BYTES, tmp_path / "out").manifest == made
+    lines.write_text(lines.read_text() + '{"text": "more"}\n')
+    with pytest.raises(ValueError, match="shards of other files"):
+        prepare([lines], BYTES, tmp_path / "out")
+
+
+def test_a_file_that_is_gone_after_preparing_is_what_is_said(tmp_path, lines):
+    prepare([lines], BYTES, tmp_path / "out")
+    lines.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"no file '.*stories.jsonl'.*check the path; finished shards .* do without"
+    ):
+        prepare([lines], BYTES, tmp_path / "out")
+    assert len(Shards(tmp_path / "out").train)
 
 
 def test_a_worker_that_dies_is_told_with_what_helps(tmp_path, lines, monkeypatch):

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptlab.bpe import BPETokenizer
+from gptlab.breaking import broken
 from gptlab.model import GPT, GPTConfig
 from gptlab.sampling import (
     KVCache,
@@ -16,6 +18,8 @@ from gptlab.sampling import (
     entropy,
     generate,
     generate_each,
+    keep_min_p,
+    keep_top_p,
     penalise,
     probabilities,
     stream,
@@ -50,6 +54,12 @@ def test_temperature_sharpens_and_flattens():
     assert probabilities(LOGITS, temperature=0).tolist() == [0, 1, 0, 0]
 
 
+@pytest.mark.parametrize("temperature", [1e-37, 1e-39, 1e-300])
+def test_a_temperature_next_to_nothing_takes_the_best_too(temperature):
+    logits = torch.tensor([[50.0, 40.0, -torch.inf], [-90.0, -1e30, 3e38]])
+    assert probabilities(logits, temperature=temperature).tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
 def test_top_k_leaves_exactly_the_k_best_also_when_they_tie():
     assert probabilities(LOGITS, top_k=2).gt(0).tolist() == [False, True, False, True]
     assert int(probabilities(torch.zeros(5), top_k=3).gt(0).sum()) == 3
@@ -81,6 +91,14 @@ def test_min_p_leaves_what_is_not_too_far_below_the_best():
 def test_top_p_of_one_keeps_all_also_where_a_sum_of_many_rounds_above_one():
     logits = torch.randn(50_000, generator=torch.Generator().manual_seed(0))
     assert bool((probabilities(logits, top_p=1.0) > 0).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_probabilities_are_summed_exactly_whatever_the_type_of_the_logits(dtype):
+    logits = (torch.randn(4, 5000, generator=torch.Generator().manual_seed(0)) * 2).to(dtype)
+    for keep, p in ((keep_top_p, 0.9), (keep_min_p, 0.013)):
+        found = keep(logits, p)
+        assert found.dtype == dtype and torch.equal(found.float(), keep(logits.float(), p))
 
 
 @settings(max_examples=60, deadline=None)
@@ -183,8 +201,9 @@ def test_a_reset_cache_is_a_new_one(changes):
     assert torch.allclose(model(ids, cache=cache)[0], model(ids)[0], atol=1e-5)
 
 
-def test_past_its_room_a_cache_refuses_and_stays_as_it_was():
-    model, ids = small(), draw_ids(2, 12)
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_past_its_room_a_cache_refuses_and_stays_as_it_was(changes):
+    model, ids = small(**changes), draw_ids(2, 12)
     full = KVCache(model)
     model(ids, cache=full)
     with pytest.raises(ValueError, match="T=13 tokens do not fit the context of 12"):
@@ -203,8 +222,9 @@ def test_a_room_that_makes_no_sense_is_refused(room):
         KVCache(small(), room=room)
 
 
-def test_a_cache_of_another_batch_is_refused():
-    model, cache = small(), None
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_a_cache_of_another_batch_is_refused(changes):
+    model, cache = small(**changes), None
     cache = KVCache(model)
     model(draw_ids(3, 4), cache=cache)
     for B in (1, 2):  # one row would be broadcast silently
@@ -268,6 +288,27 @@ def test_each_of_several_stop_tokens_ends_a_row():
         assert set(after[first + 1 :]) <= {before[first]}
 
 
+def test_one_stop_token_may_come_as_any_kind_of_integer():
+    model, ids = small(), draw_ids(1, 3)
+    stop = int(generate(model, ids, 4, temperature=0)[0, 5])
+    expected = generate(model, ids, 8, temperature=0, stop=stop)
+    assert expected.shape[1] < 3 + 8
+    for kind in (np.int64, torch.tensor, lambda i: {np.int64(i)}, lambda i: torch.tensor([i, i]), lambda i: [i, i]):
+        assert torch.equal(generate(model, ids, 8, temperature=0, stop=kind(stop)), expected)
+        assert generate_each(model, ids.tolist(), 8, temperature=0, stop=kind(stop)) == expected.tolist()
+    assert generate(model, ids, 8, temperature=0, stop=set()).shape[1] == 3 + 8
+
+
+def test_a_model_that_may_see_the_future_is_read_without_a_cache():
+    sound, sick, ids = small(), broken(small().config, "mask").eval(), draw_ids(9, 5)
+    for parameter in sound.parameters():
+        torch.nn.init.normal_(parameter)
+    sick.load_state_dict(sound.state_dict())
+    expected = generate(sick, ids, 7, temperature=0, use_cache=False)
+    assert torch.equal(generate(sick, ids, 7, temperature=0), expected)
+    assert not torch.equal(generate(sound, ids, 7, temperature=0), expected)
+
+
 def test_a_penalty_counts_the_prompt_and_what_was_generated():
     model, ids = small(), draw_ids(1, 4)
     row = generate(model, ids, 8, temperature=0, repetition_penalty=1e6)[0].tolist()
@@ -281,6 +322,7 @@ def test_no_new_tokens_and_fewer():
         generate(model, ids, -1)
     with pytest.raises(ValueError, match="no token to go on from"):
         generate_each(model, [[1, 2], []], 3)
+    assert generate_each(model, [], 3) == []
 
 
 @pytest.mark.parametrize("changes", VARIANTS)

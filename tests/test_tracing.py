@@ -83,6 +83,17 @@ def test_a_wrong_letter_is_told_from_a_wrong_order():
     assert "is [5, 2, 6]" in trace(swapped, torch.zeros(2, 5, 6), letters=LETTERS).problem
 
 
+def test_of_two_shapes_the_first_is_that_of_the_first_name():
+    def cut(x):
+        a, b = x[:, :2], x[:, :3]  # [B, 2], [B, 3]
+        b, a = x[:, :3], x[:, :2]  # [B, 2], [B, 3]
+        return a, b
+
+    steps = trace(cut, torch.zeros(5, 4), letters=dict(B=5)).steps
+    assert [step.shape for step in steps[:2]] == [(5, 2), (5, 3)]
+    assert [bool(step.problem) for step in steps[:2]] == [False, True]
+
+
 def test_a_function_can_be_traced_and_its_own_sizes_count():
     def cut(x, H):
         B, T, C = x.shape
@@ -134,6 +145,13 @@ def test_a_chain_of_torchs_own_layers_gets_a_row_for_each():
     ledger = trace(chain, torch.zeros(2, 7, 3), letters=dict(B=2, T=7))
     assert [step.expression.partition("(")[0] for step in ledger.steps] == ["Linear", "ReLU", "Linear"]
     assert [step.letters for step in ledger.steps] == ["B T 4", "B T 4", "B T 5"]
+
+
+def test_a_layer_that_holds_others_stays_on_one_line():
+    chain = nn.Sequential(nn.Linear(3, 8), nn.TransformerEncoderLayer(8, 2, batch_first=True).eval())
+    ledger = trace(chain, torch.zeros(2, 7, 3))
+    assert any(step.expression.startswith("TransformerEncoderLayer( (self_attn): Multi") for step in ledger.steps)
+    assert len(repr(ledger).splitlines()) == len(ledger.steps) + 4
 
 
 def test_a_model_that_fails_ends_the_ledger_with_the_line_and_the_reason():

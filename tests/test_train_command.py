@@ -1,5 +1,6 @@
 """`train` and `sample` as a reader calls them, and the training race on a text of a few lines."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from gptlab import checkpoints, commands, gpu
 from gptlab.commands.bench import training as race
 from gptlab.commands.sample import sample
-from gptlab.commands.train import Options, Settings, from_yaml, settings_of, to_yaml, train
+from gptlab.commands.train import Options, Settings, _join, from_yaml, settings_of, to_yaml, train
 from gptlab.gpu.records import read
 from gptlab.model import GPT
 from gptlab.training import History, TrainConfig
@@ -40,6 +41,39 @@ def test_a_trained_model_is_exported_and_writes(tmp_path, capsys):
     for folder in ("mine", "run"):  # the run itself can be opened, too
         sample(tmp_path / folder, prompt="Once, in a", max_new_tokens=5, n=2)
         assert capsys.readouterr().out.count("Once, in a") == 2
+
+
+def test_a_model_is_not_exported_over_other_files_and_that_is_said_before_training(tmp_path, text):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.txt").write_text("mine")
+    for export in (tmp_path / "work", tmp_path / "work" / "thesis.txt"):
+        with pytest.raises(checkpoints.CheckpointError, match=r"(holds thesis.txt|is a file).*choose a new folder"):
+            train(Options(folder=tmp_path / "run", steps=1, export=export, **text))
+    for export in (tmp_path / "run", tmp_path):
+        with pytest.raises(ValueError, match=r"would take the place of the run's own folder .*choose a new folder"):
+            train(Options(folder=tmp_path / "run", steps=1, export=export, **text))
+    assert (tmp_path / "work" / "thesis.txt").read_text() == "mine" and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n_embd": 24}, "n_embd: 12 there, 24 here"),
+        ({"corpus": "other.txt"}, r"made with other tokens \(CharTokenizer.*there, .* here\): go on with the --corpus"),
+        ({"optimizer": "adamw"}, "memory of 2 optimisers and the run 1"),
+    ],
+)
+def test_a_refused_resumption_changes_nothing(tmp_path, text, changes, words, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.txt").write_text((tmp_path / "text.txt").read_text().replace("q", "Q"))  # as many characters
+    train(Options(folder=tmp_path / "run", steps=1, **text))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    assert set(before) == {"config.yaml", "tokenizer.json"}
+    with pytest.raises(checkpoints.CheckpointError, match=words):
+        train(Options(folder=tmp_path / "run", steps=2, resume=True, **(dict(device="cpu") | changes)))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
+    train(Options(folder=tmp_path / "run", steps=2, resume=True, device="cpu", learning_rate=0.5))
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["training"]["learning_rate"] == 0.5
 
 
 def test_a_stopped_run_goes_on_in_the_same_folder(tmp_path, text, capsys):
@@ -72,14 +106,41 @@ def test_a_finished_run_is_recorded_with_its_machine(tmp_path, text, capsys):
     assert f"recorded in {tmp_path / 'here.json'}" in capsys.readouterr().out
 
 
-def test_a_run_of_several_processes_is_recorded_whole_but_for_their_memory(tmp_path, text):
-    own = dict(text, evaluate_every=2, record=tmp_path / "here.json")
-    train(Options("shakespeare", folder=tmp_path / "run", steps=4, **own))
-    train(Options("shakespeare", folder=tmp_path / "run", steps=6, resume=True, **own))
-    (record,) = read(tmp_path / "here.json")
-    assert [step for step, _ in record.curves["training"]] == [1, 2, 3, 4, 5, 6]
-    assert [step for step, _ in record.curves["validation"]] == [2, 4, 6]
-    assert record.numbers["peak memory (MiB)"] is None
+def test_a_run_that_was_resumed_is_not_recorded(tmp_path, text):
+    own = dict(text, record=tmp_path / "here.json")
+    train(Options("shakespeare", folder=tmp_path / "run", steps=1, resume=True, **own))  # nothing to go on from
+    (tmp_path / "here.json").unlink()
+    with pytest.raises(
+        ValueError, match=r"from its first step, and .*run' has step-00000001 already: leave out --record, or"
+    ):
+        train(Options("shakespeare", folder=tmp_path / "run", steps=2, resume=True, **own))
+    assert checkpoints.latest(tmp_path / "run").name == "step-00000001" and not (tmp_path / "here.json").exists()
+
+
+def test_a_record_tells_the_speed_without_the_way_there_and_the_memory_without_the_matrices(
+    tmp_path, text, monkeypatch
+):
+    order = []
+    monkeypatch.setattr(gpu.records, "peak_memory", lambda device: order.append("memory") or 3 * 2**20)
+    monkeypatch.setattr(gpu, "matrix_rate", lambda *_, **__: order.append("matrices") or 1e12)
+    train(
+        Options("shakespeare", folder=tmp_path / "run", steps=6, **dict(text, evaluate_every=2), record=tmp_path / "r")
+    )
+    (record,) = read(tmp_path / "r")
+    assert order[:2] == ["memory", "matrices"]
+    numbers, seen = record.numbers, json.loads((tmp_path / "run" / "step-00000006" / "state.json").read_text())
+    first, *_, last = seen["history"]["evaluations"]
+    assert (numbers["compiled"], numbers["peak memory (MiB)"], first["step"], last["step"]) == (0, 3.0, 2, 6)
+    steady = 4 * 2 * 16 / (last["seconds"] - first["seconds"])  # steps, rows, tokens
+    assert numbers["tokens/s after the first evaluation"] == pytest.approx(steady)
+    assert numbers["MFU of the measured rate"] / numbers["MFU"] == pytest.approx(steady / numbers["tokens/s"])
+
+
+def test_a_run_with_one_evaluation_has_one_speed(tmp_path, text):
+    train(Options("shakespeare", folder=tmp_path / "run", steps=2, **text, record=tmp_path / "r"))
+    (record,) = read(tmp_path / "r")
+    assert "tokens/s after the first evaluation" not in record.numbers
+    assert record.numbers["MFU of the measured rate"] == record.numbers["MFU"]
 
 
 def test_a_new_run_does_not_begin_where_one_is(tmp_path, text):
@@ -240,6 +301,91 @@ def test_a_machine_that_cannot_compile_trains_without(tmp_path, text, monkeypatc
     said = capsys.readouterr().out
     assert "torch.compile does not work here, so the run goes on without it (no C++ compiler)" in said
     assert losses[0] == losses[1]  # also the dropped numbers are those of a run that never tried
+
+
+class _Refused(torch.autograd.Function):
+    """A loss whose way back fails, as a compiler's may, with an error that says nothing."""
+
+    @staticmethod
+    def forward(_, loss):
+        return loss.clone()
+
+    @staticmethod
+    def backward(*_):
+        raise AssertionError
+
+
+def test_a_compiled_way_back_that_fails_is_given_up_too(tmp_path, text, monkeypatch, capsys):
+    def broken(self):
+        self._compiled_call_impl = lambda *inputs: (None, _Refused.apply(self._call_impl(*inputs)[1]))
+
+    losses = []
+    for compile in (False, True):
+        monkeypatch.setattr(GPT, "compile", broken)
+        train(Options(folder=tmp_path / str(compile), steps=2, compile=compile, dropout=0.2, **text))
+        state = json.loads((tmp_path / str(compile) / "step-00000002" / "state.json").read_text())
+        losses.append(state["history"]["losses"])
+    assert "so the run goes on without it (AssertionError())" in capsys.readouterr().out
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_compiled_model_is_tried_as_the_first_step_uses_it(tmp_path, text, monkeypatch, checkpointing):
+    calls = []
+
+    def compile(self):
+        def tried(ids, targets):
+            lean = "forward" in vars(self.blocks[0])
+            calls.append((ids.shape, torch.is_autocast_enabled("cpu"), torch.is_grad_enabled(), self.training, lean))
+            assert all(parameter.grad is None for parameter in self.parameters())
+            return self._call_impl(ids, targets)
+
+        self._compiled_call_impl = tried
+
+    monkeypatch.setattr(GPT, "compile", compile)
+    own = dict(text, batch_size=4, accumulate=4, dtype="bfloat16", checkpointing=checkpointing, compile=True)
+    with pytest.raises(AssertionError):  # the second part of the first batch finds the gradients of the first
+        train(Options(folder=tmp_path / "run", steps=1, **own))
+    tried, first, _ = calls
+    assert tried == first == ((1, 16), True, True, True, checkpointing)
+
+
+def test_that_a_run_was_compiled_is_recorded(tmp_path, text, monkeypatch):
+    monkeypatch.setattr(GPT, "compile", lambda self: None)
+    train(Options(folder=tmp_path / "run", steps=1, compile=True, record=tmp_path / "r", **text))
+    assert read(tmp_path / "r")[0].numbers["compiled"] == 1
+
+
+def test_too_little_memory_ends_with_what_helps_and_a_usable_checkpoint(tmp_path, text, monkeypatch, capsys):
+    really, calls = GPT.forward, []
+
+    def full(self, ids, targets=None, **options):
+        calls.append(self.training)
+        if sum(calls) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nmore")
+        return really(self, ids, targets, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GPT, "forward", full)
+        assert train(Options(folder=tmp_path / "run", steps=6, save_every=1, **text)) == 1
+    said = capsys.readouterr().out
+    assert "train: CUDA out of memory. Tried to allocate 9 GiB.\n" in said and "more\n" not in said
+    assert "use a larger --accumulate, --checkpointing True, or a smaller --batch-size" in said
+    assert "The newest checkpoint is step-00000003" in said
+    assert train(Options(folder=tmp_path / "run", resume=True, device="cpu", accumulate=2)) is None
+
+
+@pytest.mark.parametrize(("given", "asked"), [("cuda", "cuda"), (None, None), ("cpu", "cpu")])
+def test_ranks_on_a_machine_without_cuda_ask_for_it_where_it_is_wanted(monkeypatch, given, asked):
+    from gptlab.gpu import distributed
+
+    found = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "own_device", lambda: None)
+    monkeypatch.setattr(distributed, "join", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(gpu, "pick_device", lambda prefer: found.append(prefer) or torch.device("cpu"))
+    _join(Options(device=given), contextlib.ExitStack())
+    assert found == [asked]
 
 
 def test_float16_brings_its_scaler_from_the_command_line(tmp_path, text):

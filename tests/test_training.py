@@ -1,13 +1,17 @@
 """Training: schedule, optimisers, the loop, exact resume, and the distance to the floor."""
 
+import contextlib
 import itertools
+import json
 import math
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import nn
 
 from gptlab import checkpoints
@@ -162,6 +166,14 @@ def test_long_gradients_are_cut_and_their_length_is_written_down():
     assert all(norm > 1e-3 for norm in history.gradient_norms)
 
 
+def test_an_infinite_clip_cuts_nothing():
+    batches, ends = Batches(IDS, B=2, T=8), []
+    for clip in (math.inf, 1e9, 1e-3):
+        train(model := small_model(), batches, TrainConfig(steps=2, clip=clip, warmup=0), progress=False)
+        ends.append(weights(model))
+    assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
+
+
 def test_where_no_bar_can_be_drawn_a_few_lines_tell_how_it_goes(capsys):
     batches = Batches(IDS, B=2, T=8)
     plan = TrainConfig(steps=16, evaluate_every=4)
@@ -181,7 +193,16 @@ def test_a_history_survives_json():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"optimizer": "sgd"}, {"shape": "square"}, {"steps": 0}, {"decay": 2.0}, {"accumulate": 0}, {"keep": 0}],
+    [
+        {"optimizer": "sgd"},
+        {"shape": "square"},
+        {"steps": 0},
+        {"decay": 2.0},
+        {"accumulate": 0},
+        {"keep": 0},
+        {"clip": 0.0},
+        {"clip": math.nan},
+    ],
 )
 def test_an_impossible_configuration_is_refused_by_name(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
@@ -281,6 +302,18 @@ def test_activation_checkpoints_change_nothing_but_the_memory():
     assert kept_bytes(model, batches.batch(0), True) < 0.6 * kept_bytes(model, batches.batch(0), False)
 
 
+def test_activation_checkpoints_are_the_same_objects_again_and_follow_a_changed_block():
+    model, seen = small_model(), []
+    for _ in range(2):
+        with activation_checkpoints(model):
+            seen.append(model.blocks[0].forward)
+    assert seen[0] is seen[1]  # what torch.compile has made for them still fits
+    copy = deepcopy(model)
+    with activation_checkpoints(copy):
+        assert copy.blocks[0].forward.args[0].__self__ is copy.blocks[0]
+        assert torch.equal(copy(*Batches(IDS, B=2, T=8).batch(0))[1], model(*Batches(IDS, B=2, T=8).batch(0))[1])
+
+
 class Loud(nn.Module):
     """A model whose loss is so large that its gradients in float16 overflow until the scale has come down."""
 
@@ -307,6 +340,31 @@ def test_float16_skips_steps_that_overflow_lowers_the_scale_and_learns():
 def test_float16_that_overflows_at_every_scale_ends_with_a_reason():
     with pytest.raises(NonFiniteLoss, match=r"gradient norm (inf|nan), torch.float16"):
         train(Loud(1e30), Batches(IDS, B=2, T=8), TrainConfig(steps=80), dtype=torch.float16, progress=False)
+
+
+def test_a_step_that_overflows_is_skipped_by_all_optimisers(tmp_path):
+    model, plan, factors = (
+        small_model(),
+        TrainConfig(steps=2, optimizer="muon", warmup=0, save_every=1),
+        [1.0, math.inf],
+    )
+    table = model.embedding.token.weight  # AdamW's; the gradients of Muon's matrices are finite in both steps
+    table.register_hook(lambda gradient: gradient * factors.pop(0))
+    history = train(model, Batches(IDS, B=2, T=8), plan, dtype=torch.float16, folder=tmp_path, progress=False)
+    assert [math.isfinite(norm) for norm in history.gradient_norms] == [True, False]
+    files = [[tmp_path / f"step-0000000{n}" / name for n in (1, 2)] for name in ("model.safetensors", "state.json")]
+    before, after = map(load_file, files[0])
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    scales = [json.loads(path.read_text())["scaler"]["scale"] for path in files[1]]
+    assert scales[1] == scales[0] / 2
+
+
+def test_a_run_can_go_on_in_another_dtype(tmp_path):
+    batches, kinds = Batches(IDS, B=2, T=8), (torch.float32, torch.float16, torch.bfloat16, torch.float16)
+    for done, dtype in enumerate(kinds):
+        plan = TrainConfig(steps=done + 1)
+        history = train(small_model(), batches, plan, dtype=dtype, folder=tmp_path, resume=True, progress=False)
+        assert history.steps == done + 1 and math.isfinite(history.losses[-1])
 
 
 def test_a_resumed_float16_run_has_the_scale_that_it_had(tmp_path):
@@ -344,6 +402,29 @@ def test_a_run_that_is_asked_to_stop_keeps_a_checkpoint_and_goes_on_as_if_it_had
     again = train(small_model(dropout=0.2), batches, plan, evaluate=drawn, folder=tmp_path, resume=True, progress=False)
     assert again.losses == expected.losses
     assert [e["x"] for e in again.evaluations] == [e["x"] for e in expected.evaluations]
+
+
+def test_who_may_stop_the_run_is_told_while_it_measures_and_saves(tmp_path, monkeypatch):
+    class Stop:
+        now, seen = False, []
+
+        def __call__(self):
+            self.seen.append(("step", self.now))
+            return False
+
+        @contextlib.contextmanager
+        def busy(self):
+            self.now = True
+            yield
+            self.now = False
+
+    stop, really = Stop(), checkpoints.save
+    monkeypatch.setattr(checkpoints, "save", lambda *a, **k: stop.seen.append(("save", stop.now)) or really(*a, **k))
+    train(
+        small_model(), Batches(IDS, B=2, T=8), TrainConfig(steps=1), folder=tmp_path, stop=stop, progress=False,
+        evaluate=lambda model: stop.seen.append(("evaluate", stop.now)) or {"x": 0.0},
+    )  # fmt: skip
+    assert stop.seen == [("step", False), ("evaluate", True), ("save", True)] and not stop.now
 
 
 def test_a_new_run_does_not_begin_in_the_folder_of_an_old_one(tmp_path):

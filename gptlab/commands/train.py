@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -35,7 +36,8 @@ class Options:
         folder: where to keep checkpoints and config.yaml; runs/ and the name of the recipe, unless you choose another.
         resume: go on from the last checkpoint in the folder, exactly as if nothing had stopped.
         export: where to keep the finished model with its tokenizer, e.g. data/models/mine.
-        record: a file to keep the finished run in as a record, with the device, the day and the commit.
+        record: a file to keep the finished run in as a record, with the device, the day and the commit; of a run that
+            was not resumed.
         tensorboard: write curves for TensorBoard into the folder, too.
         device: cpu, cuda or mps; without it CUDA where it works, else the CPU.
         dtype: of the matrix products; without it what suits the device. float16 brings a gradient scaler.
@@ -63,7 +65,7 @@ class Options:
         final: the rate at the end, as a part of the highest.
         betas: of AdamW.
         weight_decay: of AdamW.
-        clip: the longest gradient that is taken as it is.
+        clip: the longest gradient that is taken as it is; inf cuts none.
         accumulate: parts that a batch is cut into, one after the other: the same update, in less memory.
         checkpointing: compute the inside of each block again on the way back: less memory, a third more work.
         evaluate_every: steps between two evaluations; 0 for only at the end.
@@ -120,14 +122,22 @@ def train(options: Annotated[Options, tyro.conf.arg(name="")]) -> int | None:
     A recipe, or a saved config.yaml, says everything; the other options change it, and what is not given stays. SIGTERM
     and Ctrl-C keep a checkpoint first; --resume goes on from it. The exit code is not 0 where a run ended early.
     """
+    import torch
+
     from gptlab import checkpoints, training
 
     settings = settings_of(options)
     folder = options.folder or Path("runs") / (options.recipe or "fables")
-    if not options.resume and (newest := checkpoints.latest(folder)) is not None:
+    newest = checkpoints.latest(folder)
+    if newest is not None and not options.resume:
         raise ValueError(
             f"{str(folder)!r} has a run already, up to {newest.name}: go on with `{_way_on(folder)}`, "
             "or choose another --folder, or delete this one"
+        )
+    if newest is not None and options.record is not None:
+        raise ValueError(
+            f"--record keeps what one process measured from its first step, and {str(folder)!r} has {newest.name} "
+            "already: leave out --record, or record a run that was not resumed, in another --folder"
         )
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     with Stop(patience=20 if several else None) as stop:
@@ -138,6 +148,10 @@ def train(options: Annotated[Options, tyro.conf.arg(name="")]) -> int | None:
                 raise  # it says what to do
             print(f"train: {error}\n{_where(folder)}", flush=True)
             return 1
+        except torch.OutOfMemoryError as error:
+            way = "use a larger --accumulate, --checkpointing True, or a smaller --batch-size"
+            print(f"train: {_first_line(error)}\nTo need less, {way}. {_where(folder)}", flush=True)
+            return 1
 
 
 def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -> int | None:
@@ -147,19 +161,23 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
     from gptlab import checkpoints, gpu, training
 
     recipe = settings.recipe
+    if options.export is not None:  # now, not after hours
+        _check_export(options.export, folder)
+    going_on = options.resume and checkpoints.latest(folder) is not None
     with contextlib.ExitStack() as stack:
         ranks, place = _join(options, stack)
         say = print if ranks.rank == 0 else lambda *_, **__: None
         dtype = getattr(torch, settings.dtype) if settings.dtype else gpu.pick_dtype(place)
         prepared = gpu.prepare(recipe, place, options.verify and ranks.rank == 0)
-        if ranks.rank == 0:
+        if going_on:
+            _check_tokens(prepared.tokenizer, folder)
+        elif ranks.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
             _write(folder / CONFIG, to_yaml(settings))
-            prepared.tokenizer.save(folder / "tokenizer.json")
+            prepared.tokenizer.save(folder / checkpoints.TOKENIZER)
         if ranks.ranks > 1:
             torch.manual_seed(recipe.seed + 1_000_003 * ranks.rank)  # each rank drops out its own numbers
-        if settings.compile:
-            _compile(prepared, say)
+        compiled = settings.compile and _compile(prepared, ranks, recipe.training, dtype, say)
         board = stack.enter_context(_Board(folder, options.tensorboard and ranks.rank == 0))
         count = prepared.model.count_parameters()
         many = f", {ranks.ranks} processes ({options.parallel})" if ranks.ranks > 1 else ""
@@ -178,7 +196,9 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
         began = time.perf_counter()
         for history in running:
             board.add(history)
-            if not stop.begun and options.resume and history.steps > 1:
+            if not stop.begun:  # a resumed run, before its first step: now the settings are known to fit
+                if ranks.rank == 0:
+                    _write(folder / CONFIG, to_yaml(settings))
                 say(f"going on after step {history.steps}", flush=True)
             elif history.evaluations and history.evaluations[-1]["step"] == history.steps:
                 say(_line(history), flush=True)
@@ -195,7 +215,7 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
         checkpoints.save_model(options.export, model, prepared.tokenizer, json.loads(json.dumps(notes)))
         say(f"kept in {options.export}")
     if options.record is not None and ranks.rank == 0:
-        _record(options, options.recipe or folder.name, prepared, history, dtype, ranks.ranks)
+        _record(options, options.recipe or folder.name, prepared, history, dtype, ranks.ranks, compiled)
         say(f"recorded in {options.record}")
     return None
 
@@ -332,31 +352,65 @@ def _join(options: Options, stack: contextlib.ExitStack) -> tuple[Any, Any]:
         return training.Alone(), gpu.pick_device(options.device)
     from gptlab.gpu import distributed
 
-    wanted = distributed.own_device() if options.device in (None, "cuda") else options.device
+    wanted = (distributed.own_device() or options.device) if options.device in (None, "cuda") else options.device
     place = gpu.pick_device(wanted)
     return stack.enter_context(distributed.join(place, options.parallel == "sharded")), place
 
 
-def _record(options: Options, name: str, prepared: "Prepared", history: Any, dtype: Any, processes: int) -> None:
-    """Keep a finished run: its curves, its speed, and the memory that its process took, if it was one process."""
+def _check_export(export: Path, folder: Path) -> None:
+    """See that the finished model can be kept there."""
+    from gptlab import checkpoints
+
+    if export.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise ValueError(
+            f"--export {export} would take the place of the run's own folder {str(folder)!r}: choose a new folder"
+        )
+    checkpoints.check_place(export)
+
+
+def _check_tokens(tokenizer: Any, folder: Path) -> None:
+    """See that the ids mean what they meant when the run in `folder` began."""
+    from gptlab import checkpoints, tokens
+
+    path = folder / checkpoints.TOKENIZER
+    if not path.is_file():
+        return
+    saved = tokens.load(path)
+    there, here = (json.loads(json.dumps(one.to_json())) for one in (saved, tokenizer))
+    if there != here:
+        raise checkpoints.CheckpointError(
+            f"the run in {str(folder)!r} was made with other tokens ({saved} there, {tokenizer} here): go on with the "
+            "--corpus, --tokens and --vocab-size that it began with, or choose another --folder"
+        )
+
+
+def _record(
+    options: Options, name: str, prepared: "Prepared", history: Any, dtype: Any, processes: int, compiled: bool
+) -> None:
+    """Keep a finished run: its curves, its speed, and the memory that this process took."""
     from gptlab import gpu
     from gptlab.gpu import records
 
     config, device = prepared.model.config, prepared.model.device
+    memory = records.peak_memory(device)  # before the matrices below claim some
     rate = max(gpu.matrix_rate(device, dtype, repeats=1) for _ in range(10)) * processes  # the best that was seen
     speed = history.tokens / history.seconds
     record = records.begin(f"train {name}", environment.this_command(), device)
     evaluated = [part for part in history.evaluations[-1] if part not in ("step", "seconds")]
+    steady = _steady_speed(history)
     record.numbers |= {
         "parameters": prepared.model.count_parameters(),
         "steps": history.steps,
         "processes": processes,
+        "compiled": int(compiled),
         "tokens": history.tokens,
         "seconds of training": history.seconds,
         "tokens/s": speed,
+        **({} if steady is None else {"tokens/s after the first evaluation": steady}),
         f"matrix rate in {str(dtype).removeprefix('torch.')} (TFLOP/s)": rate / 1e12,
         "MFU": gpu.mfu(speed, config, config.context, rate),
-        "peak memory (MiB)": None if options.resume else records.peak_memory(device) / 2**20,
+        "MFU of the measured rate": gpu.mfu(steady or speed, config, config.context, rate),
+        "peak memory (MiB)": memory / 2**20,
     }
     record.numbers |= {f"best {part}": min(entry[part] for entry in history.evaluations) for part in evaluated}
     record.tables["evaluations"] = [{k: round(value, 4) for k, value in e.items()} for e in history.evaluations]
@@ -366,18 +420,44 @@ def _record(options: Options, name: str, prepared: "Prepared", history: Any, dty
     records.keep(record, options.record)
 
 
-def _compile(prepared: "Prepared", say: Any) -> None:
-    """Compile the model in place, and try it on a batch; where that fails, leave it as it was and say so."""
-    from gptlab import checkpoints
+def _steady_speed(history: Any) -> float | None:
+    """Tokens a second between the first and the last evaluation: without what a run needs to get going."""
+    if len(history.evaluations) < 2:
+        return None
+    first, last = history.evaluations[0], history.evaluations[-1]
+    seconds = last["seconds"] - first["seconds"]
+    return (last["step"] - first["step"]) * history.tokens / history.steps / seconds if seconds > 0 else None
 
-    model, drawn = prepared.model, checkpoints.generator_states(prepared.model.device)
+
+def _compile(prepared: "Prepared", ranks: Any, config: Any, dtype: Any, say: Any) -> bool:
+    """Compile the model in place, and try it as the first step will use it; whether that went well.
+
+    Where it does not, the model is left as it was. What is compiled here is not compiled while the clock of the run
+    goes, and what it took is no memory of the run.
+    """
+    import torch
+
+    from gptlab import checkpoints, training
+
+    model, device = prepared.model, prepared.model.device
+    drawn, compiled = checkpoints.generator_states(device), True
+    part = training.micro_batches(ranks.part(prepared.batches).batch(0), config.accumulate)[0]
     model.compile()
     try:
-        model(*(part.to(model.device) for part in prepared.batches.batch(0)))
+        with training.activation_checkpoints(model, config.checkpointing):
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                loss = model(*(tensor.to(device) for tensor in part))[1]
+            loss.backward()
+            del loss
     except Exception as error:
-        model._compiled_call_impl = None
-        say(f"torch.compile does not work here, so the run goes on without it ({str(error).strip().splitlines()[0]})")
-    checkpoints.restore_generators(drawn, model.device)
+        model._compiled_call_impl, compiled = None, False
+        say(f"torch.compile does not work here, so the run goes on without it ({_first_line(error)})")
+    model.zero_grad(set_to_none=True)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    checkpoints.restore_generators(drawn, device)
+    return compiled
 
 
 class Stop:
@@ -387,17 +467,27 @@ class Stop:
 
     Args:
         patience: seconds after SIGTERM in which the run must have asked; else the process ends. A rank that waits for
-            one that has died would wait for minutes.
+            one that has died would wait for minutes. While it is `busy`, they do not count.
     """
 
     def __init__(self, patience: float | int | None = None):
         self.patience, self.number, self.begun, self._asked = patience, 0, False, threading.Event()
+        self._busy = False
 
     def __call__(self) -> bool:
         self.begun = True
         if self.number:
             self._asked.set()
         return bool(self.number)
+
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """Inside, the run is known to be alive: it measures or saves, and asks afterwards."""
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
 
     def __enter__(self) -> "Stop":
         self._before: dict[int, Any] = {}
@@ -430,7 +520,12 @@ class Stop:
     def _watch(self) -> None:
         """In a thread, for a process that waits inside the engine hears no signal."""
         while heard := self._ear.recv(1):
-            if heard[0] == signal.SIGTERM and not self._asked.wait(self.patience):
+            if heard[0] != signal.SIGTERM:
+                continue
+            left, tick = self.patience, min(0.1, self.patience)
+            while left > 0 and not self._asked.wait(tick):
+                left -= 0 if self._busy else tick
+            if not self._asked.is_set():
                 os.write(2, f"the run did not react to SIGTERM for {self.patience} s: perhaps a rank died\n".encode())
                 os._exit(128 + signal.SIGTERM)
 
@@ -482,6 +577,10 @@ def _where(folder: Path) -> str:
     if newest is None:
         return "There is no checkpoint yet: the run begins anew."
     return f"The newest checkpoint is {newest.name}; `{_way_on(folder)}` goes on from it."
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 def _write(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from gptlab.tokens import Tokenizer
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>")  # the token between two documents, by its usual names
 PUBLISHED = ("gpt2", "cl100k_base", "o200k_base", "llama3")
 SAVED_EVERY = 5.0  # seconds between two notes of how far it is
+KNOWN_BY = 1 << 20  # bytes at each end of a file, by whose hash it is told from another
 
 
 # ── Tokenizing: in this process, or in several ───────────────────────────────────────────────────────────────────────
@@ -81,24 +83,35 @@ class Ids(NamedTuple):
     characters: int
 
 
-def tokenize(task: Task, tokenizer: Tokenizer, every: int = 0) -> Ids:
-    """The ids of a task, an end token after each document; of each `every` documents the last is for validation.
+def held_out(document: int, share: float | int) -> bool:
+    """Whether a document, counted from 0, is for validation: of the first n, n · share rounded down are.
+
+    >>> [document for document in range(10) if held_out(document, 0.4)]
+    [2, 4, 7, 9]
+    """
+    part, of = Fraction(share).limit_denominator(10**9).as_integer_ratio()  # 0.4 itself, not the float beside it
+    return (document + 1) * part // of > document * part // of
+
+
+def tokenize(task: Task, tokenizer: Tokenizer, share: float | int = 0) -> Ids:
+    """The ids of a task, an end token after each document; a `share` of the documents is for validation.
 
     >>> from gptlab.corpora.reading import Piece
-    >>> ids = tokenize(Task(0, [Piece("ab", True), Piece("c", True)]), open_tokenizer("bytes"), every=2)
+    >>> ids = tokenize(Task(0, [Piece("ab", True), Piece("c", True)]), open_tokenizer("bytes"), share=0.5)
     >>> ids.train.tolist(), ids.validation.tolist(), ids.documents
     ([97, 98, 256], [99, 256], 2)
     """
     end, dtype = end_token(tokenizer), id_type(tokenizer)
     parts: dict[bool, list[int]] = {False: [], True: []}
     document = task.document
+    into = parts[held_out(document, share)]
     for piece in task.pieces:
-        into = parts[every > 0 and document % every == every - 1]
         into += tokenizer.encode(piece.text)
         if piece.last:
             into += [] if end is None else [end]
             document += 1
-    rows = (np.array(parts[held_out], dtype=dtype) for held_out in (False, True))
+            into = parts[held_out(document, share)]
+    rows = (np.array(parts[asked], dtype=dtype) for asked in (False, True))
     return Ids(*rows, document - task.document, sum(len(piece.text) for piece in task.pieces))
 
 
@@ -115,20 +128,20 @@ def _open_worker(path: str) -> None:
     _TOKENIZER = tokens.load(path)
 
 
-def _work(task: Task, every: int) -> Ids:
-    return tokenize(task, _TOKENIZER, every)
+def _work(task: Task, share: float) -> Ids:
+    return tokenize(task, _TOKENIZER, share)
 
 
-def _all_ids(work: Iterator[Task], tokenizer: Tokenizer, path: Path, every: int, workers: int) -> Iterator[Ids]:
+def _all_ids(work: Iterator[Task], tokenizer: Tokenizer, path: Path, share: float, workers: int) -> Iterator[Ids]:
     """Tokenize tasks, several at once, in their order; only a few are in memory at a time."""
     if workers == 1:
-        yield from (tokenize(task, tokenizer, every) for task in work)
+        yield from (tokenize(task, tokenizer, share) for task in work)
         return
     waiting: deque[Future] = deque()
     with ProcessPoolExecutor(workers, get_context("spawn"), _open_worker, (str(path),)) as pool:
         try:
             for task in work:
-                waiting.append(pool.submit(_work, task, every))
+                waiting.append(pool.submit(_work, task, share))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -219,13 +232,15 @@ def prepare(
 
     Args:
         name: of the tokenizer, for the manifest.  field, separator: as for `read`.
-        validation: part of the documents that is kept for validation, every 100th for 0.01; of a corpus with too few
-            documents, the last part of its tokens.
+        validation: part of the documents that is kept for validation, every 100th for 0.01, spread evenly; of a corpus
+            with too few documents, the last part of its tokens.
         shard_tokens: about how many ids a shard has.  workers: processes that tokenize.
         command: what a person runs to make these shards again.
 
     Raises:
-        ValueError: the folder has shards of other files or settings; there is no text; a file cannot be read.
+        ValueError: the folder has shards of other files or settings, or a model; there is no text; a file cannot be
+            read.
+        FileNotFoundError: a file is not there.
         ShardError: a shard cannot be written.
 
     >>> import tempfile
@@ -244,7 +259,12 @@ def prepare(
         "field": field, "separator": separator, "validation": validation, "shard_tokens": shard_tokens,
     }  # fmt: skip
     before = read_json(folder / MANIFEST) or read_json(folder / PROGRESS)
-    if before is not None and before["made_of"] != made_of:
+    if before is None and (found := [name for name in ("config.json", "config.yaml") if (folder / name).is_file()]):
+        raise ValueError(
+            f"{str(folder)!r} holds a model or a run ({found[0]}), whose {TOKENIZER} would be replaced: choose another "
+            "--out for the shards"
+        )
+    if before is not None and not _same(before["made_of"], made_of):
         raise ValueError(
             f"{str(folder)!r} has shards of other files or settings (made by `{before['command']}`): "
             "choose another folder, or delete this one"
@@ -276,7 +296,6 @@ def prepare(
 def _write(sources: Sequence, tokenizer: Tokenizer, folder: Path, state: dict[str, Any], workers: int) -> None:
     """All shards that are not there yet. `state` goes along, and is noted on disk every few seconds."""
     made_of = state["made_of"]
-    every = round(1 / made_of["validation"]) if made_of["validation"] else 0
     work = tasks(piece for source in sources for piece in read(source, made_of["field"], made_of["separator"]))
     for _ in range(state["done"]):
         if next(work, None) is None:  # read again, but not tokenized again
@@ -289,7 +308,7 @@ def _write(sources: Sequence, tokenizer: Tokenizer, folder: Path, state: dict[st
     with ExitStack() as stack:
         for writer in makers.values():
             stack.callback(lambda writer=writer: writer.file.close())
-        for ids in _all_ids(work, tokenizer, folder / TOKENIZER, every, workers):
+        for ids in _all_ids(work, tokenizer, folder / TOKENIZER, made_of["validation"], workers):
             whole = [makers["train"].write(ids.train), makers["validation"].write(ids.validation)]
             state["done"] += 1
             state["documents"] += ids.documents
@@ -349,8 +368,28 @@ def _without_end(rows: list[list], share: float) -> tuple[list[list], list[list]
 
 
 def _described(source: str | os.PathLike) -> list:
-    """A source as the manifest knows it: its name, and its bytes if it is a file."""
+    """A source as the manifest knows it: its name, and of a file its size and the SHA-256 of its two ends.
+
+    The time of its last change says less: a copy of the folder has another.
+    """
     if source in NAMES:
         return [str(source), None]
     path = Path(source).expanduser()
-    return [path.name, path.stat().st_size if path.is_file() else None]
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no file {str(path)!r} (looked from {Path.cwd()}): check the path; finished shards that were "
+            "made of it do without it"
+        )
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read(KNOWN_BY))
+        file.seek(max(0, size - KNOWN_BY))
+        digest.update(file.read(KNOWN_BY))
+    return [path.name, size, digest.hexdigest()]
+
+
+def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether shards were made of the same. Older ones know their files by name and size alone."""
+    old, new = before["sources"], now["sources"]
+    alike = len(old) == len(new) and all(a == b[: len(a)] for a, b in zip(old, new, strict=True))
+    return alike and before | {"sources": new} == now

@@ -4,7 +4,9 @@ Two ways to share the work, on the engine torch.distributed:
 
 - **data parallel** (DDP): every rank has the whole model; after each batch they add up their gradients.
 - **sharded** (FSDP2, `fully_shard`): every rank keeps a part of each weight, gradient and average, and fetches the
-  weights of a block when it comes to it (Rajbhandari et al. 2020, stage 3). For models that do not fit one GPU.
+  weights of a block when it comes to it (Rajbhandari et al. 2020, stage 3). For models whose training does not fit one
+  GPU: the weights alone must, in float32, for every rank begins with all of them; gradients, averages and activations
+  need not.
 
 A batch means the same on any number of ranks: its rows are dealt out, its loss is the sum over all its tokens divided
 by their number, and its checkpoint holds whole tensors. So a run can be stopped on two ranks and resumed on one.

@@ -77,7 +77,8 @@ def _read_llama(entries: dict[str, Any]) -> "gptlab.model.GPTConfig":
     if (hs := entries.get("head_dim") or C / H) != C / H:
         raise ValueError(f"head_dim={hs} is not supported: here the {H} heads share C={C} channels, {C / H:g} each")
     # transformers 5 writes all of it into rope_parameters; before, there were rope_theta and rope_scaling.
-    rope = entries.get("rope_parameters") or entries.get("rope_scaling") or {}
+    # Where both stand, rope_scaling counts there.
+    rope = entries.get("rope_scaling") or entries.get("rope_parameters") or {}
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind not in ("default", "llama3"):
         raise ValueError(f"rope type {kind!r} is not supported: 'default' and 'llama3' are")
@@ -85,7 +86,10 @@ def _read_llama(entries: dict[str, Any]) -> "gptlab.model.GPTConfig":
         raise ValueError(f"partial_rotary_factor={rope['partial_rotary_factor']} is not supported: all channels turn")
     scaling = None
     if kind == "llama3":
-        before = rope.get("original_max_position_embeddings") or context
+        if missing := [name for name in ("factor", "low_freq_factor", "high_freq_factor") if rope.get(name) is None]:
+            raise ValueError(f"rope type 'llama3' does not say what {', '.join(missing)} should be")
+        there = "original_max_position_embeddings"
+        before = entries.get(there) or rope.get(there) or context
         scaling = RopeScaling(rope["factor"], rope["low_freq_factor"], rope["high_freq_factor"], before)
     return GPTConfig(
         vocab_size=entries["vocab_size"],

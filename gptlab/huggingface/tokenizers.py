@@ -75,6 +75,12 @@ def _pairs(tokenizer: Any) -> dict[str, Any]:
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     special = sorted(tokenizer.special_tokens.items(), key=lambda item: item[1])
     letters = bpe._in_letters
+    vocab = {letters(token): id for token, id in tokenizer.ranks.items()}
+    if taken := [token for token in tokenizer.special_tokens if token in vocab]:
+        raise ValueError(
+            f"the special tokens {taken} are written like tokens of the vocabulary, and tokenizer.json has one id for "
+            "each name: choose names that cannot be a token, such as '<|endoftext|>'"
+        )
     return {
         "added_tokens": [{"id": id, "content": token, **flags} for token, id in special],
         "pre_tokenizer": _sequence("pretokenizers", [_cut(for_oniguruma(tokenizer.pattern)), byte_level]),
@@ -88,7 +94,7 @@ def _pairs(tokenizer: Any) -> dict[str, Any]:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": True,  # a piece that is a token is that token
-            "vocab": {letters(token): id for token, id in tokenizer.ranks.items()},
+            "vocab": vocab,
             "merges": [f"{letters(left)} {letters(right)}" for left, right in tokenizer.merges],
         },
     }

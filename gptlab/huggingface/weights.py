@@ -61,7 +61,7 @@ _HEAD = "lm_head.weight"
 
 def _layout(model: "gptlab.model.GPT", family: str) -> list[_Stored]:
     """All tensors of a model's file, in order, without their prefix."""
-    own = dict(model.named_parameters())
+    own = {name.replace("_orig_mod.", "") for name, _ in model.named_parameters()}
     _, table, block, norm, _ = _NAMES[family]
     modules = [
         (f"{block}.{i}.{theirs}", tuple(f"blocks.{i}.{name}" for name in ours), transposed)
@@ -170,7 +170,7 @@ def _from_module(module: Any) -> _Source:
         raise ValueError(f"a {type(module).__name__} cannot be loaded: pass a folder, or a model of transformers")
     state = {name.replace("_orig_mod.", ""): tensor for name, tensor in module.state_dict().items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    dtypes = {tensor.dtype for tensor in state.values()}
+    dtypes = {tensor.dtype for name, tensor in state.items() if not _needless(name)}
     return _Source(type(module).__name__, config.to_dict(), shapes, dtypes, lambda: iter(state.items()))
 
 
@@ -196,13 +196,12 @@ def _from_folder(folder: Path) -> _Source:
                 for name in tensors.keys():  # noqa: SIM118 – it is no dict
                     header = tensors.get_slice(name)
                     file_of[name], shapes[name] = file, tuple(header.get_shape())
-                    if header.get_dtype() in types:
+                    if header.get_dtype() in types and not _needless(name):
                         dtypes.add(types[header.get_dtype()])
-                    else:
-                        odd.append((name, header.get_dtype()))
+                    elif not _needless(name):
+                        odd.append(f"{name} ({header.get_dtype()})")
         except SafetensorError as error:
             raise ValueError(f"{str(file)!r} cannot be read ({error}): the file is truncated; get it again") from error
-    odd = [f"{name} ({kind})" for name, kind in odd if not any(names[4].search(name) for names in _NAMES.values())]
     if odd:
         raise ValueError(f"{folder}: weights of a type that is not supported (quantised?): {_some(odd)}")
 
@@ -216,6 +215,8 @@ def _from_folder(folder: Path) -> _Source:
 
 def _files(folder: Path) -> list[Path]:
     """The safetensors files of a folder. Raises: FileNotFoundError where one is missing, or there is a pickle only."""
+    if (folder / WEIGHTS).exists():  # first, as in transformers: shards of before may have been left beside it
+        return [folder / WEIGHTS]
     if (folder / INDEX).exists():
         names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
         strange = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
@@ -225,8 +226,6 @@ def _files(folder: Path) -> list[Path]:
         if missing:
             raise FileNotFoundError(f"shards named in {INDEX} are missing in {str(folder)!r}: {_some(missing)}")
         return [folder / name for name in names]
-    if (folder / WEIGHTS).exists():
-        return [folder / WEIGHTS]
     pickled = sorted(path.name for path in folder.glob("*.bin")) + sorted(path.name for path in folder.glob("*.pt*"))
     if pickled:
         raise FileNotFoundError(
@@ -245,6 +244,11 @@ def _one_type(found: _Source) -> "torch.dtype":
 
 def _bare(name: str, family: str) -> str:
     return name.removeprefix(_NAMES[family][0])
+
+
+def _needless(name: str) -> bool:
+    """Whether it is a buffer of old files: no weight, and without a say in the type."""
+    return any(names[4].search(name) for names in _NAMES.values())
 
 
 def _shape(stored: _Stored, own: "dict[str, torch.Tensor]") -> tuple[int, ...]:
@@ -296,8 +300,10 @@ def save_model(
 
     from gptlab import checkpoints
 
-    model = getattr(model, "module", getattr(model, "_orig_mod", model))  # out of what DDP or the compiler put around
+    while (inner := model._modules.get("module", model._modules.get("_orig_mod"))) is not None:
+        model = inner  # out of what DDP and the compiler put around
     folder = Path(folder).absolute()
+    _check_parts(model)
     _check_target(folder, overwrite)
     config = write_config(model.config) | {"torch_dtype": str(model.head.weight.dtype).removeprefix("torch.")}
     texts = {} if tokenizer is None else {"tokenizer.json": tokenizer_json(tokenizer)}
@@ -324,6 +330,26 @@ def save_model(
         for name, text in texts.items():
             (draft / name).write_text(text, encoding="utf-8")
         save_file(_tensors(model, config["model_type"]), draft / WEIGHTS, metadata={"format": "pt"})
+
+
+def _check_parts(model: "torch.nn.Module") -> None:
+    """Refuse what is no GPT, or one whose parts are not those of its configuration: it would be saved as another."""
+    import torch
+
+    from gptlab.model import GPT
+
+    if not isinstance(model, GPT):
+        raise ValueError(f"a {type(model).__name__} cannot be exported: pass a GPT")
+    with torch.device("meta"):
+        sound = {name: type(part) for name, part in GPT(model.config).named_modules()}
+    own = {name.replace("._orig_mod", ""): type(part) for name, part in model.named_modules()}
+    other = [
+        f"{name or 'the model'} is {own[name].__name__ if name in own else 'missing'}, not {kind.__name__}"
+        for name, kind in sound.items()
+        if own.get(name) is not kind
+    ]
+    if other:
+        raise ValueError(f"the parts are not those of the configuration: {_some(other)}. Export the sound model")
 
 
 def _check_target(folder: Path, overwrite: bool) -> None:

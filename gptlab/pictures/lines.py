@@ -16,7 +16,7 @@ def lines(
     series: Mapping[str, Sequence], x: str, y: str, *, at: Mapping[str, Number] | None = None,
     level: Mapping[str, Number] | None = None, log: str = "", legend: str = "best", title: str = "",
 ) -> Picture:  # fmt: skip
-    """Points joined by lines, one line for each name; each has its own colour, dash and marker.
+    """Points joined by lines, one line for each name; each has its own colour, dash and (up to 40 points) marker.
 
     Args:
         series: from a name to points (x, y), or (x, y, "label") where the label is written beside the point.
@@ -37,7 +37,8 @@ def lines(
     for i, (name, points) in enumerate(series.items()):
         xs, ys = (array([point[c] for point in points]).astype(float) for c in (0, 1))
         colour = SERIES[i % 7]
-        axes.plot(xs, ys, color=colour, linestyle=DASHES[i % 7], marker=MARKERS[i % 7], markersize=6, label=name)
+        marker = MARKERS[i % 7] if len(xs) <= 40 else None  # more would be a band
+        axes.plot(xs, ys, color=colour, linestyle=DASHES[i % 7], marker=marker, markersize=6, label=name)
         for point in points:
             if len(point) > 2:
                 axes.annotate(
