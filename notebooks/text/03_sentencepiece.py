@@ -30,7 +30,7 @@
 # - say what SentencePiece is, and which of its settings give a text back and which do not,
 # - compare tokenizers fairly: by bits for each byte of text.
 #
-# **It builds on** notebooks 01 and 02: bytes, bits, vocabulary, merges. **To run it** takes about a minute on two CPU
+# **It builds on** notebooks 01 and 02: bytes, bits, vocabulary, merges. **To run it** takes about 40 seconds on two CPU
 # cores and 500 MB of memory.
 
 # %%

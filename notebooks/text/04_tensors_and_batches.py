@@ -30,7 +30,7 @@
 # - build batches that miss nothing, that can be taken up again at any step, and that need not fit into memory,
 # - measure how large a batch should be.
 #
-# **It builds on** notebooks 01 to 03: tokens, ids, special tokens. **To run it** takes about half a minute on two CPU
+# **It builds on** notebooks 01 to 03: tokens, ids, special tokens. **To run it** takes about 15 seconds on two CPU
 # cores and 750 MB of memory.
 
 # %%

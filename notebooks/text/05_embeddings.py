@@ -30,7 +30,7 @@
 # - train a bigram model, and say before the training how good it can become,
 # - read a map of trained embeddings, and say what it leaves out.
 #
-# **It builds on** ids (01), sub-words (02), and [B, T, C], `@` and batches (04). **To run it** takes about a minute on
+# **It builds on** ids (01), sub-words (02), and [B, T, C], `@` and batches (04). **To run it** takes about 25 seconds on
 # two CPU cores and 800 MB of memory.
 
 # %%

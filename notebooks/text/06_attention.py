@@ -30,7 +30,7 @@
 # - name the facts that a model with a window can never know, and show it in numbers,
 # - read a picture of attention weights, and say what it leaves out.
 #
-# **It builds on** `@` and [B, T, C] (04), embeddings and the bigram (05). **To run it** takes about a minute on two CPU
+# **It builds on** `@` and [B, T, C] (04), embeddings and the bigram (05). **To run it** takes about 45 seconds on two CPU
 # cores and 650 MB of memory; most of it is five small trainings near the end.
 
 # %%

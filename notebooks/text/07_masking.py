@@ -30,7 +30,7 @@
 # - prove that a model does not see the future, and find out where it does,
 # - use attention with two sources, and train a small model that translates with it.
 #
-# **It builds on** batches (04), embeddings (05) and attention (06). **To run it** takes about 50 seconds on two CPU cores
+# **It builds on** batches (04), embeddings (05) and attention (06). **To run it** takes about 30 seconds on two CPU cores
 # and 550 MB of memory.
 
 # %%

@@ -30,7 +30,7 @@
 # - say where the parameters and the work of a model are, and count those of GPT-2 exactly,
 # - tell from symptoms which part of a sick model is broken.
 #
-# **It builds on** embeddings (05), attention (06) and masks (07). **To run it** takes about 80 seconds on two CPU cores
+# **It builds on** embeddings (05), attention (06) and masks (07). **To run it** takes about 60 seconds on two CPU cores
 # and 1.2 GB of memory.
 
 # %%

@@ -29,7 +29,7 @@
 # - say how good and how varied a teller is, in numbers,
 # - explain why a cache of keys and values is possible, what it costs in bytes, and check that it changes nothing.
 #
-# **It builds on** attention (06), masks (07), the model (08) and training (09). **To run it** takes about 40 seconds on
+# **It builds on** attention (06), masks (07), the model (08) and training (09). **To run it** takes about 30 seconds on
 # two CPU cores and 850 MB of memory.
 
 # %%

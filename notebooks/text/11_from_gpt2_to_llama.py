@@ -30,7 +30,7 @@
 # - count the parameters of Llama 2 and 3 exactly, and the bytes of their caches,
 # - take a model that you have trained out of this course, into the files that the rest of the world uses.
 #
-# **It builds on** attention (06), the model (08), training (09) and the cache (10). **To run it** takes about 70 seconds
+# **It builds on** attention (06), the model (08), training (09) and the cache (10). **To run it** takes about 50 seconds
 # on two CPU cores and 900 MB of memory; most of it is seven small trainings.
 
 # %%
