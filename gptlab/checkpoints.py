@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gptlab import tokens
-from gptlab.model import GPT, GPTConfig
+from gptlab.model import GPT, GPTConfig, device_of
 
 MODEL, CONFIG, OPTIMIZERS, STATE, TOKENIZER, NOTES = (
     "model.safetensors",
@@ -136,7 +136,7 @@ def save(
     tensors, numbers = _flatten([optimizer.state_dict() for optimizer in optimizers], write)
     if not write:
         return target
-    for rank, found in enumerate([generator_states(_device(model))] if generators is None else generators):
+    for rank, found in enumerate([generator_states(device_of(model))] if generators is None else generators):
         tensors |= {f"random.{rank}.{name}": value for name, value in found.items()}
     with _replacing(target) as draft:
         save_file(weights, draft / MODEL)
@@ -193,7 +193,7 @@ def resume(
     state = _read_state(newest / STATE)
     mine = f"random.{rank}."
     restore_generators(
-        {name.removeprefix(mine): tensors[name] for name in tensors if name.startswith(mine)}, _device(model)
+        {name.removeprefix(mine): tensors[name] for name in tensors if name.startswith(mine)}, device_of(model)
     )
     tensors = {name: value for name, value in tensors.items() if not name.startswith("random.")}
     if len(optimizers) != len(state["optimizers"]):
@@ -311,10 +311,6 @@ def _sync(folder: Path) -> None:
 
 def _complete(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / STATE).exists()) if folder.is_dir() else []
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def _whole(tensor: Tensor, keep: bool = True) -> Tensor:

@@ -8,6 +8,7 @@ from torch import nn
 
 from gptlab.batches import IGNORE, StoryBatches
 from gptlab.corpora.fables import Fable
+from gptlab.model import device_of
 from gptlab.tokens import Tokenizer
 
 
@@ -88,8 +89,3 @@ class StoryEvaluation:
                 key = ("free", choice.fact)
                 total[key] = total.get(key, 0.0) - choice.nats / len(self.stories)
         return total
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's weights are."""
-    return next(model.parameters()).device

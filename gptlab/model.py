@@ -315,3 +315,8 @@ class GPT(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.head.weight.device
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's weights are, of any model; the CPU for one that has none."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gptlab.model import GPT, GPTConfig
+from gptlab.model import GPT, GPTConfig, device_of
 from gptlab.tokens import StreamDecoder, Tokenizer
 
 Stop = SupportsIndex | Collection[SupportsIndex] | None  # a token that ends a text, or one of several
@@ -365,7 +365,7 @@ def generate_each(
     if not lengths:
         return []
     longest = max(lengths)
-    device = next(model.parameters()).device
+    device = device_of(model)
     ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts], device=device)  # [B, T]
     new = list(steps(model, ids, max_new_tokens, stop=stop, lengths=lengths, **options))
     columns = torch.cat([ids[:, : min(lengths)], *new], dim=1).tolist()
@@ -398,7 +398,7 @@ def stream(
     """Text as it is written, piece by piece; a character whose bytes are still arriving is held back."""
     decoder = StreamDecoder(tokenizer)
     stops = _stops(stop)
-    ids = torch.tensor([prompt], device=next(model.parameters()).device)
+    ids = torch.tensor([prompt], device=device_of(model))
     for token in steps(model, ids, max_new_tokens, stop=stop, **options):
         if int(token) in stops:
             break
@@ -411,6 +411,6 @@ def tell_stories(
 ) -> list[str]:
     """`n` stories from nothing but the end token of the story before, as one batch."""
     generator = torch.Generator().manual_seed(seed)
-    start = torch.full((n, 1), end, device=next(model.parameters()).device)
+    start = torch.full((n, 1), end, device=device_of(model))
     rows = generate(model, start, max_new_tokens, generator=generator, stop=end, **options)[:, 1:].tolist()
     return [tokenizer.decode(row[: row.index(end)] if end in row else row) for row in rows]

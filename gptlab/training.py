@@ -23,13 +23,14 @@ from tqdm import tqdm
 
 from gptlab import checkpoints
 from gptlab.batches import IGNORE, Batch
-from gptlab.evaluation import StoryEvaluation, device_of, mean_loss
+from gptlab.evaluation import StoryEvaluation, mean_loss
+from gptlab.model import device_of
 from gptlab.muon import Muon, orthogonalize
 
 __all__ = [
     "Alone", "History", "Muon", "NonFiniteLoss", "StoryEvaluation", "TrainConfig", "Update", "activation_checkpoints",
-    "add_gradients", "make_optimizers", "mean_loss", "micro_batches", "orthogonalize", "rate_factor", "run", "train",
-    "watch",
+    "add_gradients", "checkpoint_blocks", "make_optimizers", "mean_loss", "micro_batches", "orthogonalize",
+    "rate_factor", "run", "train", "watch",
 ]  # fmt: skip
 
 
@@ -257,15 +258,26 @@ def add_gradients(
     return total
 
 
-@contextlib.contextmanager
-def activation_checkpoints(model: nn.Module, wanted: bool = True) -> Iterator[None]:
-    """Inside, each block of the model keeps only its input, and computes the rest again on the way back."""
-    blocks = list(model.blocks) if wanted else []
-    for block in blocks:
+def checkpoint_blocks(model: nn.Module) -> nn.Module:
+    """Let each of the model's `blocks` keep its input only, and compute the rest again on the way back.
+
+    Chen et al. 2016. The gradients are the same; a step takes about a third more work, and much less memory.
+
+    >>> from gptlab.model import GPT, GPTConfig
+    >>> model = checkpoint_blocks(GPT(GPTConfig(vocab_size=50, context=8, n_layer=2, n_head=2, n_embd=12)))
+    """
+    for block in model.blocks:
         lean = vars(block).get("_lean")
         if lean is None or lean.args[0] != block.forward:  # else the one of before: another would be compiled anew
             lean = block._lean = functools.partial(checkpoint, block.forward, use_reentrant=False)
         block.forward = lean
+    return model
+
+
+@contextlib.contextmanager
+def activation_checkpoints(model: nn.Module, wanted: bool = True) -> Iterator[None]:
+    """Inside, the model's blocks are those of `checkpoint_blocks`, if `wanted`; afterwards what they were."""
+    blocks = list(checkpoint_blocks(model).blocks) if wanted else []
     try:
         yield
     finally:

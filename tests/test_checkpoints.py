@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 
+import children
 import numpy as np
 import pytest
 import torch
@@ -246,19 +247,7 @@ def test_a_process_that_dies_anywhere_in_saving_leaves_a_checkpoint_to_go_on_fro
     while not survived:
         child = os.fork()
         if not child:
-            left = [place]
-
-            def ending(function, left=left):
-                def ended(*arguments, **named):
-                    if left[0] == 0:
-                        os._exit(9)
-                    left[0] -= 1
-                    return function(*arguments, **named)
-
-                return ended
-
-            for module, name in operations:
-                setattr(module, name, ending(getattr(module, name)))
+            children.dies_at(place, operations)
             checkpoints.save(tmp_path, model, [], step=2, state={"note": 2}, keep=1)
             os._exit(7)
         survived = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

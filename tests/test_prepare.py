@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 import types
 
+import children
 import numpy as np
 import pytest
 import torch
@@ -347,19 +348,7 @@ def test_a_process_that_dies_at_any_operation_on_the_disk_is_gone_on_with(tmp_pa
         folder = tmp_path / str(place)
         child = os.fork()
         if not child:
-            left = [place]
-
-            def ending(function, left=left):
-                def ended(*arguments, **named):
-                    if left[0] == 0:
-                        os._exit(9)
-                    left[0] -= 1
-                    return function(*arguments, **named)
-
-                return ended
-
-            for name in ("replace", "fsync", "unlink"):
-                setattr(os, name, ending(getattr(os, name)))
+            children.dies_at(place, [(os, "replace"), (os, "fsync"), (os, "unlink")])
             prepare([lines], BYTES, folder, **settings)
             os._exit(7)
         survived = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

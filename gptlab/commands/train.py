@@ -159,6 +159,7 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
     import torch
 
     from gptlab import checkpoints, gpu, training
+    from gptlab.corpora.shards import write_text
 
     recipe = settings.recipe
     if options.export is not None:  # now, not after hours
@@ -173,7 +174,7 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
             _check_tokens(prepared.tokenizer, folder)
         elif ranks.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / CONFIG, to_yaml(settings))
+            write_text(folder / CONFIG, to_yaml(settings))
             prepared.tokenizer.save(folder / checkpoints.TOKENIZER)
         if ranks.ranks > 1:
             torch.manual_seed(recipe.seed + 1_000_003 * ranks.rank)  # each rank drops out its own numbers
@@ -198,7 +199,7 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
             board.add(history)
             if not stop.begun:  # a resumed run, before its first step: now the settings are known to fit
                 if ranks.rank == 0:
-                    _write(folder / CONFIG, to_yaml(settings))
+                    write_text(folder / CONFIG, to_yaml(settings))
                 say(f"going on after step {history.steps}", flush=True)
             elif history.evaluations and history.evaluations[-1]["step"] == history.steps:
                 say(_line(history), flush=True)
@@ -406,12 +407,13 @@ def _record(
         "tokens": history.tokens,
         "seconds of training": history.seconds,
         "tokens/s": speed,
-        **({} if steady is None else {"tokens/s after the first evaluation": steady}),
         f"matrix rate in {str(dtype).removeprefix('torch.')} (TFLOP/s)": rate / 1e12,
-        "MFU": gpu.mfu(speed, config, config.context, rate),
-        "MFU of the measured rate": gpu.mfu(steady or speed, config, config.context, rate),
+        "MFU of the measured rate": gpu.mfu(speed, config, config.context, rate),
         "peak memory (MiB)": memory / 2**20,
     }
+    if steady is not None:
+        of_the_rate = gpu.mfu(steady, config, config.context, rate)
+        record.numbers |= {"tokens/s after the first evaluation": steady, "MFU after the first evaluation": of_the_rate}
     record.numbers |= {f"best {part}": min(entry[part] for entry in history.evaluations) for part in evaluated}
     record.tables["evaluations"] = [{k: round(value, 4) for k, value in e.items()} for e in history.evaluations]
     record.curves = {part: [[e["step"], e[part]] for e in record.tables["evaluations"]] for part in evaluated}
@@ -581,12 +583,6 @@ def _where(folder: Path) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or repr(error)).splitlines()[0]
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def _line(history) -> str:

@@ -182,11 +182,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def write_json(path: Path, data: dict[str, Any]) -> None:
+def write_json(path: Path, data: Any) -> None:
+    """Write all of it or nothing."""
+    write_text(path, json.dumps(data, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     """Write all of it or nothing."""
     draft = path.with_name(f".{path.name}.part")
     with open(draft, "w", encoding="utf-8") as file:
-        file.write(json.dumps(data, indent=1) + "\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)

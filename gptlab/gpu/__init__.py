@@ -26,7 +26,7 @@ from gptlab.gpu.account import (
     work_by_part,
 )
 from gptlab.gpu.devices import one_batch, pick_device, pick_dtype, synchronize, what_is_wrong
-from gptlab.gpu.footprint import MeasuredMemory, activation_bytes, checkpoint_blocks, measure_memory
+from gptlab.gpu.footprint import MeasuredMemory, activation_bytes, measure_memory
 from gptlab.gpu.graphs import GraphedDecoder
 from gptlab.gpu.memory import Memory, block_activations, estimate_memory
 from gptlab.gpu.planning import GPU, GPUS, Layout, Plan, memory_per_gpu, plan, step_time
@@ -35,6 +35,7 @@ from gptlab.gpu.records import Record, device_name, recorded
 from gptlab.gpu.scaling import ScalingLaw, chinchilla_loss, chinchilla_tokens, fit_scaling_law
 from gptlab.gpu.speed import Roofline, bandwidth, matrix_rate, measure
 from gptlab.gpu.weights import Int8Linear, pick_matrix_dtype, pick_weights, quantize
+from gptlab.training import checkpoint_blocks
 
 __all__ = [
     "END",

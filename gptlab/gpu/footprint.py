@@ -6,7 +6,6 @@
 48
 """
 
-import functools
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.checkpoint import checkpoint
+
+from gptlab.model import device_of
 
 
 def activation_bytes(forward: Callable[[], Tensor], model: nn.Module) -> int:
@@ -105,7 +105,7 @@ def measure_memory(
     states = [t for o in optimizers for state in o.state.values() for t in state.values() if torch.is_tensor(t)]
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     parts = ([*model.parameters(), *model.buffers()], gradients, states)
-    device = next(model.parameters()).device
+    device = device_of(model)
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -121,16 +121,3 @@ def measure_memory(
 def _bytes(tensors: Iterable[Tensor]) -> int:
     """The bytes of some tensors, each piece of memory once."""
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
-
-
-def checkpoint_blocks(model: nn.Module) -> nn.Module:
-    """Let each of the model's `blocks` keep its input only, and compute the rest again on the way back.
-
-    Chen et al. 2016. The gradients are the same; a step takes about a third more work, and much less memory.
-
-    >>> from gptlab.model import GPT, GPTConfig
-    >>> model = checkpoint_blocks(GPT(GPTConfig(vocab_size=50, context=8, n_layer=2, n_head=2, n_embd=12)))
-    """
-    for block in model.blocks:
-        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
-    return model

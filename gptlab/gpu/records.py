@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from gptlab.corpora.shards import write_json
+
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "recorded"
 
 
@@ -80,9 +82,7 @@ def keep(record: Record, path: str | os.PathLike) -> None:
     path = Path(path)
     others = [known for known in read(path) if known.what != record.what] if path.exists() else []
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(json.dumps([asdict(known) for known in (*others, record)], indent=1) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    write_json(path, [asdict(known) for known in (*others, record)])
 
 
 def read(path: str | os.PathLike) -> list[Record]:
