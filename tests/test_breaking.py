@@ -149,5 +149,5 @@ def test_an_unknown_fault_is_refused_with_the_known_ones():
 def test_the_folded_answer_of_the_lab_is_the_lot_that_the_notebook_draws():
     faults = list(FAULTS)[1:]
     random.Random(8).shuffle(faults)
-    (matching,) = [prediction for prediction in predictions() if prediction.id == "8.f"]
+    (matching,) = [prediction for prediction in predictions() if prediction.id == "model.f"]
     assert list(matching.answer) == faults

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+import gptlab
 from gptlab import exercises
 from gptlab.exercises import (
     Card,
@@ -21,7 +22,6 @@ from gptlab.exercises import (
     compare,
     engine,
     every,
-    guess,
     hint,
     judge,
     limits,
@@ -29,8 +29,9 @@ from gptlab.exercises import (
     predictions,
     progress,
     quiz,
+    quizzes,
     recap,
-    shelf,
+    registry,
     solution,
     store,
 )  # fmt: skip
@@ -49,7 +50,7 @@ def fresh(tmp_path, monkeypatch):
         engine._hints_given,
         engine._asked_for_solution,
         engine._tried,
-        guess._noted,
+        quizzes._noted,
         store._told,
         store._notices,
     )
@@ -65,12 +66,12 @@ def html(thing):
 # ---- What every exercise promises ------------------------------------------------------------------------------------
 
 
-def test_ids_are_unique_and_count_up_in_each_notebook():
+def test_ids_are_unique_and_count_up_in_each_topic():
     ids = [exercise.id for exercise in ALL]
     assert len(set(ids)) == len(ids)
-    for number in shelf.notebooks():
-        own = [exercise.id for exercise in ALL if exercise.notebook == number]
-        assert own == [f"{number}.{i}" for i in range(1, len(own) + 1)] and len(own) >= 6
+    for topic in registry.topics():
+        own = [exercise.id for exercise in ALL if exercise.topic == topic]
+        assert own == [f"{topic}.{i}" for i in range(1, len(own) + 1)] and len(own) >= 6
 
 
 @by_id
@@ -128,7 +129,7 @@ def test_an_answer_that_raises_is_told_what_and_where(exercise):
 
     card = repr(check(exercise.id, answer))
     assert "not yet" in card and "runs without an exception (0 of" in card
-    assert exercise.notebook != 2 or "IndexError: tuple index out of range, in the line `return args[999]`" in card
+    assert exercise.topic != "bpe" or "IndexError: tuple index out of range, in the line `return args[999]`" in card
 
 
 def test_importing_the_exercises_loads_nothing_heavy(tmp_path):
@@ -152,7 +153,7 @@ def _double_in_place(numbers):
 
 
 SMALL = Exercise(
-    id="99.1",
+    id="double.1",
     title="Double",
     prompt="Input: a `list` of `int`.",
     signature="def double(numbers: list[int]) -> list[int]",
@@ -173,7 +174,7 @@ SMALL = Exercise(
 @pytest.fixture
 def small(monkeypatch):
     """An exercise that is found by its id, as if it were declared."""
-    monkeypatch.setattr(shelf, "find", lambda id: SMALL if shelf.tidy_id(id) == "99.1" else None)
+    monkeypatch.setattr(registry, "find", lambda id: SMALL if registry.tidy_id(id) == "double.1" else None)
     return SMALL
 
 
@@ -182,14 +183,14 @@ def test_the_object_that_is_passed_in_is_run(small):
         return numbers
 
     impostor.__name__ = impostor.__qualname__ = "double"
-    assert "not yet" in repr(check("99.1", impostor))
+    assert "not yet" in repr(check("double.1", impostor))
     calls = []
-    assert "passed" in repr(check("99.1", lambda numbers: calls.append(1) or double(numbers)))
+    assert "passed" in repr(check("double.1", lambda numbers: calls.append(1) or double(numbers)))
     assert len(calls) == 6
 
 
 def test_the_smallest_failing_input_is_shown(small):
-    card = repr(check("99.1", lambda numbers: double(numbers) if len(numbers) < 3 else []))
+    card = repr(check("double.1", lambda numbers: double(numbers) if len(numbers) < 3 else []))
     assert "numbers=[3, 3, 3]" in card and "[6, 6, 6]" in card and "3 of 6 inputs" in card and "length 0, not 3" in card
 
 
@@ -202,7 +203,7 @@ def test_of_two_mistakes_that_fit_the_one_that_fits_more_often_is_named():
 
 
 def test_changing_the_input_is_noticed(small):
-    card = repr(check("99.1", _double_in_place))
+    card = repr(check("double.1", _double_in_place))
     assert "✗ no  leaves its inputs as they were" in card and "Work on a copy" in card
     assert judge(Exercise(**{**vars(SMALL), "inputs_stay": False}), _double_in_place).state == "passed"
 
@@ -260,14 +261,14 @@ def _deep(numbers):
 )
 def test_hostile_answers_are_answered_kindly(small, capsys, answer, said):
     started = time.monotonic()
-    card = check("99.1", answer, seconds=0.4 if "forever" in getattr(answer, "__name__", "") else None)
+    card = check("double.1", answer, seconds=0.4 if "forever" in getattr(answer, "__name__", "") else None)
     assert said in repr(card) and "not yet" in repr(card), repr(card)
     assert "stumbled" not in repr(card)
     assert len(repr(card)) < 3000 and html(card)
     assert time.monotonic() - started < 30
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
-    assert "passed" in repr(check("99.1", double)), "the next check works"
+    assert "passed" in repr(check("double.1", double)), "the next check works"
     assert not [thread for thread in threading.enumerate() if thread.name == "gptlab-check"]
 
 
@@ -280,8 +281,8 @@ def test_what_cannot_be_stopped_is_left_behind(small):
                 released.wait(0.2)
 
     try:
-        assert "nothing within 0.2 s" in repr(check("99.1", waits, seconds=0.2))
-        assert "passed" in repr(check("99.1", double))
+        assert "nothing within 0.2 s" in repr(check("double.1", waits, seconds=0.2))
+        assert "passed" in repr(check("double.1", double))
     finally:
         released.set()
 
@@ -294,7 +295,7 @@ def test_prints_are_swallowed_and_streams_come_back(small, capsys):
         print("there", file=sys.stderr)
         return double(numbers)
 
-    card = check("99.1", answer)
+    card = check("double.1", answer)
     assert sys.stdout is out and capsys.readouterr() == ("", "")
     assert "passed" in repr(card) and "printed is left out" in repr(card)
 
@@ -312,7 +313,7 @@ def test_random_numbers_go_on_as_if_nothing_had_been_checked(small):
     states = numpy.random.get_state(), torch.get_rng_state()
     expected = draws()
     numpy.random.set_state(states[0]), torch.set_rng_state(states[1])
-    assert "passed" in repr(check("99.1", answer))
+    assert "passed" in repr(check("double.1", answer))
     assert draws() == expected
     with limits.untouched_world():  # the type checks of the tests draw from `random` themselves, so this is done alone
         before = random.getstate()
@@ -326,7 +327,7 @@ def test_the_stop_button_ends_a_check_and_nothing_else(small, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(limits, "_wait", pressed)
-    assert "stopped, because you asked for it" in repr(check("99.1", _forever))
+    assert "stopped, because you asked for it" in repr(check("double.1", _forever))
 
 
 def test_objects_and_classes_are_answers_too(small):
@@ -348,22 +349,22 @@ def test_objects_and_classes_are_answers_too(small):
         def double(self, numbers): ...
 
     for answer in (Callable(), Method(), Method):
-        assert "passed" in repr(check("99.1", answer))
-    assert "It could not be called at all. TypeError" in repr(check("99.1", NeedsMore))
-    assert "not attempted yet" in repr(check("99.1", Empty))
+        assert "passed" in repr(check("double.1", answer))
+    assert "It could not be called at all. TypeError" in repr(check("double.1", NeedsMore))
+    assert "not attempted yet" in repr(check("double.1", Empty))
 
 
-@pytest.mark.parametrize("id", ["99.7", "2.33", "", None, 7, "banana", "2.3.4", object(), "…"])
+@pytest.mark.parametrize("id", ["99.7", "bpe.33", "", None, 7, "banana", "2.3.4", object(), "…"])
 def test_an_unknown_id_is_a_card(id):
     for door in (check, hint, solution, compare):
         assert "There is no exercise" in repr(door(id))
     assert html(check(id))
-    assert "2.3" in repr(check("2.33"))
+    assert "bpe.3" in repr(check("bpe.33"))
 
 
 def test_an_error_of_the_checker_is_not_the_readers(small, monkeypatch):
     monkeypatch.setattr(engine, "judge", lambda *args, **named: 1 / 0)
-    assert "the checker itself has stumbled, not you" in repr(check("99.1", double))
+    assert "the checker itself has stumbled, not you" in repr(check("double.1", double))
 
 
 def test_values_are_compared_as_far_as_a_reader_should_care():
@@ -388,22 +389,22 @@ def test_values_are_compared_as_far_as_a_reader_should_care():
 
 
 def test_html_is_self_contained_and_says_everything_in_words(small):
-    cards = [check("99.1", answer) for answer in (double, lambda n: [2 + m for m in n], ..., _double_in_place)]
+    cards = [check("double.1", answer) for answer in (double, lambda n: [2 + m for m in n], ..., _double_in_place)]
     cards += [
-        check("2.2", ALL[0].solution),
-        hint("2.2"),
-        solution("2.2"),
+        check("bpe.2", ALL[0].solution),
+        hint("bpe.2"),
+        solution("bpe.2"),
         progress(),
-        quiz(2),
-        quiz(2, ["a", "b", "c"]),
+        quiz("bpe"),
+        quiz("bpe", ["a", "b", "c"]),
     ]
-    cards += [compare("99.1", double), predict("1.b", "a"), recap(1), check("http")]
+    cards += [compare("double.1", double), predict("tokens.b", "a"), recap("tokens"), check("http")]
     for card in cards:
         text = html(card)
         assert not re.search(r"http|<script|<style|<svg|javascript|\son\w+=|class=", text)
         assert "✗" not in text or "✗ no:" in text or "not yet" in text or "you said" in text or "right" in text
         assert text.count("<div") == text.count("</div>") and text == html(card) and repr(card)
-    assert "added instead" in html(cards[1]) and 'role="group" aria-label="99.1 Double: not yet"' in html(cards[1])
+    assert "added instead" in html(cards[1]) and 'role="group" aria-label="double.1 Double: not yet"' in html(cards[1])
 
 
 def test_values_of_the_reader_are_escaped():
@@ -411,31 +412,31 @@ def test_values_of_the_reader_are_escaped():
 
 
 def test_three_hints_come_one_after_the_other():
-    said = [repr(hint("2.2")) for _ in range(4)]
-    for number, text in enumerate(ALL[[e.id for e in ALL].index("2.2")].hints):
+    said = [repr(hint("bpe.2")) for _ in range(4)]
+    for number, text in enumerate(ALL[[e.id for e in ALL].index("bpe.2")].hints):
         assert f"hint {number + 1} of 3" in said[number] and text[:30] in said[number]
     assert "these are all the hints" in said[3]
 
 
 def test_the_solution_comes_after_an_attempt_or_when_asked_twice():
-    assert "try it first" in repr(solution("2.2"))
-    assert "def merge(ids" in repr(solution("2.2"))
-    check("2.3", ...)
-    assert "try it first" in repr(solution("2.3"))
-    check("2.1", lambda ids: {})
-    assert "def count_pairs(ids" in repr(solution("2.1"))
+    assert "try it first" in repr(solution("bpe.2"))
+    assert "def merge(ids" in repr(solution("bpe.2"))
+    check("bpe.3", ...)
+    assert "try it first" in repr(solution("bpe.3"))
+    check("bpe.1", lambda ids: {})
+    assert "def count_pairs(ids" in repr(solution("bpe.1"))
 
 
 def test_passing_code_is_laid_beside_the_packages():
-    assert "First check" in repr(compare("2.2", lambda ids, pair, new_id: ids)) and "not attempted" in repr(
-        compare("2.2")
+    assert "First check" in repr(compare("bpe.2", lambda ids, pair, new_id: ids)) and "not attempted" in repr(
+        compare("bpe.2")
     )
-    merge = shelf.find("2.2").solution
-    card = compare("2.2", merge)
+    merge = registry.find("bpe.2").solution
+    card = compare("bpe.2", merge)
     assert "yours" in repr(card) and "--- gptlab.bpe.merge" in repr(card) and "from left to right" in html(card)
     namespace = {}
     exec("def f(ids, pair, new_id):\n    return merge(ids, pair, new_id)", {"merge": merge}, namespace)
-    assert "source of this object is not known" in repr(compare("2.2", namespace["f"]))
+    assert "source of this object is not known" in repr(compare("bpe.2", namespace["f"]))
 
 
 # ---- Progress --------------------------------------------------------------------------------------------------------
@@ -443,49 +444,77 @@ def test_passing_code_is_laid_beside_the_packages():
 
 def test_progress_is_kept_in_one_small_file(fresh):
     assert "● 2.2" not in repr(progress())
-    check("2.2", shelf.find("2.2").solution)
-    check("2.3", lambda ids: (0, 0))
-    assert "● 2.2" in repr(progress()) and "◐ 2.3" in repr(progress()) and "○ 2.1" in repr(progress())
-    assert json.loads(fresh.read_text())["exercises"]["2.2"] == {"passed": True, "tries": 1}
-    check("2.2", lambda *args: 0)
-    assert "● 2.2" in repr(progress()), "what was done once stays done"
+    check("bpe.2", registry.find("bpe.2").solution)
+    check("bpe.3", lambda ids: (0, 0))
+    assert done("bpe") == [2] and "○ 1  ● 2  ◐ 3" in repr(progress())
+    assert json.loads(fresh.read_text())["exercises"]["bpe.2"] == {"passed": True, "tries": 1}
+    check("bpe.2", lambda *args: 0)
+    assert done("bpe") == [2], "what was done once stays done"
     assert [path.name for path in fresh.parent.iterdir()] == ["progress.json"]
     assert "done" in html(progress())
 
 
+def done(topic):
+    """The numbers of a topic's exercises that the progress table marks as done."""
+    (row,) = [line for line in repr(progress()).splitlines() if line.split()[1:2] == [topic]]
+    return [int(number) for number in re.findall(r"● (\d+)", row)]
+
+
 def test_two_kernels_share_the_file(fresh):
-    check("2.2", shelf.find("2.2").solution)
+    check("bpe.2", registry.find("bpe.2").solution)
     data = json.loads(fresh.read_text())
-    data["exercises"]["1.1"] = {"passed": True, "tries": 1}
+    data["exercises"]["tokens.1"] = {"passed": True, "tries": 1}
     fresh.write_text(json.dumps(data))
-    check("2.3", shelf.find("2.3").solution)
-    assert all(f"● {id}" in repr(progress()) for id in ("1.1", "2.2", "2.3"))
+    check("bpe.3", registry.find("bpe.3").solution)
+    assert done("tokens") == [1] and done("bpe") == [2, 3]
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[1]", b'{"exercises": {"2.2": 1}}', b'{"quiz": 3}', b""])
+def test_progress_of_the_first_edition_is_converted(fresh):
+    """Its ids had the notebook's number; what a reader has done then is done now."""
+    old = {
+        "exercises": {"6.2": {"passed": True, "tries": 2}, "14.9": {"passed": False, "tries": 1}},
+        "predictions": {"11.b": {"right": False, "missed": True, "first": "a", "answer": "c", "question": "Why?"}},
+        "quiz": {"9.1": {"right": True}},
+    }
+    fresh.write_text(json.dumps({"version": 1, **old}))
+    assert done("attention") == [2] and "◐ 9" in repr(progress())
+    assert "1 of 1 to look at again" in repr(recap("llama"))
+    check("attention.1", registry.find("attention.1").solution)
+    new = json.loads(fresh.read_text())
+    assert new["version"] == 2 and set(new["exercises"]) == {"attention.1", "attention.2", "gpu.9"}
+    assert new["exercises"]["attention.2"] == old["exercises"]["6.2"] and set(new["quiz"]) == {"training.1"}
+    assert done("attention") == [1, 2] and "unreadable" not in str(list(fresh.parent.iterdir()))
+
+
+@pytest.mark.parametrize("id", ["attention.2", " Attention.2 ", "6.2", "06.2"])
+def test_an_id_of_the_first_edition_finds_its_exercise(id):
+    assert registry.find(id).id == "attention.2" and registry.find(registry.find(id)).id == "attention.2"
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[1]", b'{"exercises": {"bpe.2": 1}}', b'{"quiz": 3}', b""])
 def test_a_file_that_cannot_be_read_is_set_aside(fresh, content):
     fresh.write_bytes(content)
-    card = check("2.2", shelf.find("2.2").solution)
+    card = check("bpe.2", registry.find("bpe.2").solution)
     assert "passed" in repr(card) and "could not be read" in repr(card)
     assert fresh.with_name("progress.json.unreadable-1").read_bytes() == content
-    assert "● 2.2" in repr(progress()) and "could not be read" not in repr(progress())
+    assert done("bpe") == [2] and "could not be read" not in repr(progress())
 
 
 def test_a_folder_that_cannot_be_written_to_is_no_reason_to_stop(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("GPTLAB_PROGRESS", str(tmp_path / "file" / "progress.json"))
-    assert "kept until this kernel ends" in repr(check("2.2", shelf.find("2.2").solution))
-    again = repr(check("2.3", shelf.find("2.3").solution))
+    assert "kept until this kernel ends" in repr(check("bpe.2", registry.find("bpe.2").solution))
+    again = repr(check("bpe.3", registry.find("bpe.3").solution))
     assert "note:" not in again
-    assert "● 2.2" in repr(progress()) and "● 2.3" in repr(progress())
+    assert done("bpe") == [2, 3]
 
 
 def test_the_file_can_be_elsewhere_or_nowhere(tmp_path, monkeypatch):
     monkeypatch.setenv("GPTLAB_PROGRESS", str(tmp_path))
     assert store.place() == tmp_path / "progress.json"
     monkeypatch.setenv("GPTLAB_PROGRESS", "off")
-    check("2.2", shelf.find("2.2").solution)
-    assert store.place() is None and "● 2.2" in repr(progress()) and os.listdir(tmp_path) == []
+    check("bpe.2", registry.find("bpe.2").solution)
+    assert store.place() is None and done("bpe") == [2] and os.listdir(tmp_path) == []
     monkeypatch.delenv("GPTLAB_PROGRESS")
     assert store.place().name == "progress.json"
 
@@ -501,15 +530,15 @@ def test_every_prediction_can_be_answered(prediction):
     assert "right" in repr(predict(prediction.id, truth, truth))
     assert prediction.kind in ("choice", "number", "shape", "order") and prediction.explanation
     if prediction.kind == "choice":
-        assert [guess._choice(prediction.answer, prediction.choices)] == [prediction.answer]
-        wrong = [guess.letter(i) for i in range(len(prediction.choices)) if guess.letter(i) != prediction.answer]
+        assert [quizzes._choice(prediction.answer, prediction.choices)] == [prediction.answer]
+        wrong = [quizzes.letter(i) for i in range(len(prediction.choices)) if quizzes.letter(i) != prediction.answer]
         assert len(wrong) >= 1 and all("you said" in repr(predict(prediction.id, letter)) for letter in wrong)
     assert not FORBIDDEN.search(prediction.question + prediction.explanation)
 
 
 def test_prediction_ids_are_unique():
     ids = [prediction.id for prediction in predictions()]
-    assert len(ids) == len(set(ids)) and all(re.fullmatch(r"\d+\.[a-z]", id) for id in ids)
+    assert len(ids) == len(set(ids)) and all(re.fullmatch(r"[a-z_]+\.[a-z]", id) for id in ids)
 
 
 @pytest.mark.parametrize(
@@ -523,56 +552,64 @@ def test_prediction_ids_are_unique():
     ],
 )  # fmt: skip
 def test_guesses_are_read_in_any_reasonable_form(said, truth, right):
-    card = repr(predict("66.b", said, truth))
+    card = repr(predict("other.b", said, truth))
     assert (": right" in card) is right and ("you said" in card) is not right
 
 
 def test_a_guess_of_tensors_and_their_shapes():
     torch = pytest.importorskip("torch")
-    assert "right" in repr(predict("66.b", (2, 3), torch.zeros(2, 3).shape))
-    assert "right" in repr(predict("66.b", 3.0, torch.tensor(3.0)))
+    assert "right" in repr(predict("other.b", (2, 3), torch.zeros(2, 3).shape))
+    assert "right" in repr(predict("other.b", 3.0, torch.tensor(3.0)))
 
 
 def test_a_prediction_in_two_steps():
-    assert repr(predict("66.b")) == "66.b: no guess yet"
-    assert "noted" in repr(predict("66.b", (2, 4)))
-    assert "you said (2, 4); it is (2, 7)" in repr(predict("66.b", truth=(2, 7)))
-    assert repr(predict("66.c", truth=(2, 7))) == "66.c: no guess; it is (2, 7)"
+    assert repr(predict("other.b")) == "other.b: no guess yet"
+    assert "noted" in repr(predict("other.b", (2, 4)))
+    assert "you said (2, 4); it is (2, 7)" in repr(predict("other.b", truth=(2, 7)))
+    assert repr(predict("other.c", truth=(2, 7))) == "other.c: no guess; it is (2, 7)"
 
 
-@pytest.mark.parametrize("number", [n for n in shelf.notebooks() if n > 1])
-def test_three_questions_open_a_notebook(number):
-    questions = shelf.questions(number)
+@pytest.mark.parametrize("topic", [topic for topic in registry.topics() if topic != "tokens"])
+def test_three_questions_open_a_notebook(topic):
+    questions, place = registry.questions(topic), gptlab.notebook(topic).number
     assert len(questions) == 3
     for n, question in enumerate(questions, start=1):
-        assert question.about < number and question.answer in "abc"[: len(question.choices)]
-        assert "1 of 1 right" in repr(quiz(number, n, question.answer)) == repr(quiz(str(number), {n: question.answer}))
+        assert gptlab.notebook(question.about).number < place and question.answer in "abc"[: len(question.choices)]
+        assert "1 of 1 right" in repr(quiz(topic, n, question.answer)) == repr(quiz(place, {n: question.answer}))
         assert not FORBIDDEN.search(question.question + question.explanation)
     answers = [question.answer for question in questions]
-    assert "3 of 3 right" in repr(quiz(f"{number:02}", answers)) and "3 of 3" in repr(quiz(number, *answers))
-    assert all(question.question in repr(quiz(number, [..., ..., ...])) for question in questions)
+    assert "3 of 3 right" in repr(quiz(f"{place:02}", answers)) and "3 of 3" in repr(quiz(topic, *answers))
+    assert all(question.question in repr(quiz(topic, [..., ..., ...])) for question in questions)
 
 
 def test_strange_answers_to_a_quiz_are_survived():
     for strange in ([9, 9, 9], "b", {7: "a"}, [[], {}, object()], 3.5, (1, 2, 3, 4)):
-        assert repr(quiz(2, strange))
+        assert repr(quiz("bpe", strange))
     assert "There is no quiz" in repr(quiz("what")) and "There is no quiz" in repr(quiz(77))
     assert exercises.retrieve is quiz
 
 
 def test_the_recap_gives_back_what_was_missed():
-    assert "no guesses made" in repr(recap(2))
-    predict("2.a", 2), predict("2.b", "b"), quiz(2, ["a", "c", ...])
-    card = " ".join(repr(recap("02")).split())
+    assert "no guesses made" in repr(recap("bpe"))
+    predict("bpe.a", 2), predict("bpe.b", "b"), quiz("bpe", ["a", "c", ...])
+    card = " ".join(repr(recap("02_bpe")).split())
     assert "2 of 4 to look at again" in card and "You said 2; it is 4" in card and "prediction 2.b" not in card
-    predict("2.a", 4)
-    assert "Right since then" in repr(recap(2))
-    predict("1.a", 5)
-    assert "right" in repr(recap(1)) and "look at again" not in repr(recap(1))
+    predict("bpe.a", 4)
+    assert "Right since then" in repr(recap("bpe"))
+    predict("tokens.a", 5)
+    assert "right" in repr(recap("tokens")) and "look at again" not in repr(recap("tokens"))
     assert repr(recap("nonsense")) and repr(recap(None))
 
 
 def test_untouched_cells_print_little_and_write_nothing(fresh):
-    cards = [check("2.2", ...), predict("2.a"), predict("66.b", ..., 3), quiz(2), recap(2), progress(), hint("2.2")]
+    cards = [
+        check("bpe.2", ...),
+        predict("bpe.a"),
+        predict("other.b", ..., 3),
+        quiz("bpe"),
+        recap("bpe"),
+        progress(),
+        hint("bpe.2"),
+    ]
     assert all(len(repr(card).splitlines()) < 16 for card in cards)
     assert not fresh.exists()

@@ -69,8 +69,8 @@ def every_html(bpe):
         "attention_table": pictures.attention_table(
             weights(2, 3, 4), ["<b>", "http://", '"'], list("abcd"), ["<i>", "h"]
         ),
-        "course_map": pictures.course_map(6, ready=[0, 9]),
-        "pipeline": pictures.pipeline("09"),
+        "course_map": pictures.course_map("attention", ready=["start_here", "training"]),
+        "pipeline": pictures.pipeline("training"),
         "table": pictures.table([("<b>", 1.5), ("http://x", None)], ["<u>", "nats"], caption="<script>"),
     }
 

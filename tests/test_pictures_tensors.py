@@ -1,12 +1,15 @@
 """Pictures of tensors and attention show the numbers given; tables and maps can be read without seeing them."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from gptlab import pictures
-from gptlab.pictures.course import STATIONS
+import gptlab
+from gptlab import NOTEBOOKS, pictures
 from gptlab.pictures.style import tidy
 
 SENTENCE = ["Ada", " the", " fox", " was", " proud", ","]
@@ -163,21 +166,22 @@ def test_a_label_that_stands_apart_is_joined_to_its_point():
 
 
 def test_the_map_of_the_course_links_what_can_be_opened():
-    shown = pictures.course_map("06_attention", ready=range(12))
-    for s in STATIONS:
-        assert (f'href="{s.file}.ipynb"' in shown.html) == (s.number < 12 and s.number != 6)
-        assert f"{s.number:02d} {s.name}" in repr(shown)
+    shown = pictures.course_map("06_attention", ready=["tokens", "attention", "llama"])
+    for s in NOTEBOOKS:
+        assert (f'href="{s.file}.ipynb"' in shown.html) == (s.topic in ("tokens", "llama"))
+        assert f"{s.number:02d} {s.title}" in repr(shown)
     assert shown.html.count("you are here") == 1 and repr(shown).count("▶") == 1
-    with pytest.raises(ValueError, match="from 0 to 14"):
-        pictures.course_map(15)
+    with pytest.raises(ValueError, match="from 0 to 18"):
+        pictures.course_map(19)
 
 
-def test_the_stations_are_the_files_of_the_course():
-    assert [s.number for s in STATIONS] == list(range(15))
-    assert all(s.file.startswith(f"{s.number:02d}_") for s in STATIONS)
+def test_the_map_links_the_notebooks_that_are_written():
+    folder = Path(gptlab.__file__).parents[1] / "notebooks"
+    links = set(re.findall(r'href="([^"]+)"', pictures.course_map().html))
+    assert links == {path.name for path in folder.glob("[!.]*.ipynb")}
 
 
-@pytest.mark.parametrize("here", range(1, 15))
+@pytest.mark.parametrize("here", [found.topic for found in NOTEBOOKS[1:]])
 def test_every_notebook_has_its_place_in_the_pipeline(here):
     assert "**" in repr(pictures.pipeline(here)) and pictures.pipeline(here).html.count("#F9C86B") >= 1
 

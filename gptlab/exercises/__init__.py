@@ -2,28 +2,28 @@
 
 **In a notebook**, each as the last line of a cell:
 
-    check("2.3", my_function)          # runs my_function on fresh inputs, and names the most likely mistake
-    hint("2.3")                        # one of three hints; again for the next
-    solution("2.3")                    # the source of one solution, after an attempt or when asked twice
-    compare("2.3", my_function)        # passing code beside the course's
-    find("2.3")                        # the exercise itself; a notebook shows its text
-    progress()                         # what is done, over all notebooks
+    check("bpe.3", my_function)          # runs my_function on fresh inputs, and names the most likely mistake
+    hint("bpe.3")                        # one of three hints; again for the next
+    solution("bpe.3")                    # the source of one solution, after an attempt or when asked twice
+    compare("bpe.3", my_function)        # passing code beside the course's
+    find("bpe.3")                        # the exercise itself; a notebook shows its text
+    progress()                           # what is done, over all notebooks
 
-    predict("6.b", ..., scores.shape)  # a guess in place of the dots, and what came out
-    predict("6.b", (2, 7, 7))          # or in two steps: the guess first,
-    predict("6.b", truth=scores.shape) # and later what it is
-    predict("1.a", "c")                # where the declaration knows the answer, the guess alone
+    predict("attention.b", ..., scores.shape)   # a guess in place of the dots, and what came out
+    predict("attention.b", (2, 7, 7))           # or in two steps: the guess first,
+    predict("attention.b", truth=scores.shape)  # and later what it is
+    predict("tokens.a", "c")                    # where the declaration knows the answer, the guess alone
 
-    quiz(6)                            # three questions about earlier notebooks
-    quiz(6, 1, "b")                    # an answer to the first; or all at once, quiz(6, ["b", ..., "a"])
-    recap(6)                           # what was missed
+    quiz("attention")                    # three questions about earlier notebooks
+    quiz("attention", 1, "b")            # an answer to the first; or all at once, quiz("attention", ["b", ..., "a"])
+    recap("attention")                   # what was missed
 
 Nothing here raises, whatever it is given, and dots in place of an answer are no answer: a notebook of untouched stubs
 runs to its end.
 
-**To add an exercise**, write it into the list `EXERCISES` of `lesson_NN.py`, whose number is the notebook's; a new file
-is found by its name. The tests in `tests/test_exercises.py` then hold it to the rules: the solution passes, each
-mistake is rejected and named, no two mistakes do the same on its inputs. A complete example:
+**To add an exercise**, write it into the list `EXERCISES` of its topic's file, here `attention.py`; a new file is found
+by its name. The tests in `tests/test_exercises.py` then hold it to the rules: the solution passes, each mistake is
+rejected and named, no two mistakes do the same on its inputs. A complete example:
 
 >>> def vowels(text: str) -> int:
 ...     """How many vowels a text has."""
@@ -33,7 +33,7 @@ mistake is rejected and named, no two mistakes do the same on its inputs. A comp
 ...     for length in range(2, 8):
 ...         yield ("".join(rng.choice("abcdefghiou") for _ in range(length)),)
 >>> exercise = Exercise(
-...     id="99.1", title="Count the vowels", minutes=5, difficulty=1,
+...     id="vowels.1", title="Count the vowels", minutes=5, difficulty=1,
 ...     prompt="Count the vowels a, e, i, o, u in a text. Input: `text`, a `str`. Result: an `int`.",
 ...     signature="def vowels(text: str) -> int", inputs=inputs, solution=vowels,
 ...     mistakes=[
@@ -57,18 +57,18 @@ A known mistake must show on at least one of the inputs, and differ from the oth
 small cases that tell them apart. `reference` may be slow or a library; `properties` are for answers that have no single
 right result; `use` is for classes (`use=lambda Answer, text: Answer(text).encode(text)`).
 
-A prediction goes into `PREDICTIONS` (`Prediction(id="6.b", question=…, kind="shape", explanation=…)`), the three
-questions that open notebook NN into `QUESTIONS` of its file.
+A prediction goes into `PREDICTIONS` (`Prediction(id="attention.b", question=…, kind="shape", explanation=…)`), the
+three questions that open a notebook into `QUESTIONS` of its topic's file.
 
 Progress is kept in the reader's own data folder; the variable `GPTLAB_PROGRESS` names another file, or is "off".
 '''
 
 from gptlab.exercises.card import Card
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
 from gptlab.exercises.engine import check, compare, hint, progress, solution
-from gptlab.exercises.guess import predict, quiz, recap
 from gptlab.exercises.judge import judge
-from gptlab.exercises.shelf import every, find, predictions
+from gptlab.exercises.quizzes import predict, quiz, recap
+from gptlab.exercises.registry import every, find, predictions
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 
 retrieve = quiz
 

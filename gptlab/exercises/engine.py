@@ -8,10 +8,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from gptlab.exercises import limits, shelf, store
+from gptlab import notebook
+from gptlab.exercises import limits, registry, store
 from gptlab.exercises.card import Card
-from gptlab.exercises.declare import Exercise
 from gptlab.exercises.judge import FAILED, PASSED, UNTOUCHED, Verdict, judge
+from gptlab.exercises.schema import Exercise
 
 _hints_given: dict[str, int] = {}  # in this session
 _asked_for_solution: set[str] = set()
@@ -24,7 +25,7 @@ def _for_exercise(door: Callable[..., Card]) -> Callable[..., Card]:
     @wraps(door)
     def opened(id: object, *args: Any, **named: Any) -> Card:
         try:
-            exercise = shelf.find(id)
+            exercise = registry.find(id)
             return door(exercise, *args, **named) if exercise is not None else _unknown(id)
         except limits.Interrupted:
             return Card(f"{id}: stopped, because you asked for it", notices=store.notices())
@@ -35,16 +36,16 @@ def _for_exercise(door: Callable[..., Card]) -> Callable[..., Card]:
 
 
 def _unknown(id: object) -> Card:
-    near = shelf.near(id)
-    number = shelf.notebook_of(shelf.tidy_id(id))
-    if number in shelf.notebooks() and shelf.lesson(number) is None:
-        return Card(f"{id}: the exercises of notebook {number:02} need a package that is not installed")
+    near = registry.near(id)
+    topic = registry.topic_of(id)
+    if topic in registry.topics() and registry.declarations(topic) is None:
+        return Card(f"{id}: the exercises on {topic} need a package that is not installed")
     return Card(f"There is no exercise {str(id)[:40]!r}", foot=f"Do you mean {', '.join(near)}?" if near else "")
 
 
 @_for_exercise
 def check(exercise: Exercise, answer: Any = ..., seconds: int | float | None = None) -> Card:
-    """Check an answer to an exercise on fresh inputs: `check("2.3", my_function)`."""
+    """Check an answer to an exercise on fresh inputs: `check("bpe.3", my_function)`."""
     verdict = judge(exercise, answer, seconds=seconds)
     name = f"{exercise.id} {exercise.title}"
     if verdict.state == UNTOUCHED:
@@ -71,7 +72,7 @@ def _card(exercise: Exercise, name: str, verdict: Verdict) -> Card:
 
 @_for_exercise
 def hint(exercise: Exercise) -> Card:
-    """The next of three hints, each giving away more than the one before: `hint("2.3")`."""
+    """The next of three hints, each giving away more than the one before: `hint("bpe.3")`."""
     given = _hints_given.get(exercise.id, 0)
     if given == len(exercise.hints):
         advice = [(f"{number}.", text) for number, text in enumerate(exercise.hints, start=1)]
@@ -84,7 +85,7 @@ def hint(exercise: Exercise) -> Card:
 
 @_for_exercise
 def solution(exercise: Exercise) -> Card:
-    """One way to do it, after an attempt or when asked twice: `solution("2.3")`."""
+    """One way to do it, after an attempt or when asked twice: `solution("bpe.3")`."""
     tried = exercise.id in _tried or exercise.id in store.read()["exercises"]
     if not tried and exercise.id not in _asked_for_solution:
         _asked_for_solution.add(exercise.id)
@@ -96,7 +97,7 @@ def solution(exercise: Exercise) -> Card:
 
 @_for_exercise
 def compare(exercise: Exercise, answer: Any = ...) -> Card:
-    """The reader's passing code beside the course's: `compare("2.3", my_function)`."""
+    """The reader's passing code beside the course's: `compare("bpe.3", my_function)`."""
     name = f"{exercise.id} {exercise.title}"
     verdict = judge(exercise, answer)
     if verdict.state == UNTOUCHED:
@@ -147,13 +148,13 @@ class Progress:
     def __init__(self):
         known = store.read()["exercises"]
         self.rows: list[tuple[str, list[tuple[str, str, str]]]] = []
-        for number in shelf.notebooks():
+        for topic in registry.topics():
             cells = []
-            for exercise in getattr(shelf.lesson(number), "EXERCISES", ()):
+            for exercise in registry.exercises(topic):
                 entry = known.get(exercise.id)
                 sign = _NOT if entry is None else _DONE if entry.get("passed") else _BEGUN
-                cells.append((sign, exercise.id, exercise.title))
-            self.rows.append((f"{number:02}", cells))
+                cells.append((sign, exercise.id.rpartition(".")[2], exercise.title))
+            self.rows.append((f"{notebook(topic).number:02} {topic}", cells))
         self.notices = store.notices()
 
     @staticmethod
@@ -162,11 +163,12 @@ class Progress:
 
     def __repr__(self) -> str:
         lines = [f"{_DONE} done  {_BEGUN} begun  {_NOT} not yet"]
-        for number, cells in self.rows:
-            signs = "  ".join(f"{sign} {id}" for sign, id, _ in cells)
-            lines.append(f"{number}  {self._count(cells).rjust(8)}  {signs}")
+        width = max((len(name) for name, _ in self.rows), default=0)
+        for name, cells in self.rows:
+            signs = "  ".join(f"{sign} {number}" for sign, number, _ in cells)
+            lines.append(f"{name.ljust(width)}  {self._count(cells).rjust(8)}  {signs}")
         everything = [cell for _, cells in self.rows for cell in cells]
-        lines.append(f"all {self._count(everything).rjust(8)}")
+        lines.append(f"{'all'.ljust(width)}  {self._count(everything).rjust(8)}")
         return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
 
     def _repr_html_(self) -> str:
@@ -176,15 +178,15 @@ class Progress:
         words = {_DONE: "done", _BEGUN: "begun", _NOT: "not yet"}
         cell = "padding:3px 8px;font-size:14px;color:#111111;text-align:left;white-space:nowrap"
         rows = ""
-        for number, cells in self.rows:
+        for name, cells in self.rows:
             signs = " ".join(
                 f'<span style="background-color:{grounds[sign]};border:1px solid #767676;border-radius:3px;'
                 f'padding:1px 5px" title="{escape(f"{title}: {words[sign]}")}" role="img" '
-                f'aria-label="{escape(f"{id} {title}: {words[sign]}")}">{sign} {id}</span>'
-                for sign, id, title in cells
+                f'aria-label="{escape(f"{name} {number} {title}: {words[sign]}")}">{sign} {number}</span>'
+                for sign, number, title in cells
             )
             rows += (
-                f'<tr style="background-color:#ffffff"><th scope="row" style="{cell}">{number}</th>'
+                f'<tr style="background-color:#ffffff"><th scope="row" style="{cell}">{name}</th>'
                 f'<td style="{cell}">{self._count(cells)}</td><td style="{cell};white-space:normal">{signs}</td></tr>'
             )
         heads = "".join(f'<th scope="col" style="{cell}">{name}</th>' for name in ("notebook", "done", "exercises"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gptlab.exercises import limits
-from gptlab.exercises.declare import Exercise, Mistake, call
+from gptlab.exercises.schema import Exercise, Mistake, call
 from gptlab.exercises.values import difference, is_tensor, shown
 
 PASSED, FAILED, UNTOUCHED = "passed", "not yet", "not attempted yet"

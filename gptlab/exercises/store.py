@@ -10,6 +10,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gptlab.exercises.registry import tidy_id
+
+VERSION = 2  # ids by topic; version 1 had numbers ("6.2" for "attention.2"), and is converted when it is read
 _KINDS = ("exercises", "predictions", "quiz")
 _memory: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in _KINDS}
 _notices: list[str] = []
@@ -64,7 +67,9 @@ def _from_disk(path: Path) -> dict[str, dict[str, dict[str, Any]]] | None:
         kinds = {kind: data.get(kind, {}) for kind in _KINDS}
         if not all(isinstance(known, dict) for part in kinds.values() for known in part.values()):
             raise ValueError("not what this course writes")
-    except (ValueError, AttributeError, RecursionError):
+        if data.get("version", 1) < VERSION:
+            kinds = {kind: {tidy_id(id): known for id, known in part.items()} for kind, part in kinds.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
         _set_aside(path)
         return {kind: {} for kind in _KINDS}
     return kinds
@@ -90,7 +95,7 @@ def update(kind: str, id: str, **known: Any) -> dict[str, Any]:
         for part in _KINDS:
             everything[part].update(_memory[part])
         everything[kind][id] = entry
-        if _written(path, {"version": 1, **everything}):
+        if _written(path, {"version": VERSION, **everything}):
             for part in _KINDS:
                 _memory[part].clear()
             return entry

@@ -343,11 +343,11 @@ for trait in ("patient", "greedy", "brave"):
 text = tell(sentence, seed=4, temperature=2.0, words=60)
 
 # %% [markdown]
-# **Opened by:** 10 Sampling.
+# **Opened by:** 11 Sampling.
 #
 # And where do all those numbers come from? At first they are random. Then the model reads stories, is told at each word
 # what really came next, and every number is moved a little, so that the next time it is less surprised. You will do that
-# yourself, from zero, in a few minutes. **Opened by:** 09 Training.
+# yourself, from zero, in a few minutes. **Opened by:** 10 Training.
 
 # %% [markdown]
 # ## What it gets wrong
@@ -389,7 +389,7 @@ pictures.table([(name, c.n_layer, c.n_head, c.n_embd, c.vocab_size, n) for name,
 
 # %% [markdown]
 # GPT-2 is from 2019 ([Radford et al.](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)).
-# Those that answer you today are hundreds of times larger again, and have been taught manners; notebooks 11 to 14 go in
+# Those that answer you today are hundreds of times larger again, and have been taught manners; notebooks 12 to 17 go in
 # their direction.
 #
 # ## Play
@@ -429,4 +429,4 @@ print("\nWhat is wrong with it:", fables.read(text).error or "nothing.")
 # This is the way ahead. Begin with 01: what is a token, and what is lost if one chooses badly?
 
 # %%
-pictures.course_map(here=0, ready=[*range(12), 14])
+pictures.course_map(here="start_here")

@@ -51,7 +51,7 @@ from gptlab.exercises import check, compare, find, hint, predict, progress, reca
 # need only its first three boxes today.
 
 # %%
-pictures.pipeline(1)
+pictures.pipeline("tokens")
 
 # %% [markdown]
 # ## The question: how do you multiply a sentence?
@@ -216,10 +216,10 @@ pictures.tokens(first, chars, words)
 # a few places. Real books are not like that.
 
 # %%
-predict("1.b", ...)
+predict("tokens.b", ...)
 
 # %% [markdown]
-# Put your letter in place of the dots, `predict("1.b", "a")` for example, or go on. Nothing depends on it. The book is
+# Put your letter in place of the dots, `predict("tokens.b", "a")` for example, or go on. Nothing depends on it. The book is
 # the reference manual of your Python, cut into two halves. (The numbers depend on your version of Python.)
 
 # %%
@@ -271,7 +271,7 @@ for message in ("The fox found a kite.", "The fox fuond a kite.", "The fox paid 
 # rule from characters to bytes is **UTF-8**, and in Python `text.encode()` applies it. Before you look at it, a guess:
 
 # %%
-predict("1.a", ...)
+predict("tokens.a", ...)
 
 # %% tags=["nbval-check-output"]
 print(list("fünf".encode()), "length", len("fünf".encode()))
@@ -314,10 +314,10 @@ print("by hand:", [opening, following], " Python:", list("ü".encode()))
 # Ken Thompson and Rob Pike designed this on a placemat in a diner, one evening in 1992 ([Pike's
 # account](https://www.cl.cam.ac.uk/~mgk25/ucs/utf-8-history.txt)). Now take the bytes as ids. $V$ is 256, there is
 # nothing to learn from a text, and no text is unknown, in any script, with any misspelling. What does it cost? (An
-# order is given like this: `predict("1.c", "bytes, words, characters")`.)
+# order is given like this: `predict("tokens.c", "bytes, words, characters")`.)
 
 # %%
-predict("1.c", ...)
+predict("tokens.c", ...)
 
 # %% tags=["nbval-check-output"]
 says = "“Très bien”, said the fox: “Ça va.”"
@@ -547,77 +547,77 @@ pictures.compare(bits, "bits a story", floor={"the shortest": fables.entropy() /
 # %% [markdown]
 # Longer pieces make the message shorter, because what always stands together is sent at once. The gap that remains is
 # what a model has to learn: which word follows which, and what was said before. No tokenizer closes it. A tokenizer
-# gives the model pieces to work with, and must not lose anything. The lowest line comes back in notebook 09: no model
+# gives the model pieces to work with, and must not lose anything. The lowest line comes back in notebook 10: no model
 # of these stories can get below it.
 #
 # ## Exercises
 #
 # Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the most likely
-# mistake. `hint("1.1")` gives a hint, again for the next one; `solution("1.1")` shows one way to do it; and when you
-# have passed, `compare("1.1", build_vocabulary)` lays your code beside the course's.
+# mistake. `hint("tokens.1")` gives a hint, again for the next one; `solution("tokens.1")` shows one way to do it; and when you
+# have passed, `compare("tokens.1", build_vocabulary)` lays your code beside the course's.
 
 # %%
-find("1.1")
+find("tokens.1")
 
 
 # %% tags=["nbval-check-output"]
 def build_vocabulary(text: str) -> dict[str, int]: ...
 
 
-check("1.1", build_vocabulary)
+check("tokens.1", build_vocabulary)
 
 # %%
-find("1.2")
+find("tokens.2")
 
 
 # %% tags=["nbval-check-output"]
 def encode(text: str, id_of: dict[str, int]) -> list[int]: ...
 
 
-check("1.2", encode)
+check("tokens.2", encode)
 
 # %%
-find("1.3")
+find("tokens.3")
 
 
 # %% tags=["nbval-check-output"]
 def decode(ids: list[int], id_of: dict[str, int]) -> str: ...
 
 
-check("1.3", decode)
+check("tokens.3", decode)
 
 # %%
-find("1.4")
+find("tokens.4")
 
 
 # %% tags=["nbval-check-output"]
 def encode_words(words: list[str], id_of: dict[str, int], unknown: int) -> list[int]: ...
 
 
-check("1.4", encode_words)
+check("tokens.4", encode_words)
 
 # %%
-find("1.5")
+find("tokens.5")
 
 
 # %% tags=["nbval-check-output"]
 def utf8_lengths(text: str) -> list[int]: ...
 
 
-check("1.5", utf8_lengths)
+check("tokens.5", utf8_lengths)
 
 # %%
-find("1.6")
+find("tokens.6")
 
 
 # %% tags=["nbval-check-output"]
 def bits_per_character(text: str) -> float: ...
 
 
-check("1.6", bits_per_character)
+check("tokens.6", bits_per_character)
 
 # %%
-find("1.7")
+find("tokens.7")
 
 
 # %% tags=["nbval-check-output"]
@@ -627,17 +627,17 @@ class Tokenizer:
     def decode(self, ids: list[int]) -> str: ...
 
 
-check("1.7", Tokenizer)
+check("tokens.7", Tokenizer)
 
 # %%
-find("1.8")
+find("tokens.8")
 
 
 # %% tags=["nbval-check-output"]
 def split_words(text: str) -> list[str]: ...
 
 
-check("1.8", split_words)
+check("tokens.8", split_words)
 
 # %% [markdown]
 # An open one, without a check: take a text in a language that you know and that is not English, and repeat the section
@@ -647,7 +647,7 @@ check("1.8", split_words)
 progress()
 
 # %%
-recap(1)
+recap("tokens")
 
 # %% [markdown]
 # ## What to remember

@@ -49,15 +49,15 @@ from gptlab.corpora import fables
 from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
 
 # %% tags=["nbval-check-output"]
-pictures.pipeline(2)
+pictures.pipeline("bpe")
 
 # %% [markdown]
 # Three questions about notebook 01 first. Recalling something makes it stay. Put letters in place of the dots, such as
-# `quiz(2, ["a", "b", "c"])`, and run the cell. `quiz(2, 1, "b")` answers the first one alone. Or go on, nothing depends
+# `quiz("bpe", ["a", "b", "c"])`, and run the cell. `quiz("bpe", 1, "b")` answers the first one alone. Or go on, nothing depends
 # on it.
 
 # %% tags=["nbval-check-output"]
-quiz(2, [..., ..., ...])
+quiz("bpe", [..., ..., ...])
 
 # %% [markdown]
 # ## The question: too many words, too many bytes
@@ -82,7 +82,7 @@ print("bytes:", len(raw.encode(message)), "tokens for", len(message.split()), "w
 # Take a piece of paper and write down `aaabdaaabac`. Now look at each pair of neighbours.
 
 # %%
-predict("2.a", ...)
+predict("bpe.a", ...)
 
 # %% tags=["nbval-check-output"]
 line = "aaabdaaabac"
@@ -132,7 +132,7 @@ print(line)
 # How much shorter does a text get with each step?
 
 # %%
-predict("2.c", ...)
+predict("bpe.c", ...)
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -472,7 +472,7 @@ for text in ("fox", "a fox", "a  fox", "Fox"):
 # What happens to a script that no fable has?
 
 # %%
-predict("2.b", ...)
+predict("bpe.b", ...)
 
 # %% tags=["nbval-check-output"]
 pictures.tokens("Η αλεπού 🦊", tokenizer)
@@ -860,87 +860,87 @@ pictures.compare(length, "tokens a story", best=None)
 #
 # ## Exercises
 #
-# As in notebook 01: write in place of the dots, `check`, and `hint("2.1")` when stuck.
+# As in notebook 01: write in place of the dots, `check`, and `hint("bpe.1")` when stuck.
 
 # %%
-find("2.1")
+find("bpe.1")
 
 
 # %% tags=["nbval-check-output"]
 def count_pairs(ids: list[int]) -> dict[tuple[int, int], int]: ...
 
 
-check("2.1", count_pairs)
+check("bpe.1", count_pairs)
 
 # %%
-find("2.2")
+find("bpe.2")
 
 
 # %% tags=["nbval-check-output"]
 def my_merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]: ...
 
 
-check("2.2", my_merge)
+check("bpe.2", my_merge)
 
 # %%
-find("2.3")
+find("bpe.3")
 
 
 # %% tags=["nbval-check-output"]
 def best_pair(ids: list[int]) -> tuple[int, int]: ...
 
 
-check("2.3", best_pair)
+check("bpe.3", best_pair)
 
 # %%
-find("2.4")
+find("bpe.4")
 
 
 # %% tags=["nbval-check-output"]
 def my_train(text: str, steps: int) -> list[tuple[int, int]]: ...
 
 
-check("2.4", my_train)
+check("bpe.4", my_train)
 
 # %%
-find("2.5")
+find("bpe.5")
 
 
 # %% tags=["nbval-check-output"]
 def encode(piece: bytes, ranks: dict[bytes, int]) -> list[int]: ...
 
 
-check("2.5", encode)
+check("bpe.5", encode)
 
 # %%
-find("2.6")
+find("bpe.6")
 
 
 # %% tags=["nbval-check-output"]
 def printable(data: bytes) -> str: ...
 
 
-check("2.6", printable)
+check("bpe.6", printable)
 
 # %%
-find("2.7")
+find("bpe.7")
 
 
 # %% tags=["nbval-check-output"]
 def split_special(text: str, special: list[str]) -> list[str]: ...
 
 
-check("2.7", split_special)
+check("bpe.7", split_special)
 
 # %%
-find("2.8")
+find("bpe.8")
 
 
 # %% tags=["nbval-check-output"]
 def stream(chunks: list[bytes]) -> list[str]: ...
 
 
-check("2.8", stream)
+check("bpe.8", stream)
 
 # %% [markdown]
 # An open one, without a check: train a `BPETokenizer` on a text of yours, in any language, and look at its longest
@@ -950,7 +950,7 @@ check("2.8", stream)
 progress()
 
 # %%
-recap(2)
+recap("bpe")
 
 # %% [markdown]
 # ## What to remember

@@ -50,14 +50,14 @@ from gptlab.exercises import check, compare, find, hint, predict, progress, quiz
 from gptlab.unigram import UnigramTokenizer
 
 # %% tags=["nbval-check-output"]
-pictures.pipeline(3)
+pictures.pipeline("unigram")
 
 # %% [markdown]
-# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz(3, ["a", "b", "c"])`; or go
+# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz("unigram", ["a", "b", "c"])`; or go
 # on, nothing depends on it.
 
 # %% tags=["nbval-check-output"]
-quiz(3, [..., ..., ...])
+quiz("unigram", [..., ..., ...])
 
 # %% [markdown]
 # ## The question: a merge is never regretted
@@ -101,7 +101,7 @@ for pieces in (["t", "he", "n"], ["th", "en"], ["t", "hen"]):
 # A way to cut a text into pieces is a **segmentation**. How many are there?
 
 # %%
-predict("3.a", ...)
+predict("unigram.a", ...)
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -183,7 +183,7 @@ print(pieces, "best to each place:", [round(number, 2) for number in best])
 # multiplied.
 
 # %%
-predict("3.c", ...)
+predict("unigram.c", ...)
 
 # %% tags=["nbval-check-output"]
 def total(text, p):
@@ -323,7 +323,7 @@ pictures.table(rows, ["piece", "used", "without it", "costs more (nats)", "loss 
 # %% [markdown]
 # `▁hens` and `▁then` have a cheap way out: another piece and one letter. `▁oxen` is rare. `▁the` occurs often, and
 # without it you would pay letter by letter, which is dear: a letter that no word needs is left with a tiny probability.
-# (The loss is an estimate. It leaves the rest of each word cut as it was; exercise 3.6 does not.)
+# (The loss is an estimate. It leaves the rest of each word cut as it was; exercise unigram.6 does not.)
 #
 # `prune` keeps the pieces of the largest loss, and all letters, so that every word can still be written. Take three
 # pieces away, and do one more round of EM that drops nothing (`rarest=0.0`):
@@ -463,7 +463,7 @@ print(default.encode("The fox ran.", out_type=str))
 # ## Break it: what comes back?
 
 # %%
-predict("3.b", ...)
+predict("unigram.b", ...)
 
 # %% [markdown]
 # Here is a line of Python, a ligature, a full-width letter and a fox in Chinese. Each row changes one setting more.
@@ -648,7 +648,7 @@ pictures.compare(lengths, "tokens for each byte of held-out text (less is less w
 # cheaper.)
 #
 # Now train the same tiny GPT on each, for the same number of seconds. The GPT and its training are boxes that you open in
-# notebooks 08 and 09; here it is enough that they learn to say what comes next.
+# notebooks 08 and 10; here it is enough that they learn to say what comes next.
 
 # %%
 import torch
@@ -711,77 +711,77 @@ pictures.compare(results, "bits for each byte of text (less is better)")
 #
 # ## Exercises
 #
-# As in notebook 01: write in place of the dots, `check`, and `hint("3.1")` when stuck.
+# As in notebook 01: write in place of the dots, `check`, and `hint("unigram.1")` when stuck.
 
 # %%
-find("3.1")
+find("unigram.1")
 
 
 # %% tags=["nbval-check-output"]
 def normalise(text: str) -> str: ...
 
 
-check("3.1", normalise)
+check("unigram.1", normalise)
 
 # %%
-find("3.2")
+find("unigram.2")
 
 
 # %% tags=["nbval-check-output"]
 def segmentation_logprob(pieces: list[str], logp: dict[str, float]) -> float: ...
 
 
-check("3.2", segmentation_logprob)
+check("unigram.2", segmentation_logprob)
 
 # %%
-find("3.3")
+find("unigram.3")
 
 
 # %% tags=["nbval-check-output"]
 def best_segmentation(text: str, logp: dict[str, float]) -> list[str]: ...
 
 
-check("3.3", best_segmentation)
+check("unigram.3", best_segmentation)
 
 # %%
-find("3.4")
+find("unigram.4")
 
 
 # %% tags=["nbval-check-output"]
 def log_total(text: str, logp: dict[str, float]) -> float: ...
 
 
-check("3.4", log_total)
+check("unigram.4", log_total)
 
 # %%
-find("3.5")
+find("unigram.5")
 
 
 # %% tags=["nbval-check-output"]
 def expected_counts(text: str, logp: dict[str, float]) -> dict[str, float]: ...
 
 
-check("3.5", expected_counts)
+check("unigram.5", expected_counts)
 
 # %%
-find("3.6")
+find("unigram.6")
 
 
 # %% tags=["nbval-check-output"]
 def pruning_loss(words: dict[str, int], logp: dict[str, float], piece: str) -> float: ...
 
 
-check("3.6", pruning_loss)
+check("unigram.6", pruning_loss)
 
 # %%
-find("3.7")
+find("unigram.7")
 
 
 # %% tags=["nbval-check-output"]
 def with_byte_fallback(text: str, vocabulary: set[str]) -> list[str]: ...
 
 
-check("3.7", with_byte_fallback)
+check("unigram.7", with_byte_fallback)
 
 # %% [markdown]
 # An open one, without a check: train `documented` on `learn`, then the tiny GPT above on a segmentation drawn with
@@ -791,7 +791,7 @@ check("3.7", with_byte_fallback)
 progress()
 
 # %%
-recap(3)
+recap("unigram")
 
 # %% [markdown]
 # ## What to remember

@@ -53,14 +53,14 @@ from gptlab.exercises import check, compare, find, hint, predict, progress, quiz
 torch.manual_seed(4);
 
 # %% tags=["nbval-check-output"]
-pictures.pipeline(4)
+pictures.pipeline("batches")
 
 # %% [markdown]
-# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz(4, ["a", "b", "c"])`; or go
+# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz("batches", ["a", "b", "c"])`; or go
 # on, nothing depends on it.
 
 # %% tags=["nbval-check-output"]
-quiz(4, [..., ..., ...])
+quiz("batches", [..., ..., ...])
 
 # %% [markdown]
 # ## The question: two sentences that do not stack
@@ -156,10 +156,10 @@ pictures.shapes(("ids", "B T", ids), "→", ("x = table[ids]", "B T C", x))
 # ### What goes away, and what stays
 #
 # Sums and means take an axis away. You say which one with `dim`. Guess before you look. A shape is given as a list,
-# `predict("4.a", [1, 2])` for example.
+# `predict("batches.a", [1, 2])` for example.
 
 # %%
-predict("4.a", ...)
+predict("batches.a", ...)
 
 # %% tags=["nbval-check-output"]
 mean = x.mean(dim=1)  # [B, C]
@@ -206,7 +206,7 @@ pictures.shapes(("x", "B T C", x), "+", ("places", "T C", places), "=", ("added"
 # A 1 can be made: `a[:, None]` puts a new axis of size 1 where the `None` stands.
 
 # %%
-predict("4.b", ...)
+predict("batches.b", ...)
 
 # %% tags=["nbval-check-output"]
 a, b = torch.zeros(2, 1, 3), torch.zeros(5, 1)
@@ -243,7 +243,7 @@ print("B = 2, T = 2:", (square * weights).tolist(), "  meant:", (square * weight
 # A tensor keeps its numbers in one long row of memory. Its shape is only a way of reading that row.
 
 # %%
-predict("4.c", ...)
+predict("batches.c", ...)
 
 # %% tags=["nbval-check-output"]
 row = torch.arange(10)
@@ -327,7 +327,7 @@ pictures.shapes(("x", "B T C", x), "@", ("w", "C V", w), "=", ("y", "B T V", y))
 # turned: `k.transpose(-2, -1)` swaps its last two axes. Negative numbers count from the end.
 
 # %%
-predict("4.d", ...)
+predict("batches.d", ...)
 
 # %% tags=["nbval-check-output"]
 q, k = torch.randn(2, 5, 3), torch.randn(2, 4, 3)  # [B, Tq, C], [B, Tk, C]
@@ -446,7 +446,7 @@ for n in range(len(sentence) - 1):
 # A GPT reads the whole block and says, at *each* of its places, what comes next, from what stood there and before.
 
 # %%
-predict("4.f", ...)
+predict("batches.f", ...)
 
 # %% tags=["nbval-check-output"]
 T = len(sentence) - 1
@@ -641,7 +641,7 @@ gptlab.show(batches.Batches.batch)
 # A new generator in each step is the whole secret. The large factor keeps two seeds apart: without it, seed 1 at step 0
 # would draw what seed 0 draws at step 1. (`_batch` cuts each row of $T + 1$ ids into inputs and targets, and pads.) One
 # generator for the whole run, which is easier to think of, is right until the first resume: then step 700 draws what
-# step 0 drew. It is exercise 4.9.
+# step 0 drew. It is exercise batches.9.
 #
 # ### Larger than memory
 #
@@ -687,7 +687,7 @@ print("the first six, read as four bytes each:", np.frombuffer(first_six, dtype=
 # %% [markdown]
 # ### The two sentences, at last
 #
-# Where each text should have a row of its own, as fables have in notebook 09, `StoryBatches` puts them below each other,
+# Where each text should have a row of its own, as fables have in notebook 10, `StoryBatches` puts them below each other,
 # and fills up on the right. `start` is what stands before the first token: the end sign of the story before. So the
 # first token is a target too, and a model learns how stories begin.
 
@@ -768,7 +768,7 @@ print(f"split, then cut:      {len(set(train) & set(held)) / len(held):.1%}")
 # For each $B$ you measure how many tokens it gets through in a second, and how many bytes it keeps. First a guess:
 
 # %%
-predict("4.e", ...)
+predict("batches.e", ...)
 
 # %%
 device = gpu.pick_device()
@@ -831,7 +831,7 @@ picture
 #
 # The last column of the table knows no knee: twice the batch, twice the bytes, and on a GPU it is memory that runs out
 # first. So a batch is as large as the knee asks and the memory allows. (More than that is done in parts, one after the
-# other: notebook 14.)
+# other: notebook 17.)
 #
 # ### Reason two: a steadier opinion
 #
@@ -913,91 +913,91 @@ print(f"2·B·T·C·hidden + 2·B·T·hidden·V = {by_formula:,}, in the ledger 
 # ## Exercises
 #
 # Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the most likely mistake.
-# `hint("4.1")` gives a hint, again for the next one; `solution("4.1")` shows one way. The stubs carry no letters. Add them
+# `hint("batches.1")` gives a hint, again for the next one; `solution("batches.1")` shows one way. The stubs carry no letters. Add them
 # if you like, `Int[Tensor, "B T"]` for example, and jaxtyping names a wrong shape before `check` compares numbers.
 
 # %%
-find("4.1")
+find("batches.1")
 
 
 # %% tags=["nbval-check-output"]
 def inputs_and_targets(ids: list[int]): ...
 
 
-check("4.1", inputs_and_targets)
+check("batches.1", inputs_and_targets)
 
 # %%
-find("4.2")
+find("batches.2")
 
 
 # %% tags=["nbval-check-output"]
 def rolling_windows(ids: list[int], T: int, pad: int): ...
 
 
-check("4.2", rolling_windows)
+check("batches.2", rolling_windows)
 
 # %%
-find("4.3")
+find("batches.3")
 
 
 # %% tags=["nbval-check-output"]
 def growing_contexts(ids: list[int], T: int): ...
 
 
-check("4.3", growing_contexts)
+check("batches.3", growing_contexts)
 
 # %%
-find("4.4")
+find("batches.4")
 
 
 # %% tags=["nbval-check-output"]
 def get_batch(ids: Tensor, starts: list[int], T: int): ...
 
 
-check("4.4", get_batch)
+check("batches.4", get_batch)
 
 # %%
-find("4.5")
+find("batches.5")
 
 
 # %% tags=["nbval-check-output"]
 def block_starts(N: int, T: int): ...
 
 
-check("4.5", block_starts)
+check("batches.5", block_starts)
 
 # %%
-find("4.6")
+find("batches.6")
 
 
 # %% tags=["nbval-check-output"]
 def centred(x: Tensor): ...
 
 
-check("4.6", centred)
+check("batches.6", centred)
 
 # %%
-find("4.7")
+find("batches.7")
 
 
 # %% tags=["nbval-check-output"]
 def all_dot_products(q: Tensor, k: Tensor): ...
 
 
-check("4.7", all_dot_products)
+check("batches.7", all_dot_products)
 
 # %%
-find("4.8")
+find("batches.8")
 
 
 # %% tags=["nbval-check-output"]
 def pad_batch(rows: list[list[int]], pad: int): ...
 
 
-check("4.8", pad_batch)
+check("batches.8", pad_batch)
 
 # %%
-find("4.9")
+find("batches.9")
 
 
 # %% tags=["nbval-check-output"]
@@ -1007,13 +1007,13 @@ class RandomBatches:
     def batch(self, step: int): ...
 
 
-check("4.9", RandomBatches)
+check("batches.9", RandomBatches)
 
 # %%
 progress()
 
 # %%
-recap(4)
+recap("batches")
 
 # %% [markdown]
 # ## What to remember

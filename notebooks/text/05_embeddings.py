@@ -51,20 +51,20 @@ torch.set_num_threads(1)  # matrices this small gain little from a second core
 _ = torch.manual_seed(5)
 
 # %% tags=["nbval-check-output"]
-pictures.pipeline(5)
+pictures.pipeline("embedding")
 
 # %% [markdown]
-# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz(5, ["a", "b", "c"])`; or
+# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz("embedding", ["a", "b", "c"])`; or
 # go on, nothing depends on it.
 
 # %% tags=["nbval-check-output"]
-quiz(5, [..., ..., ...])
+quiz("embedding", [..., ..., ...])
 
 # %% [markdown]
 # ## The question: which words are like *fox*?
 #
 # Here is the sentence that travels with you, as ids. The tokenizer belongs to a small model that this course has
-# trained on fables. (How it was trained is a box that we open in 09. You need the model itself only near the end.)
+# trained on fables. (How it was trained is a box that we open in 10. You need the model itself only near the end.)
 
 # %% tags=["nbval-check-output"]
 model, tokenizer = checkpoints.committed("fables")
@@ -106,10 +106,10 @@ print(table)  # a vocabulary of seven tokens for now
 
 # %% [markdown]
 # You fetch rows as you did there: put the ids into the brackets. What shape comes out? Write it in place
-# of the dots, for example `predict("5.a", (7, 4))`, or go on.
+# of the dots, for example `predict("embedding.a", (7, 4))`, or go on.
 
 # %%
-predict("5.a", ...)
+predict("embedding.a", ...)
 
 # %% tags=["nbval-check-output"]
 x = table[ids]  # [B, T, C]
@@ -177,11 +177,11 @@ for row in (1, 3, 5):
 # %% [markdown]
 # How much the loss changes for a small change of a number, divided by that change, is the **gradient** at that number.
 # PyTorch computes it for all numbers at once: mark the tensor with `requires_grad_()`, and call `backward()` on the
-# loss. (How it does this is the subject of notebook 09.) Before you look: how many of the seven rows get a gradient
+# loss. (How it does this is the subject of notebook 10.) Before you look: how many of the seven rows get a gradient
 # that is not zero?
 
 # %%
-predict("5.b", ...)
+predict("embedding.b", ...)
 
 # %% tags=["nbval-check-output"]
 table.requires_grad_()
@@ -198,7 +198,7 @@ table = table.detach()
 # **A batch teaches only the rows that it looks up.** In every step a frequent token learns, a rare one hardly ever, and
 # a token that never occurs keeps the random numbers that it was born with. (That is so for a table that only reads.
 # Further down you meet one that writes as well. And what is done with a gradient can move such a row a little: notebook
-# 09 has momentum and decay.) How many of this tokenizer's tokens does somebody who reads a thousand fables meet?
+# 10 has momentum and decay.) How many of this tokenizer's tokens does somebody who reads a thousand fables meet?
 
 # %% tags=["nbval-check-output"]
 end = tokenizer.special_tokens["<|endoftext|>"]
@@ -258,7 +258,7 @@ print("the, at place 3:", x[0, 3])
 # mean again.
 
 # %%
-predict("5.c", ...)
+predict("embedding.c", ...)
 
 # %% tags=["nbval-check-output"]
 y = tokens[second] + places[:T]
@@ -338,7 +338,7 @@ show(TokenAndPositionEmbedding.forward)
 
 # %% [markdown]
 # `start` is the place of the first id. It is 0 unless the tokens before it have been read already, which happens when a
-# model writes (notebook 10). Is it the same as your lines, and as PyTorch's own `F.embedding`? Compare on random ids.
+# model writes (notebook 11). Is it the same as your lines, and as PyTorch's own `F.embedding`? Compare on random ids.
 
 # %% tags=["nbval-check-output"]
 for position in ("learned", "sinusoidal", "none"):
@@ -428,7 +428,7 @@ pictures.table(zip(["mill", "hen", "proud", "lived"], *columns, strict=True), he
 # %% [markdown]
 # The smaller the probability, the larger the bill; a certain token would cost nothing. The mean of this over all
 # targets is the loss. `F.cross_entropy` does it all in one call: the `assert` has compared it with the row of the hen.
-# (Notebook 09 takes it apart.) It wants one long list of rows, so `forward` lays the sequences of the batch end to end,
+# (Notebook 10 takes it apart.) It wants one long list of rows, so `forward` lays the sequences of the batch end to end,
 # [B · T, V]:
 
 # %%
@@ -436,10 +436,10 @@ show(BigramLanguageModel.forward)
 
 # %% [markdown]
 # The table begins with zeros. What is its loss before any training, with the $V$ of the fables' tokenizer? You can give
-# a formula as your guess, such as `predict("5.d", V / 100)`.
+# a formula as your guess, such as `predict("embedding.d", V / 100)`.
 
 # %%
-predict("5.d", ...)
+predict("embedding.d", ...)
 
 # %% tags=["nbval-check-output"]
 batches = StoryBatches(texts, B=64, start=end)
@@ -468,7 +468,7 @@ print(f"{pairs.shape[1]:,} pairs, {int((counts > 0).sum()):,} different ones of 
 print(f"counted: {best:.3f} nats a token is the least that a bigram can pay on these stories")
 
 # %% [markdown]
-# Now forget the counts, and train. The loop is a box that we open in 09: it shows the model batch after batch, asks for
+# Now forget the counts, and train. The loop is a box that we open in 10: it shows the model batch after batch, asks for
 # the gradient of the loss, and moves the numbers of the table a little against it. One batch is one step. `TrainConfig`
 # says how many steps, how far each goes (`learning_rate`), over how many steps that grows from 0 (`warmup`), and how
 # often to measure. *Held out* is the loss on stories that the model is never trained on.
@@ -502,7 +502,7 @@ pictures.next_token(bigram.table.weight[the].softmax(dim=-1), tokenizer, title="
 # %% [markdown]
 # *The* can be followed by many words, and the model has forgotten what stood before it. So the lowest line in the
 # picture of the loss, the **entropy** of the fables, is out of its reach. That line is what somebody would pay who
-# knows exactly how the stories are made, and remembers all that was said (notebook 01 had it in bits; 09 explains it).
+# knows exactly how the stories are made, and remembers all that was said (notebook 01 had it in bits; 10 explains it).
 # Let the bigram tell a story, and you see what is missing:
 
 # %%
@@ -551,7 +551,7 @@ class ReadAndWrite(torch.nn.Module):
 # That saves half of the numbers. Before you use it, think of a model with nothing between reading and writing:
 
 # %%
-predict("5.e", ...)
+predict("embedding.e", ...)
 
 # %%
 plan = training.TrainConfig(steps=120, learning_rate=0.03, warmup=10)
@@ -705,7 +705,7 @@ pictures.embedding_map(vectors, [word for word, _ in chosen], [kind for _, kind 
 # *Gus* is beside *Hugo* says nothing. That the islands are apart is real: the table above measured it in all channels.
 #
 # (This model has no table of positions. It turns its vectors by an angle that depends on the place, inside the
-# attention; notebook 11 builds that.)
+# attention; notebook 12 builds that.)
 #
 # ## At size: what it costs
 #
@@ -768,87 +768,87 @@ pictures.table(rows, ["model", "V", "C", "a table (MB, bfloat16)", "tables", "of
 # ## Exercises
 #
 # Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the most likely
-# mistake; `hint("5.1")` helps, and `solution("5.1")` shows one way.
+# mistake; `hint("embedding.1")` helps, and `solution("embedding.1")` shows one way.
 
 # %%
-find("5.1")
+find("embedding.1")
 
 
 # %% tags=["nbval-check-output"]
 def embed(ids, table): ...
 
 
-check("5.1", embed)
+check("embedding.1", embed)
 
 # %%
-find("5.2")
+find("embedding.2")
 
 
 # %% tags=["nbval-check-output"]
 def one_hot(ids, V): ...
 
 
-check("5.2", one_hot)
+check("embedding.2", one_hot)
 
 # %%
-find("5.3")
+find("embedding.3")
 
 
 # %% tags=["nbval-check-output"]
 def embed_with_positions(ids, tokens, places, start): ...
 
 
-check("5.3", embed_with_positions)
+check("embedding.3", embed_with_positions)
 
 # %%
-find("5.4")
+find("embedding.4")
 
 
 # %% tags=["nbval-check-output"]
 def table_gradient(ids, upstream, V): ...
 
 
-check("5.4", table_gradient)
+check("embedding.4", table_gradient)
 
 # %%
-find("5.5")
+find("embedding.5")
 
 
 # %% tags=["nbval-check-output"]
 def waves(T, C): ...
 
 
-check("5.5", waves)
+check("embedding.5", waves)
 
 # %%
-find("5.6")
+find("embedding.6")
 
 
 # %% tags=["nbval-check-output"]
 def neighbours(table, id, k): ...
 
 
-check("5.6", neighbours)
+check("embedding.6", neighbours)
 
 # %%
-find("5.7")
+find("embedding.7")
 
 
 # %% tags=["nbval-check-output"]
 def best_bigram_loss(ids): ...
 
 
-check("5.7", best_bigram_loss)
+check("embedding.7", best_bigram_loss)
 
 # %%
-find("5.8")
+find("embedding.8")
 
 
 # %% tags=["nbval-check-output"]
 def table_bytes(V, T, C, tied, bytes_each): ...
 
 
-check("5.8", table_bytes)
+check("embedding.8", table_bytes)
 
 # %% [markdown]
 # An open one, without a check: a bigram sees one token. Build a *trigram* from counts, which sees two, and compute its
@@ -859,7 +859,7 @@ check("5.8", table_bytes)
 progress()
 
 # %%
-recap(5)
+recap("embedding")
 
 # %% [markdown]
 # ## What to remember

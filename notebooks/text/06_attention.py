@@ -53,14 +53,14 @@ torch.set_num_threads(1)  # matrices this small gain little from a second core
 _ = torch.manual_seed(6)
 
 # %% tags=["nbval-check-output"]
-pictures.pipeline(6)
+pictures.pipeline("attention")
 
 # %% [markdown]
-# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz(6, ["a", "b", "c"])`; or
+# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz("attention", ["a", "b", "c"])`; or
 # go on, nothing depends on it.
 
 # %% tags=["nbval-check-output"]
-quiz(6, [..., ..., ...])
+quiz("attention", [..., ..., ...])
 
 # %% [markdown]
 # ## The question: which animal is Bo?
@@ -131,7 +131,7 @@ print(by_loop)
 # moment: what are the **last two** numbers of the matrix's **third** row?
 
 # %%
-predict("6.a", ...)
+predict("attention.a", ...)
 
 # %% tags=["nbval-check-output"]
 seen = torch.ones(T, T).tril()  # row t: a one for each position that t may see
@@ -245,10 +245,10 @@ print("x", list(x.shape), " q, k, v", list(q.shape))
 # $$ \text{score}_{ts} = q_t \cdot k_s \qquad\text{is}\qquad \texttt{q @ k.transpose(-2, -1)} $$
 #
 # *Before you run the next cell:* `x` has B = 2 sequences of T = 7 tokens, and hs = 4. What is `scores.shape`? Which
-# of its two 7s is the one that asks? (Write for example `predict("6.b", (2, 4, 7))`.)
+# of its two 7s is the one that asks? (Write for example `predict("attention.b", (2, 4, 7))`.)
 
 # %%
-predict("6.b", ...)
+predict("attention.b", ...)
 
 # %% tags=["nbval-check-output"]
 scores = q @ k.transpose(-2, -1)  # [B, T, hs] @ [B, hs, T] -> [B, T, T]
@@ -290,7 +290,7 @@ pictures.attention(weights[0], tokens, keep_mask=keep, title="Random matrices: w
 # queries and keys be independent, with mean 0 and variance 1. What is the variance of a score if hs = 64?
 
 # %%
-predict("6.c", ...)
+predict("attention.c", ...)
 
 
 # %%
@@ -469,7 +469,7 @@ show(attention_weights, attend)
 # %% [markdown]
 # And the heads. `project` does your first three lines, and `scaled_dot_product_attention` is PyTorch's own `attend`.
 # Its fast ways never write the whole [T, T] down at once, which saves time and memory. (`dropout` is for notebook 08,
-# `cache` for 10, `rotate` and `enable_gqa` for 11. Here they do nothing.)
+# `cache` for 11, `rotate` and `enable_gqa` for 12. Here they do nothing.)
 
 # %%
 show(split_heads, MultiHeadAttention.forward)
@@ -622,7 +622,7 @@ pictures.table(rows, header, align="r" * 6)
 # `@` over a batch does the same thing B times. So what happens if one word of the second of three sequences changes?
 
 # %%
-predict("6.d", ...)
+predict("attention.d", ...)
 
 # %% tags=["nbval-check-output"]
 three = torch.randn(3, 7, C)  # [B, T, C]
@@ -644,7 +644,7 @@ print(moved.int())
 # look back. All else is the same: the stories and their order, the number of steps, the optimiser and its rates, and
 # the number of parameters within three per cent. (Their widths are not the same: each spends its parameters where its
 # way of looking back needs them. And the rates were chosen for attention; the curves below show whether the others
-# would need more time. How training works is a box that we open in 09.)
+# would need more time. How training works is a box that we open in 10.)
 #
 # - **bigram**: notebook 05's table. It looks at one token.
 # - **window**: the vectors of the last 13 tokens side by side, through a hidden layer (Bengio and others,
@@ -712,7 +712,7 @@ pictures.table(rows, ["after", "comes", "which recalls", "tokens back", "in a wi
 # *Before you run it:* which of the models can know the animal of somebody who was introduced forty words before?
 
 # %%
-predict("6.e", ...)
+predict("attention.e", ...)
 
 
 # %%
@@ -930,87 +930,87 @@ print("looks ahead:  ", bool(every.triu(diagonal=1).any()))
 # ## Exercises
 #
 # Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the most likely
-# mistake. `hint("6.1")` gives a hint, again for the next one; `solution("6.1")` shows one way to do it.
+# mistake. `hint("attention.1")` gives a hint, again for the next one; `solution("attention.1")` shows one way to do it.
 
 # %%
-find("6.1")
+find("attention.1")
 
 
 # %% tags=["nbval-check-output"]
 def average_past(x): ...
 
 
-check("6.1", average_past)
+check("attention.1", average_past)
 
 # %%
-find("6.2")
+find("attention.2")
 
 
 # %% tags=["nbval-check-output"]
 def scaled_scores(x, W_q, W_k): ...
 
 
-check("6.2", scaled_scores)
+check("attention.2", scaled_scores)
 
 # %%
-find("6.3")
+find("attention.3")
 
 
 # %% tags=["nbval-check-output"]
 def causal_weights(scores): ...
 
 
-check("6.3", causal_weights)
+check("attention.3", causal_weights)
 
 # %%
-find("6.4")
+find("attention.4")
 
 
 # %% tags=["nbval-check-output"]
 def my_attend(q, k, v, keep_mask): ...
 
 
-check("6.4", my_attend)
+check("attention.4", my_attend)
 
 # %%
-find("6.5")
+find("attention.5")
 
 
 # %% tags=["nbval-check-output"]
 def my_split_heads(x, H): ...
 
 
-check("6.5", my_split_heads)
+check("attention.5", my_split_heads)
 
 # %%
-find("6.6")
+find("attention.6")
 
 
 # %% tags=["nbval-check-output"]
 def my_merge_heads(x): ...
 
 
-check("6.6", my_merge_heads)
+check("attention.6", my_merge_heads)
 
 # %%
-find("6.7")
+find("attention.7")
 
 
 # %% tags=["nbval-check-output"]
 def multi_head(x, W_q, W_k, W_v, W_o, H): ...
 
 
-check("6.7", multi_head)
+check("attention.7", multi_head)
 
 # %%
-find("6.8")
+find("attention.8")
 
 
 # %% tags=["nbval-check-output"]
 def layers_needed(T, width): ...
 
 
-check("6.8", layers_needed)
+check("attention.8", layers_needed)
 
 # %% [markdown]
 # An open one, without a check: give the window more room. `wide = comparison.LookingBack(V, 24,
@@ -1022,7 +1022,7 @@ check("6.8", layers_needed)
 progress()
 
 # %%
-recap(6)
+recap("attention")
 
 # %% [markdown]
 # ## What to remember

@@ -54,14 +54,14 @@ torch.set_num_threads(1)  # matrices this small gain nothing from a second core
 torch.manual_seed(7);
 
 # %% tags=["nbval-check-output"]
-pictures.pipeline(7)
+pictures.pipeline("masking")
 
 # %% [markdown]
-# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz(7, ["a", "b", "c"])`; or
+# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz("masking", ["a", "b", "c"])`; or
 # go on, nothing depends on it.
 
 # %% tags=["nbval-check-output"]
-quiz(7, [..., ..., ...])
+quiz("masking", [..., ..., ...])
 
 # %% [markdown]
 # ## The question: too good to be true
@@ -86,7 +86,7 @@ print(f"{len(ids):,} tokens; the floor is about {floor:.2f} nats a token")
 # it hides the future. Here we hand it a table in place of that, `keep_mask`, which says which query may look at which key.
 #
 # The training loop was a box until now. These are its lines: ask for the loss, forget the old gradients, compute the new
-# ones, move every number a little against its gradient. (How far is decided by `AdamW`, in notebook 09.)
+# ones, move every number a little against its gradient. (How far is decided by `AdamW`, in notebook 10.)
 
 
 # %%
@@ -111,7 +111,7 @@ def learn(keep_mask, steps=300):
 # First, let everybody look at everything.
 
 # %% tags=["nbval-check-output"]
-predict("7.a", ...)
+predict("masking.a", ...)
 
 # %%
 everything = torch.ones(24, 24, dtype=torch.bool)  # [T, T]  all True: each query may look at each key
@@ -258,7 +258,7 @@ for name, make in {"all True": lambda T: torch.ones(T, T, dtype=torch.bool), "ca
 # %% [markdown]
 # This is what makes training cheap: one pass over T tokens gives T predictions, each exactly what a writer would have
 # computed with only the past before him. And it is what makes writing cheap, because the past need not be computed
-# again (notebook 10).
+# again (notebook 11).
 #
 # ## A mask is a question
 #
@@ -296,7 +296,7 @@ pictures.mask(by_hand)
 # The picture shows who may listen in one layer. How far news travels through several layers it does not show.
 
 # %% tags=["nbval-check-output"]
-predict("7.b", ...)
+predict("masking.b", ...)
 
 # %% tags=["nbval-check-output"]
 print(int(sliding(6, window=3).sum()))
@@ -325,7 +325,7 @@ print(real.int().numpy())
 # T)` is the package's function for it.) Which shape comes out?
 
 # %% tags=["nbval-check-output"]
-predict("7.c", ...)
+predict("masking.c", ...)
 
 # %% tags=["nbval-check-output"]
 both = causal(T) & real[:, None, :]  # [T, T] & [B, 1, T]
@@ -381,7 +381,7 @@ print(f"by hand       {by_hand_loss:.3f}")
 # softmax do then?
 
 # %% tags=["nbval-check-output"]
-predict("7.d", ...)
+predict("masking.d", ...)
 
 # %% tags=["nbval-check-output"]
 q, k = torch.randn(1, 2, 4), torch.randn(1, 3, 4)  # [B, Tq, hs] and [B, Tk, hs]
@@ -483,7 +483,7 @@ pictures.mask({"causal(2, 4)": at_the_end, "is_causal in PyTorch": at_the_beginn
 
 # %% [markdown]
 # With Tq = Tk they are the same, which is why nobody notices until the keys of the past are kept and only new queries
-# come in. (This is the *cache* of notebook 10.)
+# come in. (This is the *cache* of notebook 11.)
 #
 # ## Two meanings of True
 #
@@ -641,7 +641,7 @@ pictures.compare({"sees everything": seer_loss, "causal": writer_loss}, "nats a 
 # %% [markdown]
 # The honest loss is the higher one, and its model can write. Look at the dotted line: below it there is no success,
 # only a leak, or a text that is known by heart. What remains between the causal bar and the line is what a small model
-# has not learned in 300 steps, and what 24 tokens are too few to know. Notebook 09 closes that gap.
+# has not learned in 300 steps, and what 24 tokens are too few to know. Notebook 10 closes that gap.
 #
 # ## At size: what a mask costs
 #
@@ -649,7 +649,7 @@ pictures.compare({"sees everything": seer_loss, "causal": writer_loss}, "nats a 
 # exist for each head, 32 of them in the 8B model of Llama 3. How many bytes has the boolean table at T = 131,072?
 
 # %% tags=["nbval-check-output"]
-predict("7.f", ...)
+predict("masking.f", ...)
 
 # %% tags=["nbval-check-output"]
 rows = []
@@ -766,7 +766,7 @@ print("close:           ", torch.allclose(alone, kept_apart, atol=0.3))
 
 # %% [markdown]
 # It is not. It cannot be the place in the row: the positions of this model only say how far apart two tokens stand
-# (notebook 11). But attention is not the only way in which its tokens meet. Before each attention it has a small causal
+# (notebook 12). But attention is not the only way in which its tokens meet. Before each attention it has a small causal
 # convolution over four tokens, which no attention mask stops at the border between the stories. Take it out of a copy of
 # the model. (The copy tells bad stories. We only ask whether the second one is the same in both rows.)
 
@@ -817,7 +817,7 @@ pictures.shapes(table, "@", ("v", "B Tk hs", (B, Tk, hs)), "→", ("result", "B 
 # Is the order of the memory's rows important? Shuffle it, and shuffle its padding mask in the same way.
 
 # %% tags=["nbval-check-output"]
-predict("7.e", ...)
+predict("masking.e", ...)
 
 # %% tags=["nbval-check-output"]
 cross = CrossAttention(C, H=3)
@@ -983,7 +983,7 @@ for step in range(steps):
         print(f"step {step}: {loss.item():.3f} nats a digit")
 
 # %% [markdown]
-# (`OneCycleLR` lets the learning rate grow and then fall: notebook 09.) Now let it write numbers that it has never met,
+# (`OneCycleLR` lets the learning rate grow and then fall: notebook 10.) Now let it write numbers that it has never met,
 # one digit after the other, all of them at once.
 
 
@@ -1085,98 +1085,98 @@ pictures.compare(share, "exactly right (%)", best="high")
 # ## Exercises
 #
 # Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the most likely
-# mistake. `hint("7.1")` gives a hint, again for the next one; `solution("7.1")` shows one way to do it. In all of them
+# mistake. `hint("masking.1")` gives a hint, again for the next one; `solution("masking.1")` shows one way to do it. In all of them
 # True means *may attend*, but for 7.7.
 
 # %%
-find("7.1")
+find("masking.1")
 
 
 # %% tags=["nbval-check-output"]
 def causal_mask(Tq, Tk): ...
 
 
-check("7.1", causal_mask)
+check("masking.1", causal_mask)
 
 # %%
-find("7.2")
+find("masking.2")
 
 
 # %% tags=["nbval-check-output"]
 def padding_mask(lengths, T): ...
 
 
-check("7.2", padding_mask)
+check("masking.2", padding_mask)
 
 # %%
-find("7.3")
+find("masking.3")
 
 
 # %% tags=["nbval-check-output"]
 def masked_weights(scores, keep_mask): ...
 
 
-check("7.3", masked_weights)
+check("masking.3", masked_weights)
 
 # %%
-find("7.4")
+find("masking.4")
 
 
 # %% tags=["nbval-check-output"]
 def without_padding(targets, lengths): ...
 
 
-check("7.4", without_padding)
+check("masking.4", without_padding)
 
 # %%
-find("7.5")
+find("masking.5")
 
 
 # %% tags=["nbval-check-output"]
 def sliding_mask(T, window): ...
 
 
-check("7.5", sliding_mask)
+check("masking.5", sliding_mask)
 
 # %%
-find("7.6")
+find("masking.6")
 
 
 # %% tags=["nbval-check-output"]
 def packed_mask(ids, end): ...
 
 
-check("7.6", packed_mask)
+check("masking.6", packed_mask)
 
 # %%
-find("7.7")
+find("masking.7")
 
 
 # %% tags=["nbval-check-output"]
 def library_masks(lengths, T): ...
 
 
-check("7.7", library_masks)
+check("masking.7", library_masks)
 
 # %%
-find("7.8")
+find("masking.8")
 
 
 # %% tags=["nbval-check-output"]
 def cross_attend(x, memory, W_q, W_k, W_v, keep_mask): ...
 
 
-check("7.8", cross_attend)
+check("masking.8", cross_attend)
 
 # %%
-find("7.9")
+find("masking.9")
 
 
 # %% tags=["nbval-check-output"]
 def first_leak(model, ids, V): ...
 
 
-check("7.9", first_leak)
+check("masking.9", first_leak)
 
 # %% [markdown]
 # An open one, without a check: take the positions away from the translator's source (`position="none"` in its
@@ -1187,7 +1187,7 @@ check("7.9", first_leak)
 progress()
 
 # %%
-recap(7)
+recap("masking")
 
 # %% [markdown]
 # ## What to remember

@@ -57,14 +57,14 @@ torch.set_num_threads(1)  # matrices this small gain nothing from a second core
 torch.manual_seed(8);
 
 # %% tags=["nbval-check-output"]
-pictures.pipeline(8)
+pictures.pipeline("model")
 
 # %% [markdown]
-# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz(8, ["a", "b", "c"])`; or
+# Three questions about the notebooks before. Put letters in place of the dots, such as `quiz("model", ["a", "b", "c"])`; or
 # go on, nothing depends on it.
 
 # %% tags=["nbval-check-output"]
-quiz(8, [..., ..., ...])
+quiz("model", [..., ..., ...])
 
 # %% [markdown]
 # ## The question: is deeper better?
@@ -213,7 +213,7 @@ print("replace, twelve times:", round(0.5**12, 6))
 # you after twelve parts? Write a number in place of the dots, or go on.
 
 # %% tags=["nbval-check-output"]
-predict("8.a", ...)
+predict("model.a", ...)
 
 # %% tags=["nbval-check-output"]
 x = torch.tensor(1.0, requires_grad=True)
@@ -295,7 +295,7 @@ print("the library agrees:", torch.allclose(layer_norm(x, g, b), theirs, atol=1e
 # that has grown?
 
 # %% tags=["nbval-check-output"]
-predict("8.b", ...)
+predict("model.b", ...)
 
 # %% tags=["nbval-check-output"]
 one, zero = torch.ones(5), torch.zeros(5)
@@ -376,7 +376,7 @@ assert sum(runs["pre"][-10:]) / 10 < 3 < sum(runs["post"][-10:]) / 10
 
 # %% [markdown]
 # With pre-norm twelve layers learn, at last, and more than one layer did. With post-norm, at this rate and in these
-# hundred steps, they do not. It can be trained: it wants smaller steps at first, a long warm-up (09). [Xiong et al.
+# hundred steps, they do not. It can be trained: it wants smaller steps at first, a long warm-up (10). [Xiong et al.
 # 2020](https://arxiv.org/abs/2002.04745) found a reason. At the start, the gradient of the *last* layer's matrices is
 # larger with post-norm than with pre-norm, by a factor that grows as $\sqrt{L}$. Measure it, for the matrix that comes
 # last in the stack:
@@ -439,7 +439,7 @@ print("wide:", wide.tolist(), " bent:", bent.tolist(), " narrow:", (bent @ W2 + 
 # Why bend at all?
 
 # %% tags=["nbval-check-output"]
-predict("8.c", ...)
+predict("model.c", ...)
 
 # %% tags=["nbval-check-output"]
 W1, W2 = torch.randn(6, 24), torch.randn(24, 6)  # [C, 4C] and [4C, C]
@@ -502,7 +502,7 @@ print("moved:", moved.tolist())
 #
 # $$x \leftarrow x + \mathrm{attention}(\mathrm{norm}_1(x)) \qquad x \leftarrow x + \mathrm{mlp}(\mathrm{norm}_2(x))$$
 #
-# The package's has two more things: a convolution, which the models of this course use and GPT-2 does not (11), and
+# The package's has two more things: a convolution, which the models of this course use and GPT-2 does not (12), and
 # dropout, which comes in a moment.
 
 # %%
@@ -656,7 +656,7 @@ print("and it does not see the future")
 show(GPT.forward)
 
 # %% [markdown]
-# The rest looks after a text that is too long, the cache of notebook 10 (`cache`, `past`), the positions of notebook 11
+# The rest looks after a text that is too long, the cache of notebook 11 (`cache`, `past`), the positions of notebook 12
 # (`rotate`), and the loss.
 #
 # ## The first loss
@@ -665,7 +665,7 @@ show(GPT.forward)
 # may let Python calculate: put an expression in place of the dots.)
 
 # %% tags=["nbval-check-output"]
-predict("8.d", ...)
+predict("model.d", ...)
 
 # %%
 inputs, targets = text.batch(0)  # [B, T] and [B, T]
@@ -772,7 +772,7 @@ pictures.table(rows, ["GPT-2", "L", "H", "C", "parameters of ours", "published"]
 # right, and the names 124M to 1558M are OpenAI's.)
 #
 # Equal counts are not equal models. The library `transformers` has its own GPT-2. Give it random numbers, load them
-# through the course's door to that library (opened in 11), and compare the logits. The cell needs `transformers`,
+# through the course's door to that library (opened in 12), and compare the logits. The cell needs `transformers`,
 # which the course does not require.
 
 # %%
@@ -798,7 +798,7 @@ else:
 # Before you look: which part of GPT-2 124M holds the most parameters?
 
 # %% tags=["nbval-check-output"]
-predict("8.e", ...)
+predict("model.e", ...)
 
 # %%
 models = {"fables (this course)": trained.config, "GPT-2 124M": GPTConfig.gpt2("124M"),
@@ -832,7 +832,7 @@ pictures.shares(work, "FLOPs a token")
 # Three things to see. The head is free in parameters and not in work. *Attention* proper, queries times keys and
 # weights times values, is little at first, and grows with T while everything else stays. (GPT-2 ends at T = 1,024.
 # The row with more says what would be.) And the projections and the MLP hold their ratio of 1 to 2. The picture
-# counts FLOPs; how fast a machine does them is another question (14).
+# counts FLOPs; how fast a machine does them is another question (17).
 #
 # Here it is in milliseconds, with a GPT-2 of full size, its numbers random:
 
@@ -866,7 +866,7 @@ pictures.table(rows, header, align="rrrrr")
 # ## The break-it lab
 #
 # Here are eight patients. Each is a small GPT of four blocks in which **one** ingredient is broken, and each gets the
-# same 240 batches of fables. (`training.train` is a box that we open in 09.) These are the faults:
+# same 240 batches of fables. (`training.train` is a box that we open in 10.) These are the faults:
 
 # %% tags=["nbval-check-output"]
 for fault, what in FAULTS.items():
@@ -911,7 +911,7 @@ def examine(model):
 
 
 # %%
-schedule = dict(learning_rate=1e-2, warmup=20, decay=0.5)  # these words are for 09
+schedule = dict(learning_rate=1e-2, warmup=20, decay=0.5)  # these words are for 10
 plan = training.TrainConfig(steps=240, evaluate_every=0, **schedule)
 table, ends = {}, {}
 
@@ -944,11 +944,11 @@ pictures.table(table.values(), header, align="lrrrllrrl", caption=caption)
 
 # %% [markdown]
 # Take your time. Compare each row with the sound one, column by column, and ask of each fault what it must lead to.
-# Then write eight words in place of the dots, for A to H: `predict("8.f", ("mask", "heads", …))`. The answers are
+# Then write eight words in place of the dots, for A to H: `predict("model.f", ("mask", "heads", …))`. The answers are
 # folded below, and the picture after them gives them away.
 
 # %% tags=["nbval-check-output"]
-predict("8.f", ...)
+predict("model.f", ...)
 
 # %% [markdown]
 # <details><summary>Who is who, and how to see it</summary>
@@ -988,7 +988,7 @@ pictures.compare(named, "nats a token, mean of the last 20 steps", floor=floor, 
 #
 # Now the other way round: take a model that has learned nearly all there is to know, and remove a part *after*
 # training. The model that comes with the course has two blocks with eight heads each. (It is built as models of today
-# are, with other positions and another bend, and a convolution; notebook 11 takes that apart.) First, its stream on
+# are, with other positions and another bend, and a convolution; notebook 12 takes that apart.) First, its stream on
 # the sentence that travels with you:
 
 # %%
@@ -1009,7 +1009,7 @@ pictures.table(rows, ["block", *seen], align="rrrr")
 # Which block is missed more, if it is taken out and the stream flows past it?
 
 # %% tags=["nbval-check-output"]
-predict("8.g", ...)
+predict("model.g", ...)
 
 
 # %%
@@ -1089,97 +1089,97 @@ pictures.by_fact(heads[most], k=9, title=f"without {most} of block 0")
 # ## Exercises
 #
 # Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the most likely
-# mistake; `hint("8.1")` and `solution("8.1")` help (import them from `gptlab.exercises`).
+# mistake; `hint("model.1")` and `solution("model.1")` help (import them from `gptlab.exercises`).
 
 # %%
-find("8.1")
+find("model.1")
 
 
 # %% tags=["nbval-check-output"]
 def norm_each_position(x, gain, bias, eps): ...
 
 
-check("8.1", norm_each_position)
+check("model.1", norm_each_position)
 
 # %%
-find("8.2")
+find("model.2")
 
 
 # %% tags=["nbval-check-output"]
 def pre_norm_block(x, listen, think, norm1, norm2): ...
 
 
-check("8.2", pre_norm_block)
+check("model.2", pre_norm_block)
 
 # %%
-find("8.3")
+find("model.3")
 
 
 # %% tags=["nbval-check-output"]
 def mlp(x, W1, b1, W2, b2): ...
 
 
-check("8.3", mlp)
+check("model.3", mlp)
 
 # %%
-find("8.4")
+find("model.4")
 
 
 # %% tags=["nbval-check-output"]
 def count_parameters(V, T, L, C): ...
 
 
-check("8.4", count_parameters)
+check("model.4", count_parameters)
 
 # %%
-find("8.5")
+find("model.5")
 
 
 # %% tags=["nbval-check-output"]
 def first_deviation(name, L): ...
 
 
-check("8.5", first_deviation)
+check("model.5", first_deviation)
 
 # %%
-find("8.6")
+find("model.6")
 
 
 # %% tags=["nbval-check-output"]
 def gpt_logits(ids, E, P, blocks, norm): ...
 
 
-check("8.6", gpt_logits)
+check("model.6", gpt_logits)
 
 # %%
-find("8.7")
+find("model.7")
 
 
 # %% tags=["nbval-check-output"]
 def flops_a_token(V, L, C, T): ...
 
 
-check("8.7", flops_a_token)
+check("model.7", flops_a_token)
 
 # %%
-find("8.8")
+find("model.8")
 
 
 # %% tags=["nbval-check-output"]
 def dropout(x, draws, p, training): ...
 
 
-check("8.8", dropout)
+check("model.8", dropout)
 
 # %%
-find("8.9")
+find("model.9")
 
 
 # %% tags=["nbval-check-output"]
 def first_loss(logits, targets): ...
 
 
-check("8.9", first_loss)
+check("model.9", first_loss)
 
 # %% [markdown]
 # An open one, without a check: add a ninth fault to the lab. Swap the axes in `merge_heads`, share one norm among all
@@ -1190,7 +1190,7 @@ check("8.9", first_loss)
 progress()
 
 # %%
-recap(8)
+recap("model")
 
 # %% [markdown]
 # ## What to remember
@@ -1233,4 +1233,4 @@ recap(8)
 #
 # The model stands, and it knows nothing. Its loss is ln V, and all that is missing is which numbers should be others.
 # You have called an optimiser several times here without a question: *AdamW*, a rate, a warm-up. [Notebook
-# 09](09_training.ipynb) opens the box and takes the model from noise to stories.
+# 10](10_training.ipynb) opens the box and takes the model from noise to stories.

@@ -8,9 +8,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from gptlab.exercises import shelf, store
+from gptlab import notebook as notebook_with
+from gptlab.exercises import registry, store
 from gptlab.exercises.card import Card
-from gptlab.exercises.declare import Prediction, Question
+from gptlab.exercises.schema import Prediction, Question
 from gptlab.exercises.values import is_array, is_tensor, shown
 
 _noted: dict[str, Any] = {}  # guesses that wait for the truth, in this session
@@ -108,6 +109,18 @@ def _answer_text(truth: Any, choices: Sequence[str]) -> str:
     return truth.strip() if isinstance(truth, str) else shown(_plain(truth), 120)
 
 
+def _named(topic: str) -> str:
+    """A notebook as it is spoken of.
+
+    >>> _named("attention")
+    '06 (attention)'
+    """
+    try:
+        return f"{notebook_with(topic).number:02} ({topic})"
+    except ValueError:
+        return topic or "?"
+
+
 def _listed(choices: Sequence[str]) -> list[tuple[str, str]]:
     return [(f"{letter(number)})", choice) for number, choice in enumerate(choices)]
 
@@ -118,13 +131,13 @@ def _listed(choices: Sequence[str]) -> list[tuple[str, str]]:
 def predict(id: object, guess: Any = ..., truth: Any = ...) -> Card:
     """Compare a guess with what comes out. See the guide of this package for its three forms."""
     try:
-        return _predict(shelf.tidy_id(id), guess, truth)
+        return _predict(registry.tidy_id(id), guess, truth)
     except Exception as error:
         return Card(f"{id}: this guess could not be compared ({type(error).__name__}); go on, nothing depends on it")
 
 
 def _predict(id: str, guess: Any, truth: Any) -> Card:
-    declared = shelf.find_prediction(id)
+    declared = registry.find_prediction(id)
     if truth is ... and declared is not None and declared.answer is not None:
         truth = declared.answer
         if guess is ...:
@@ -152,7 +165,7 @@ def _predict(id: str, guess: Any, truth: Any) -> Card:
 
 
 def _asked(declared: Prediction) -> Card:
-    foot = f'Your guess: predict("{declared.id}", ...) with it in place of the dots.'
+    foot = f'Your guess: predict("{declared.id}", ...) replaces the dots.'
     return Card(f"{declared.id}: {declared.question}", facts=_listed(declared.choices), foot=foot, prose=True)
 
 
@@ -168,12 +181,12 @@ def _remember(kind: str, id: str, right: bool, said: str, answer: str, question:
 def quiz(notebook: object, *answers: Any) -> Card:
     """The three questions that open a notebook, answered or not. See the guide of this package for its forms."""
     try:
-        number = shelf.notebook_of(shelf.tidy_id(notebook))
-        questions = shelf.questions(number)
+        topic = registry.topic_of(notebook)
+        questions = registry.questions(topic)
         if not questions:
-            there = [str(n) for n in shelf.notebooks() if shelf.questions(n)]
+            there = [topic for topic in registry.topics() if registry.questions(topic)]
             return Card(f"There is no quiz for {notebook}. There is one for: {', '.join(there)}")
-        return _quiz(number, questions, _given(answers, len(questions)))
+        return _quiz(topic, questions, _given(answers, len(questions)))
     except Exception as error:
         return Card(
             f"{notebook}: these answers could not be read ({type(error).__name__}); go on, nothing depends on it"
@@ -193,7 +206,7 @@ def _given(answers: tuple, count: int) -> dict[int, Any]:
     return {n: said for n, said in given.items() if said is not ... and said is not None and n in range(1, count + 1)}
 
 
-def _quiz(number: int, questions: Sequence[Question], given: dict[int, Any]) -> Card:
+def _quiz(topic: str, questions: Sequence[Question], given: dict[int, Any]) -> Card:
     checks, facts, advice, right = [], [], [], 0
     for n, question in enumerate(questions, start=1):
         if n not in given:
@@ -202,18 +215,18 @@ def _quiz(number: int, questions: Sequence[Question], given: dict[int, Any]) -> 
             continue
         good, _ = compared(given[n], question.answer, "choice", choices=question.choices)
         answer, said = (_answer_text(value, question.choices) for value in (question.answer, given[n]))
-        _remember("quiz", f"{number}.{n}", good, said, answer, question.question)
+        _remember("quiz", f"{topic}.{n}", good, said, answer, question.question)
         right += good
         checks.append((good, f"question {n}: {answer}" if good else f"question {n}: you said {said}; it is {answer}"))
         if not good:
-            advice.append((f"{n}.", f"{question.explanation} (Notebook {question.about:02}.)"))
+            advice.append((f"{n}.", f"{question.explanation} (Notebook {_named(question.about)}.)"))
     left = len(questions) - len(given)
     if not given:
-        head, mood = f"Before notebook {number:02}: {left} questions about earlier ones", "plain"
+        head, mood = f"Before notebook {_named(topic)}: {left} questions about earlier ones", "plain"
     else:
-        head, mood = f"Quiz of notebook {number:02}: {right} of {len(given)} right", "bad" if advice else "good"
+        head, mood = f"Quiz of notebook {_named(topic)}: {right} of {len(given)} right", "bad" if advice else "good"
     dots = ", ".join(['"b"', *["..."] * (len(questions) - 1)])
-    foot = f"Put letters in the place of the dots, for example quiz({number}, [{dots}])." if left else ""
+    foot = f'Put letters in place of the dots, for example quiz("{topic}", [{dots}]).' if left else ""
     return Card(head, mood, checks=checks, facts=facts, advice=advice, foot=foot, prose=True, notices=store.notices())
 
 
@@ -223,16 +236,16 @@ def _quiz(number: int, questions: Sequence[Question], given: dict[int, Any]) -> 
 def recap(notebook: object) -> Card:
     """What was missed in a notebook: predictions and quiz questions, each with the right answer."""
     try:
-        return _recap(shelf.notebook_of(shelf.tidy_id(notebook)))
+        return _recap(registry.topic_of(notebook))
     except Exception as error:
         return Card(f"{notebook}: nothing to recap ({type(error).__name__})")
 
 
-def _recap(number: int) -> Card:
+def _recap(topic: str) -> Card:
     known, made, missed = store.read(), 0, []
     for kind, named in (("predictions", "prediction"), ("quiz", "quiz question")):
         for id, entry in sorted(known[kind].items()):
-            if shelf.notebook_of(id) != number or "right" not in entry:
+            if registry.topic_of(id) != topic or "right" not in entry:
                 continue
             made += 1
             if entry.get("missed"):
@@ -240,8 +253,8 @@ def _recap(number: int) -> Card:
                 text = f"{entry.get('question', '')} You said {entry.get('first')}; it is {entry.get('answer')}.{since}"
                 missed.append((f"{named} {id}:", text.strip()))
     if not made:
-        return Card(f"Notebook {number:02}: no guesses made, so nothing to look at again", notices=store.notices())
+        return Card(f"Notebook {_named(topic)}: no guesses made, so nothing to look at again", notices=store.notices())
     if not missed:
-        return Card(f"Notebook {number:02}: all {made} guesses were right", "good", notices=store.notices())
-    head = f"Notebook {number:02}: {len(missed)} of {made} to look at again"
+        return Card(f"Notebook {_named(topic)}: all {made} guesses were right", "good", notices=store.notices())
+    head = f"Notebook {_named(topic)}: {len(missed)} of {made} to look at again"
     return Card(head, advice=missed, notices=store.notices())

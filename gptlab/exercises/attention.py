@@ -1,4 +1,4 @@
-"""Exercises of notebook 06, attention: averages of the past, queries and keys, softmax, heads, reach."""
+"""Exercises on attention: averages of the past, queries and keys, softmax, heads, reach."""
 
 import math
 import random
@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 
 
 def _normal(rng: random.Random, *shape: int, scale: int | float = 1.0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(rng.randrange(2**31))) * scale
 
 
-# ---- 6.1 -------------------------------------------------------------------------------------------------------------
+# ---- attention.1 -----------------------------------------------------------------------------------------------------
 
 
 def average_past(x):
@@ -42,7 +42,7 @@ def _before_t(x):
 
 
 _PAST = Exercise(
-    id="6.1",
+    id="attention.1",
     title="Average the past",
     minutes=10,
     difficulty=1,
@@ -96,7 +96,7 @@ _PAST = Exercise(
     ],
 )
 
-# ---- 6.2 -------------------------------------------------------------------------------------------------------------
+# ---- attention.2 -----------------------------------------------------------------------------------------------------
 
 
 def scaled_scores(x, W_q, W_k):
@@ -120,7 +120,7 @@ def _scores(x, W_q, W_k):
 
 
 _SCORES = Exercise(
-    id="6.2",
+    id="attention.2",
     title="Questions meet labels",
     minutes=10,
     difficulty=1,
@@ -170,7 +170,7 @@ _SCORES = Exercise(
     ],
 )
 
-# ---- 6.3 -------------------------------------------------------------------------------------------------------------
+# ---- attention.3 -----------------------------------------------------------------------------------------------------
 
 
 def causal_weights(scores):
@@ -187,7 +187,7 @@ def _weight_inputs(rng):
 
 
 _CAUSAL = Exercise(
-    id="6.3",
+    id="attention.3",
     title="From scores to weights",
     minutes=10,
     difficulty=2,
@@ -245,7 +245,7 @@ _CAUSAL = Exercise(
     ],
 )
 
-# ---- 6.4 -------------------------------------------------------------------------------------------------------------
+# ---- attention.4 -----------------------------------------------------------------------------------------------------
 
 
 def attend(q, k, v, keep_mask):
@@ -279,7 +279,7 @@ def _masked(scores, keep):
 
 
 _ATTEND = Exercise(
-    id="6.4",
+    id="attention.4",
     title="Attend",
     minutes=15,
     difficulty=2,
@@ -336,7 +336,7 @@ _ATTEND = Exercise(
     package="gptlab.attention.attend",
 )
 
-# ---- 6.5 -------------------------------------------------------------------------------------------------------------
+# ---- attention.5 -----------------------------------------------------------------------------------------------------
 
 
 def split_heads(x, H):
@@ -352,7 +352,7 @@ def _split_inputs(rng):
 
 
 _SPLIT = Exercise(
-    id="6.5",
+    id="attention.5",
     title="Cut into heads",
     minutes=10,
     difficulty=2,
@@ -399,7 +399,7 @@ _SPLIT = Exercise(
     package="gptlab.attention.split_heads",
 )
 
-# ---- 6.6 -------------------------------------------------------------------------------------------------------------
+# ---- attention.6 -----------------------------------------------------------------------------------------------------
 
 
 def merge_heads(x):
@@ -415,7 +415,7 @@ def _merge_inputs(rng):
 
 
 _MERGE = Exercise(
-    id="6.6",
+    id="attention.6",
     title="Lay the heads side by side",
     minutes=5,
     difficulty=1,
@@ -453,14 +453,14 @@ _MERGE = Exercise(
         ),
     ],
     hints=[
-        "It undoes 6.5, in the opposite order.",
+        "It undoes attention.5, in the opposite order.",
         "First `x.transpose(1, 2)`: [B, T, H, hs].",
         "Then `.reshape(B, T, H * hs)`. (`view` refuses: after a transpose the numbers do not lie in a row.)",
     ],
     package="gptlab.attention.merge_heads",
 )
 
-# ---- 6.7 -------------------------------------------------------------------------------------------------------------
+# ---- attention.7 -----------------------------------------------------------------------------------------------------
 
 
 def multi_head(x, W_q, W_k, W_v, W_o, H):
@@ -507,7 +507,7 @@ def _transpose_of_4d(x, W_q, W_k, W_v, W_o, H):
 
 
 _MANY = Exercise(
-    id="6.7",
+    id="attention.7",
     title="Many heads, all of it",
     minutes=25,
     difficulty=3,
@@ -563,7 +563,7 @@ _MANY = Exercise(
     package="gptlab.attention.MultiHeadAttention",
 )
 
-# ---- 6.8 -------------------------------------------------------------------------------------------------------------
+# ---- attention.8 -----------------------------------------------------------------------------------------------------
 
 
 def layers_needed(T: int, width: int) -> int:
@@ -577,7 +577,7 @@ def _reach_inputs(rng):
 
 
 _REACH = Exercise(
-    id="6.8",
+    id="attention.8",
     title="How many layers until it hears?",
     minutes=10,
     difficulty=1,
@@ -625,7 +625,7 @@ EXERCISES = [_PAST, _SCORES, _CAUSAL, _ATTEND, _SPLIT, _MERGE, _MANY, _REACH]
 
 PREDICTIONS = [
     Prediction(
-        id="6.a",
+        id="attention.a",
         question="The averages of the past are a matrix times x. T = 5. What are the last two numbers of the matrix's "
         "third row?",
         kind="choice",
@@ -634,7 +634,7 @@ PREDICTIONS = [
         explanation="The third position averages the first three: 1/3, 1/3, 1/3, and nothing of what comes later.",
     ),
     Prediction(
-        id="6.b",
+        id="attention.b",
         question="x has B = 2 sequences of T = 7 tokens, and queries and keys have hs = 4 numbers. What is the shape "
         "of q @ k.transpose(-2, -1)?",
         kind="shape",
@@ -642,7 +642,7 @@ PREDICTIONS = [
         explanation="[2, 7, 4] @ [2, 4, 7]: the 4 is summed over. Rows ask, columns are asked.",
     ),
     Prediction(
-        id="6.c",
+        id="attention.c",
         question="Queries and keys have hs = 64 independent numbers of mean 0 and variance 1. What is the variance of "
         "their dot product?",
         kind="number",
@@ -651,7 +651,7 @@ PREDICTIONS = [
         explanation="It is a sum of 64 independent products, each of variance 1, and variances add up.",
     ),
     Prediction(
-        id="6.d",
+        id="attention.d",
         question="In a batch of three sequences, one word of the second is changed. Of which sequences does the output "
         "of attention move?",
         kind="choice",
@@ -660,7 +660,7 @@ PREDICTIONS = [
         explanation="Scores are made within one sequence. B is only an axis along which the same is done many times.",
     ),
     Prediction(
-        id="6.e",
+        id="attention.e",
         question="Four models of equal size learn to tell fables. Which of them can know the animal of somebody who "
         "was introduced forty words before?",
         kind="choice",
@@ -672,14 +672,14 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=5,
+        about="embedding",
         question="What does a bigram model know of a text when it predicts the next token?",
         choices=("the last token", "the last two tokens", "all tokens so far"),
         answer="a",
         explanation="It looks up one row of a table: that of the last token.",
     ),
     Question(
-        about=4,
+        about="batches",
         question="x has the shape [B, T, C]. What is x[1, 3]?",
         choices=("the fourth channel of every token", "the vector of the fourth token of the second sequence",
                  "the second token of the fourth sequence"),
@@ -687,7 +687,7 @@ QUESTIONS = [
         explanation="The first axis is the sequence, the second the position; what is left is C numbers.",
     ),
     Question(
-        about=4,
+        about="batches",
         question="What is the shape of a product `[3, 5, 2] @ [3, 2, 4]`?",
         choices=("[3, 5, 4]", "[5, 4]", "[3, 2, 2]"),
         answer="a",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 09, training: loss, targets, schedule, clipping, optimiser, and the distance to the floor."""
+"""Exercises on training: loss, targets, schedule, clipping, optimiser, and the distance to the floor."""
 
 import math
 import random
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 from gptlab.training import TrainConfig, rate_factor
 
 
@@ -23,7 +23,7 @@ def _integers(rng: random.Random, below: int, *shape: int) -> Tensor:
     return torch.randint(below, shape, generator=_generator(rng))
 
 
-# ---- 9.1 -------------------------------------------------------------------------------------------------------------
+# ---- training.1 ------------------------------------------------------------------------------------------------------
 
 
 def cross_entropy(logits, targets):
@@ -53,7 +53,7 @@ def _overflowing(logits, targets):
 
 
 _LOSS = Exercise(
-    id="9.1",
+    id="training.1",
     title="The loss, from logits",
     minutes=15,
     difficulty=2,
@@ -113,7 +113,7 @@ _LOSS = Exercise(
     ],
 )
 
-# ---- 9.2 -------------------------------------------------------------------------------------------------------------
+# ---- training.2 ------------------------------------------------------------------------------------------------------
 
 
 def inputs_and_targets(ids):
@@ -128,7 +128,7 @@ def _id_inputs(rng):
 
 
 _SHIFT = Exercise(
-    id="9.2",
+    id="training.2",
     title="What comes next?",
     minutes=5,
     difficulty=1,
@@ -174,7 +174,7 @@ _SHIFT = Exercise(
     ],
 )
 
-# ---- 9.3 -------------------------------------------------------------------------------------------------------------
+# ---- training.3 ------------------------------------------------------------------------------------------------------
 
 
 def mean_of_counted(losses, targets):
@@ -194,7 +194,7 @@ def _padded_inputs(rng):
 
 
 _PADDING = Exercise(
-    id="9.3",
+    id="training.3",
     title="Padding does not count",
     minutes=10,
     difficulty=2,
@@ -242,7 +242,7 @@ _PADDING = Exercise(
     ],
 )
 
-# ---- 9.4 -------------------------------------------------------------------------------------------------------------
+# ---- training.4 ------------------------------------------------------------------------------------------------------
 
 
 def learning_rate(step: int, steps: int, warmup: int, highest: float, lowest: float) -> float:
@@ -279,7 +279,7 @@ def _rate_reference(step, steps, warmup, highest, lowest):
 
 
 _RATE = Exercise(
-    id="9.4",
+    id="training.4",
     title="Warm up, then cool down",
     minutes=10,
     difficulty=2,
@@ -330,7 +330,7 @@ _RATE = Exercise(
     package="gptlab.training.rate_factor",
 )
 
-# ---- 9.5 -------------------------------------------------------------------------------------------------------------
+# ---- training.5 ------------------------------------------------------------------------------------------------------
 
 
 def clip(gradients, longest):
@@ -364,7 +364,7 @@ def _clip_in_place(gradients, longest):
 
 
 _CLIP = Exercise(
-    id="9.5",
+    id="training.5",
     title="A gradient that is too long",
     minutes=10,
     difficulty=2,
@@ -420,7 +420,7 @@ _CLIP = Exercise(
     ],
 )
 
-# ---- 9.6 -------------------------------------------------------------------------------------------------------------
+# ---- training.6 ------------------------------------------------------------------------------------------------------
 
 
 def perplexity(losses: list[float], counts: list[int]) -> float:
@@ -439,7 +439,7 @@ def _mean(losses, counts):
 
 
 _PERPLEXITY = Exercise(
-    id="9.6",
+    id="training.6",
     title="Perplexity",
     minutes=5,
     difficulty=1,
@@ -486,7 +486,7 @@ _PERPLEXITY = Exercise(
     ],
 )
 
-# ---- 9.7 -------------------------------------------------------------------------------------------------------------
+# ---- training.7 ------------------------------------------------------------------------------------------------------
 
 
 def adamw_step(w, g, m, v, step, lr, betas, eps, decay):
@@ -536,7 +536,7 @@ def _adam_reference(w, g, m, v, step, lr, betas, eps, decay):
 
 
 _ADAMW = Exercise(
-    id="9.7",
+    id="training.7",
     title="One step of AdamW, by hand",
     minutes=25,
     difficulty=3,
@@ -597,7 +597,7 @@ _ADAMW = Exercise(
     ],
 )
 
-# ---- 9.8 -------------------------------------------------------------------------------------------------------------
+# ---- training.8 ------------------------------------------------------------------------------------------------------
 
 
 def excess(story_nats: list[float], floor_nats: list[float], tokens: list[int]) -> float:
@@ -617,7 +617,7 @@ def _over(combine):
 
 
 _EXCESS = Exercise(
-    id="9.8",
+    id="training.8",
     title="How far above the floor?",
     minutes=5,
     difficulty=1,
@@ -668,7 +668,7 @@ EXERCISES = [_LOSS, _SHIFT, _PADDING, _RATE, _CLIP, _PERPLEXITY, _ADAMW, _EXCESS
 
 PREDICTIONS = [
     Prediction(
-        id="9.a",
+        id="training.a",
         question="A fresh model knows nothing, and V is 65. What is its loss, in nats a token, before the first step?",
         kind="number",
         answer=round(math.log(65), 2),
@@ -676,7 +676,7 @@ PREDICTIONS = [
         explanation="It gives every token about the same probability, 1/V, and -ln(1/V) is ln V.",
     ),
     Prediction(
-        id="9.b",
+        id="training.b",
         question="A model is trained on fables for very long. Where does its loss on new fables go?",
         kind="choice",
         choices=("to 0", "to the entropy of the fables", "it falls without end"),
@@ -684,7 +684,7 @@ PREDICTIONS = [
         explanation="Some choices in a fable are drawn by lot, and no model can know them beforehand.",
     ),
     Prediction(
-        id="9.c",
+        id="training.c",
         question="The targets were not shifted: each position shall name the token that it sees. What does the "
         "loss do?",
         kind="choice",
@@ -696,21 +696,21 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=7,
+        about="masking",
         question="Which positions may position t attend to in a language model?",
         choices=("all", "those before it, and itself", "those after it"),
         answer="b",
         explanation="A causal mask hides the future: it is what the model shall predict.",
     ),
     Question(
-        about=5,
+        about="embedding",
         question="What is an embedding?",
         choices=("a row of a table, looked up by id", "a compressed text", "the softmax of an id"),
         answer="a",
         explanation="Each id has a row of C numbers, and training changes them.",
     ),
     Question(
-        about=4,
+        about="batches",
         question="ids has the shape [B, T]. What are the two letters?",
         choices=("bytes and tokens", "sequences in the batch, and positions in time", "blocks and targets"),
         answer="b",

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 10 Sampling
+# # 11 Sampling
 #
 # *A model gives a probability to every possible next token. You choose one, and then again, and it becomes a text.*
 #
@@ -29,7 +29,7 @@
 # - say how good and how varied a teller is, in numbers,
 # - explain why a cache of keys and values is possible, what it costs in bytes, and check that it changes nothing.
 #
-# **It builds on** attention (06), masks (07), the model (08) and training (09). **To run it** takes about 30 seconds on
+# **It builds on** attention (06), masks (07), the model (08) and training (10). **To run it** takes about 30 seconds on
 # two CPU cores and 850 MB of memory.
 
 # %%
@@ -49,18 +49,18 @@ from gptlab.model import GPT, GPTConfig
 torch.manual_seed(0)
 torch.set_grad_enabled(False)  # nothing is trained here
 torch.set_num_threads(1)  # for tensors as small as these, and for steady times
-pictures.pipeline(10)
+pictures.pipeline("sampling")
 
 # %% [markdown]
 # Three questions about earlier notebooks, if you like. Put your letters in place of the dots.
 
 # %%
-quiz(10, [..., ..., ...])
+quiz("sampling", [..., ..., ...])
 
 # %% [markdown]
 # ## The question: what shall it say?
 #
-# This is the small model of notebook 09 after a longer training, and the sentence that travels with you, up to a place
+# This is the small model of notebook 10 after a longer training, and the sentence that travels with you, up to a place
 # where it can go on in many ways.
 
 # %% tags=["nbval-check-output"]
@@ -104,7 +104,7 @@ print(textwrap.fill(story, width=100))
 # `tell_stories`, whose `temperature=0` means greedy (the word comes below). How many different ones do you get?
 
 # %%
-predict("10.a", ...)
+predict("sampling.a", ...)
 
 # %% tags=["nbval-check-output"]
 greedy = sampling.tell_stories(model, tokenizer, n=20, end=end, temperature=0)
@@ -185,7 +185,7 @@ print("each count is within four of its typical errors:", bool((off < 4).all()))
 #
 # $$ H = -\sum_i p_i \ln p_i $$
 #
-# That is the **entropy** of the draw; in 09 the entropy of the grammar was the floor. It is 0 where one token is
+# That is the **entropy** of the draw; in 10 the entropy of the grammar was the floor. It is 0 where one token is
 # certain, and $\ln n$ where $n$ tokens are equally likely. So $e^H$ reads as *among how many*:
 
 # %% tags=["nbval-check-output"]
@@ -210,7 +210,7 @@ print(f"twelve equal ones: {math.log(12):.2f} nats")
 # *Before you run on:* one token is four times as likely as another. How many times at $\tau = 0.5$?
 
 # %%
-predict("10.b", ...)
+predict("sampling.b", ...)
 
 # %% tags=["nbval-check-output"]
 logits = torch.tensor([math.log(4), 0.0])
@@ -290,7 +290,7 @@ pictures.table(rows, ["place", "entropy", "above 1 %", "top-k 5", "top-p 0.9", "
 # reaches p. How many of 0.5, 0.3, 0.15, 0.05 stay with p = 0.7?
 
 # %%
-predict("10.c", ...)
+predict("sampling.c", ...)
 
 # %% tags=["nbval-check-output"]
 chances = torch.tensor([0.15, 0.5, 0.05, 0.3])
@@ -355,7 +355,7 @@ for penalty in (1, 1.5):
 
 # %% [markdown]
 # A penalty of 1 changes nothing, and the text runs in a circle. GPT-2 did so too, with greedy and with beam search,
-# which is exercise 10.10 (Holtzman et al. 2019). The **repetition penalty** (Keskar et al. 2019) makes the tokens that
+# which is exercise sampling.10 (Holtzman et al. 2019). The **repetition penalty** (Keskar et al. 2019) makes the tokens that
 # stand in the text already less likely, and so breaks the circle. It divides a logit by the penalty, if the logit is
 # positive. And if it is negative? Dividing −1 by 2 gives −0.5, which is more. So a negative one is multiplied.
 
@@ -471,7 +471,7 @@ print("without a memory:", count_tokens(use_cache=False))
 # *Before you look:* somebody exchanges one token in the middle. Which keys and values of layer 2 change?
 
 # %%
-predict("10.d", ...)
+predict("sampling.d", ...)
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(3)
@@ -547,7 +547,7 @@ print("tokens in the cache:", cache.length)
 # How many tokens go through the model now, for a prompt of 20 and 100 new ones?
 
 # %%
-predict("10.e", ...)
+predict("sampling.e", ...)
 
 # %% tags=["nbval-check-output"]
 print("without a cache:", count_tokens(use_cache=False))
@@ -575,7 +575,7 @@ for name, sizes in {"at once": [T], "one by one": [1] * T, "in pieces": [7, 1, 2
 
 # %% [markdown]
 # (Equal to the last bit they are not: a matrix product of another shape adds its numbers in another order. This model
-# also has a small convolution before its attention, as you know it from 06, and notebook 11 says why; the cache keeps
+# also has a small convolution before its attention, as you know it from 06, and notebook 12 says why; the cache keeps
 # its last inputs as well.)
 #
 # ## What it saves
@@ -637,12 +637,12 @@ pictures.table(rows, head, align="rrrrr")
 #
 # $$ \text{bytes} = 2 \cdot L \cdot n_\text{kv} \cdot hs \cdot T \cdot B \cdot \text{width} $$
 #
-# In many models `n_kv_head` is $H$. Others let several query heads share one head of keys and values, and notebook 11
+# In many models `n_kv_head` is $H$. Others let several query heads share one head of keys and values, and notebook 12
 # shows how. Llama 3 8B has 32 layers, 32 query heads, and 8 heads of keys and values, each with an $hs$ of 128. How
 # large is its cache, for one text of 8,192 tokens and two bytes a number?
 
 # %%
-predict("10.f", ...)
+predict("sampling.f", ...)
 
 # %% tags=["nbval-check-output"]
 known = {
@@ -703,7 +703,7 @@ except ValueError as refusal:
 # %% [markdown]
 # `generate` goes on all the same: past the context it shows the model the last tokens, as many as fit. Then every token
 # stands at another position than before, the kept keys are worth nothing, and each step is a full pass again. That is
-# slow, and it has forgotten the beginning. There is no free way out; notebook 11 shows how Llama stretches its
+# slow, and it has forgotten the beginning. There is no free way out; notebook 12 shows how Llama stretches its
 # positions.
 #
 # ## Break it: a cache that was not emptied
@@ -909,110 +909,110 @@ print(f"the grammar: {fables.entropy():.1f} nats; all its stories equally likely
 #
 # ## Exercises
 #
-# Replace the dots by your function. `find("10.1")` shows the whole task, `hint("10.1")` helps.
+# Replace the dots by your function. `find("sampling.1")` shows the whole task, `hint("sampling.1")` helps.
 
 # %%
-find("10.1")
+find("sampling.1")
 
 
 # %% tags=["nbval-check-output"]
 def with_temperature(logits, temperature): ...
 
 
-check("10.1", with_temperature)
+check("sampling.1", with_temperature)
 
 # %%
-find("10.2")
+find("sampling.2")
 
 
 # %% tags=["nbval-check-output"]
 def my_top_k(logits, k): ...
 
 
-check("10.2", my_top_k)
+check("sampling.2", my_top_k)
 
 # %%
-find("10.3")
+find("sampling.3")
 
 
 # %% tags=["nbval-check-output"]
 def my_top_p(logits, p): ...
 
 
-check("10.3", my_top_p)
+check("sampling.3", my_top_p)
 
 # %%
-find("10.4")
+find("sampling.4")
 
 
 # %% tags=["nbval-check-output"]
 def my_min_p(logits, p): ...
 
 
-check("10.4", my_min_p)
+check("sampling.4", my_min_p)
 
 # %%
-find("10.5")
+find("sampling.5")
 
 
 # %% tags=["nbval-check-output"]
 def my_penalise(logits, seen, penalty): ...
 
 
-check("10.5", my_penalise)
+check("sampling.5", my_penalise)
 
 # %%
-find("10.6")
+find("sampling.6")
 
 
 # %% tags=["nbval-check-output"]
 def my_draw(chances, u): ...
 
 
-check("10.6", my_draw)
+check("sampling.6", my_draw)
 
 # %%
-find("10.7")
+find("sampling.7")
 
 
 # %% tags=["nbval-check-output"]
 def gumbel_draw(logits, uniform): ...
 
 
-check("10.7", gumbel_draw)
+check("sampling.7", gumbel_draw)
 
 # %%
-find("10.8")
+find("sampling.8")
 
 
 # %% tags=["nbval-check-output"]
 def attend_to_all(q, k, v, keys, values): ...
 
 
-check("10.8", attend_to_all)
+check("sampling.8", attend_to_all)
 
 # %%
-find("10.9")
+find("sampling.9")
 
 
 # %% tags=["nbval-check-output"]
 def my_cache_bytes(n_layer, n_head, n_kv_head, n_embd, T, B, width): ...
 
 
-check("10.9", my_cache_bytes)
+check("sampling.9", my_cache_bytes)
 
 # %% [markdown]
 # The last one is a way to choose that looks ahead. Greedy takes the best token, and may miss the best **text**.
 
 # %%
-find("10.10")
+find("sampling.10")
 
 
 # %% tags=["nbval-check-output"]
 def beam_search(first, table, length, width): ...
 
 
-check("10.10", beam_search)
+check("sampling.10", beam_search)
 
 # %% [markdown]
 # **Open:** find settings that lie above all the curves of the picture, with an entropy of at least 26 nats. Add a
@@ -1023,7 +1023,7 @@ check("10.10", beam_search)
 progress()
 
 # %%
-recap(10)
+recap("sampling")
 
 # %% [markdown]
 # ## What to remember
@@ -1065,4 +1065,4 @@ recap(10)
 # ## Next
 #
 # Llama's cache is four times smaller than it would be with GPT-2's heads. Llama has three more parts that GPT-2 has
-# not. What is each of them good for? [Notebook 11](11_from_gpt2_to_llama.ipynb) exchanges them, one at a time.
+# not. What is each of them good for? [Notebook 12](12_from_gpt2_to_llama.ipynb) exchanges them, one at a time.

@@ -1,11 +1,11 @@
-"""Exercises of notebook 04, tensors and batches: axes, broadcasting, products, and every pair of neighbours once."""
+"""Exercises on tensors and batches: axes, broadcasting, products, and every pair of neighbours once."""
 
 import torch
 from torch import Tensor
 
 from gptlab import batches
 from gptlab.batches import IGNORE
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 
 
 def _ids(rng, n: int) -> list[int]:
@@ -17,7 +17,7 @@ def _tensor(rng, *sizes: int) -> Tensor:
     return torch.randn(*sizes, generator=torch.Generator().manual_seed(rng.randrange(10**6)), dtype=torch.float64)
 
 
-# ---- 4.1 -------------------------------------------------------------------------------------------------------------
+# ---- batches.1 -------------------------------------------------------------------------------------------------------
 
 
 def inputs_and_targets(ids: list[int]) -> tuple[list[int], list[int]]:
@@ -31,7 +31,7 @@ def _blocks(rng):
 
 
 _SHIFT = Exercise(
-    id="4.1",
+    id="batches.1",
     title="Targets, one later",
     minutes=5,
     difficulty=1,
@@ -74,7 +74,7 @@ _SHIFT = Exercise(
     ],
 )
 
-# ---- 4.2 -------------------------------------------------------------------------------------------------------------
+# ---- batches.2 -------------------------------------------------------------------------------------------------------
 
 
 def rolling_windows(ids: list[int], T: int, pad: int) -> tuple[list[list[int]], list[int]]:
@@ -94,7 +94,7 @@ def _wide(ids, T, pad):
 
 
 _WINDOWS = Exercise(
-    id="4.2",
+    id="batches.2",
     title="A window that rolls along",
     minutes=10,
     difficulty=2,
@@ -156,7 +156,7 @@ _WINDOWS = Exercise(
     package="gptlab.batches.rolling_windows",
 )
 
-# ---- 4.3 -------------------------------------------------------------------------------------------------------------
+# ---- batches.3 -------------------------------------------------------------------------------------------------------
 
 
 def growing_contexts(ids: list[int], T: int) -> list[tuple[list[int], int]]:
@@ -170,7 +170,7 @@ def _growing_inputs(rng):
 
 
 _GROWING = Exercise(
-    id="4.3",
+    id="batches.3",
     title="One block, T lessons",
     minutes=10,
     difficulty=1,
@@ -221,7 +221,7 @@ _GROWING = Exercise(
     package="gptlab.batches.growing_contexts",
 )
 
-# ---- 4.4 -------------------------------------------------------------------------------------------------------------
+# ---- batches.4 -------------------------------------------------------------------------------------------------------
 
 
 def get_batch(ids: Tensor, starts: list[int], T: int) -> tuple[Tensor, Tensor]:
@@ -246,7 +246,7 @@ def _stacked(ids, starts, first, last):
 
 
 _BATCH = Exercise(
-    id="4.4",
+    id="batches.4",
     title="A batch out of a long row",
     minutes=10,
     difficulty=2,
@@ -302,7 +302,7 @@ _BATCH = Exercise(
     package="gptlab.batches.Batches.batch",
 )
 
-# ---- 4.5 -------------------------------------------------------------------------------------------------------------
+# ---- batches.5 -------------------------------------------------------------------------------------------------------
 
 
 def block_starts(N: int, T: int) -> list[int]:
@@ -316,7 +316,7 @@ def _starts_inputs(rng):
 
 
 _STARTS = Exercise(
-    id="4.5",
+    id="batches.5",
     title="Every pair of neighbours once",
     minutes=10,
     difficulty=2,
@@ -371,7 +371,7 @@ _STARTS = Exercise(
     ],
 )
 
-# ---- 4.6 -------------------------------------------------------------------------------------------------------------
+# ---- batches.6 -------------------------------------------------------------------------------------------------------
 
 
 def centred(x: Tensor) -> Tensor:
@@ -384,7 +384,7 @@ def _centred_inputs(rng):
 
 
 _CENTRED = Exercise(
-    id="4.6",
+    id="batches.6",
     title="Take away the mean of the sequence",
     minutes=10,
     difficulty=2,
@@ -434,7 +434,7 @@ _CENTRED = Exercise(
     ],
 )
 
-# ---- 4.7 -------------------------------------------------------------------------------------------------------------
+# ---- batches.7 -------------------------------------------------------------------------------------------------------
 
 
 def all_dot_products(q: Tensor, k: Tensor) -> Tensor:
@@ -453,7 +453,7 @@ def _product_inputs(rng):
 
 
 _PRODUCTS = Exercise(
-    id="4.7",
+    id="batches.7",
     title="All dot products, sequence by sequence",
     minutes=15,
     difficulty=2,
@@ -505,7 +505,7 @@ _PRODUCTS = Exercise(
     ],
 )
 
-# ---- 4.8 -------------------------------------------------------------------------------------------------------------
+# ---- batches.8 -------------------------------------------------------------------------------------------------------
 
 
 def pad_batch(rows: list[list[int]], pad: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -545,7 +545,7 @@ def _filled_first(rows, pad, ignore):
 
 
 _PAD = Exercise(
-    id="4.8",
+    id="batches.8",
     title="Texts of different lengths in one batch",
     minutes=15,
     difficulty=2,
@@ -618,7 +618,7 @@ _PAD = Exercise(
     package="gptlab.batches.StoryBatches",
 )
 
-# ---- 4.9 -------------------------------------------------------------------------------------------------------------
+# ---- batches.9 -------------------------------------------------------------------------------------------------------
 
 
 class RandomBatches:
@@ -713,7 +713,7 @@ def _holds(fact):
 
 
 _RESUME = Exercise(
-    id="4.9",
+    id="batches.9",
     title="Random batches that can be taken up again",
     minutes=25,
     difficulty=3,
@@ -721,7 +721,7 @@ _RESUME = Exercise(
     "seed and the step alone. Whoever stops at step 700 and comes back next week gets the batches of step 700, 701 …, "
     "and not the first ones again.\n\nInput: `ids`, a `list` of `int`; `B`, `T`, `seed`, each an `int`. Result of "
     "`batch`: inputs [B, T] and targets [B, T], tensors or lists. Every place of the text can be a start if its block "
-    'and the target after it fit. Pass the class: `check("4.9", RandomBatches)`.',
+    'and the target after it fit. Pass the class: `check("batches.9", RandomBatches)`.',
     signature="class RandomBatches:\n    def __init__(self, ids: list[int], B: int, T: int, seed: int): ...\n"
     "    def batch(self, step: int): ...",
     inputs=_resume_inputs,
@@ -770,7 +770,7 @@ _RESUME = Exercise(
     hints=[
         "What must `batch(700)` know, in order to be the same today and next week? The seed and the step, no more.",
         "In `batch`: `generator = torch.Generator().manual_seed(1_000_003 * self.seed + step)`.",
-        "`torch.randint(len(ids) - T, (B,), generator=generator).tolist()` are the starts; then as in exercise 4.4.",
+        "`torch.randint(len(ids) - T, (B,), generator=generator).tolist()` are the starts; then as in batches.4.",
     ],
     package="gptlab.batches.Batches",
 )
@@ -779,21 +779,21 @@ EXERCISES = [_SHIFT, _WINDOWS, _GROWING, _BATCH, _STARTS, _CENTRED, _PRODUCTS, _
 
 PREDICTIONS = [
     Prediction(
-        id="4.a",
+        id="batches.a",
         question="x is [B, T, C] = [2, 5, 3]. What is the shape of x.mean(dim=1), the mean over time?",
         kind="shape",
         answer=(2, 3),
         explanation="The axis that is averaged over disappears: one vector of C numbers is left for each text.",
     ),
     Prediction(
-        id="4.b",
+        id="batches.b",
         question="a is [2, 1, 3] and b is [5, 1]. What is the shape of a + b?",
         kind="shape",
         answer=(2, 5, 3),
         explanation="Line them up from the right: 3 meets 1, 1 meets 5, 2 meets nothing. A 1 or a gap is repeated.",
     ),
     Prediction(
-        id="4.c",
+        id="batches.c",
         question="row = torch.arange(10); table = row.view(2, 5); table[0, 0] = 99. What is row[0] now?",
         kind="choice",
         choices=("still 0", "99", "an error"),
@@ -801,14 +801,14 @@ PREDICTIONS = [
         explanation="A view is another way to look at the same memory, so both change.",
     ),
     Prediction(
-        id="4.d",
+        id="batches.d",
         question="q is [2, 5, 3] and k is [2, 4, 3]. What is the shape of q @ k.transpose(-2, -1)?",
         kind="shape",
         answer=(2, 5, 4),
         explanation="[2, 5, 3] @ [2, 3, 4]: the 3 in the middle is summed away, and each text keeps its own product.",
     ),
     Prediction(
-        id="4.e",
+        id="batches.e",
         question="A batch is 16 times as large. The machine was not yet busy. How much longer does a step take?",
         kind="choice",
         choices=("16 times", "less than 16 times", "more than 16 times"),
@@ -816,7 +816,7 @@ PREDICTIONS = [
         explanation="Every operation has a fixed cost, which is shared by more tokens, until the machine is busy.",
     ),
     Prediction(
-        id="4.f",
+        id="batches.f",
         question="One block has T = 13 inputs. How many next-token predictions does a GPT learn from it?",
         kind="number",
         answer=13,
@@ -826,21 +826,21 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=3,
+        about="unigram",
         question="Two models have different tokenizers. When may you compare their nats a token?",
         choices=("always", "if V is the same", "never; compare bits a byte"),
         answer="c",
         explanation="Tokens of two tokenizers differ in length, and bytes do not.",
     ),
     Question(
-        about=2,
+        about="bpe",
         question="An id is 5. What does that say about its token?",
         choices=("it is more frequent than 6", "its row in the table is row 5", "it is five bytes long"),
         answer="b",
         explanation="An id is the number of a row, counted from 0, and a name otherwise.",
     ),
     Question(
-        about=1,
+        about="tokens",
         question="What stands between two stories in a row of ids?",
         choices=("a special token with an id of its own", "the text <|endoftext|>", "nothing"),
         answer="a",

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 11 From GPT-2 to Llama
+# # 12 From GPT-2 to Llama
 #
 # *Exchange four parts, one at a time, and GPT-2 has become Llama.*
 #
@@ -30,7 +30,7 @@
 # - count the parameters of Llama 2 and 3 exactly, and the bytes of their caches,
 # - take a model that you have trained out of this course, into the files that the rest of the world uses.
 #
-# **It builds on** attention (06), the model (08), training (09) and the cache (10). **To run it** takes about 50 seconds
+# **It builds on** attention (06), the model (08), training (10) and the cache (11). **To run it** takes about 50 seconds
 # on two CPU cores and 900 MB of memory; most of it is seven small trainings.
 
 # %%
@@ -54,13 +54,13 @@ from gptlab.training import StoryEvaluation, TrainConfig
 
 torch.manual_seed(0)
 torch.set_num_threads(1)  # these matrices are so small that a second core would mostly wait
-pictures.pipeline(11)
+pictures.pipeline("llama")
 
 # %% [markdown]
 # Three questions about earlier notebooks, if you like. Put your letters in place of the dots.
 
 # %%
-quiz(11, [..., ..., ...])
+quiz("llama", [..., ..., ...])
 
 # %% [markdown]
 # ## The question: what is in a Llama?
@@ -105,7 +105,7 @@ print(f"and biases: {len(biases[0])} in GPT-2, {len(biases[1])} in Llama")
 # ## The scales
 #
 # A reason for each exchange is easily told. To know what it is worth, you need scales: the same stories, the same
-# number of steps, the same rates, and models of nearly the same size. Only the part changes. As in 09, the number is
+# number of steps, the same rates, and models of nearly the same size. Only the part changes. As in 10, the number is
 # the **excess**: nats a story above the floor, on stories that were never seen.
 
 # %%
@@ -150,7 +150,7 @@ print(f"the seed alone: {abs(seeds[0] - seeds[1]):.1f} nats a story")
 
 # %% [markdown]
 # Keep that last number in mind. A difference between two parts that is no larger says nothing yet. (It is large because
-# of what you saw in 09: recall comes in a fall, and *when* it falls is partly luck.)
+# of what you saw in 10: recall comes in a fall, and *when* it falls is partly luck.)
 #
 # ## Part 1: RMSNorm
 #
@@ -179,7 +179,7 @@ print("mean square of the second:   ", round(float(rms.square().mean()), 3))
 # *Before you run on:* multiply $x$ by 10. What does RMSNorm make of it?
 
 # %%
-predict("11.a", ...)
+predict("llama.a", ...)
 
 # %% tags=["nbval-check-output"]
 def rms_norm(x, weight, eps):
@@ -265,7 +265,7 @@ for seed in range(100):
 print("100 random inputs: all three give the same")
 
 # %% [markdown]
-# (Its `float()` is for streams whose numbers have 16 bits, see notebook 14: the squares are summed in 32 bits even
+# (Its `float()` is for streams whose numbers have 16 bits, see notebook 17: the squares are summed in 32 bits even
 # then. Two conventions to know: Llama 2 and 3 have $\varepsilon = 10^{-5}$, Llama 1 7B had $10^{-6}$; and Gemma
 # multiplies by $1 + w$.)
 #
@@ -342,7 +342,7 @@ finish(figure, "Four arrows. From the key at 1 to the query at 3 is as wide an a
 # dot product?
 
 # %%
-predict("11.b", ...)
+predict("llama.b", ...)
 
 # %% tags=["nbval-check-output"]
 def score(i, j):
@@ -549,7 +549,7 @@ pictures.lines(lengths, "place of the last token of a stretch", "loss (nats a to
 # halves, now turns neighbours. What happens?
 
 # %%
-predict("11.c", ...)
+predict("llama.c", ...)
 
 # %% tags=["nbval-check-output"]
 turns = llama.rope_angles(16, 160)  # hs = 16, for this model's context
@@ -625,7 +625,7 @@ finish(figure, "GELU and silu, nearly alike with a dip below 0; squared ReLU, 0 
 # \cdot C \cdot 4C$ numbers. *How wide may the new one be, for $C = 192$?*
 
 # %%
-predict("11.d", ...)
+predict("llama.d", ...)
 
 # %% tags=["nbval-check-output"]
 for C in (48, 192, 4096):
@@ -692,7 +692,7 @@ weigh("+ SwiGLU, 4 × as large at the start", swiglu_config, times=4)
 #
 # ## Part 4: fewer keys than queries
 #
-# Notebook 10 ended with a bill: each token leaves a key and a value in every layer and every head, and whoever writes
+# Notebook 11 ended with a bill: each token leaves a key and a value in every layer and every head, and whoever writes
 # long texts for many people pays with memory. Queries are not kept. So here is an idea: keep all the heads that ask,
 # and let several of them share one head that answers.
 #
@@ -730,7 +730,7 @@ print("same shape:", mixed.shape == out.shape, "  same numbers:", torch.allclose
 # How much is saved? Llama 3 70B has 64 heads of queries and 8 of keys and values. How many times smaller is its cache?
 
 # %%
-predict("11.e", ...)
+predict("llama.e", ...)
 
 # %%
 tokens = (1024, 8192, 32768, 131072)
@@ -859,7 +859,7 @@ for size, expected in published.items():
 # *Before you run on:* Llama 3 has a vocabulary of 128,256 tokens. What part of the 8B model are its table and its head?
 
 # %%
-predict("11.f", ...)
+predict("llama.f", ...)
 
 # %% tags=["nbval-check-output"]
 rows = []
@@ -1044,107 +1044,107 @@ pictures.compare(added, "nats a story above the floor", best=None)
 # %% [markdown]
 # ## Exercises
 #
-# Replace the dots by your function. `find("11.1")` shows the whole task, `hint("11.1")` helps.
+# Replace the dots by your function. `find("llama.1")` shows the whole task, `hint("llama.1")` helps.
 
 # %%
-find("11.1")
+find("llama.1")
 
 
 # %% tags=["nbval-check-output"]
 def my_rms_norm(x, weight, eps): ...
 
 
-check("11.1", my_rms_norm)
+check("llama.1", my_rms_norm)
 
 # %%
-find("11.2")
+find("llama.2")
 
 
 # %% tags=["nbval-check-output"]
 def turn_pair(a, b, position, frequency): ...
 
 
-check("11.2", turn_pair)
+check("llama.2", turn_pair)
 
 # %%
-find("11.3")
+find("llama.3")
 
 
 # %% tags=["nbval-check-output"]
 def my_frequencies(hs, theta): ...
 
 
-check("11.3", my_frequencies)
+check("llama.3", my_frequencies)
 
 # %%
-find("11.4")
+find("llama.4")
 
 
 # %% tags=["nbval-check-output"]
 def turn_all(x, start, theta): ...
 
 
-check("11.4", turn_all)
+check("llama.4", turn_all)
 
 # %%
-find("11.5")
+find("llama.5")
 
 
 # %% tags=["nbval-check-output"]
 def neighbours_to_halves(weight, H): ...
 
 
-check("11.5", neighbours_to_halves)
+check("llama.5", neighbours_to_halves)
 
 # %%
-find("11.6")
+find("llama.6")
 
 
 # %% tags=["nbval-check-output"]
 def swiglu(x, gate, up, down): ...
 
 
-check("11.6", swiglu)
+check("llama.6", swiglu)
 
 # %%
-find("11.7")
+find("llama.7")
 
 
 # %% tags=["nbval-check-output"]
 def share(k, H): ...
 
 
-check("11.7", share)
+check("llama.7", share)
 
 # %%
-find("11.8")
+find("llama.8")
 
 
 # %% tags=["nbval-check-output"]
 def longest(memory, parameters, n_layer, n_head, n_kv_head, n_embd, B, width): ...
 
 
-check("11.8", longest)
+check("llama.8", longest)
 
 # %%
-find("11.9")
+find("llama.9")
 
 
 # %% tags=["nbval-check-output"]
 def count(V, L, H, n_kv_head, C, W, tied): ...
 
 
-check("11.9", count)
+check("llama.9", count)
 
 # %%
-find("11.10")
+find("llama.10")
 
 
 # %% tags=["nbval-check-output"]
 def gated_width(C, multiple): ...
 
 
-check("11.10", gated_width)
+check("llama.10", gated_width)
 
 # %% [markdown]
 # **Open:** does SwiGLU catch up? Choose a number of steps, a width or a start of your own, write down what you expect,
@@ -1196,11 +1196,11 @@ progress()
 # only. In the package, `gptlab/llama.py` from top to bottom.
 
 # %%
-recap(11)
+recap("llama")
 
 # %% [markdown]
 # ## Next
 #
 # You can build and count every model of this family, and yours fits into a few seconds. The real ones took months on
 # thousands of GPUs. What does it take to train one at speed: precision, memory, many devices? [Notebook
-# 14](14_gpu_training.ipynb) begins with the machine that you have.
+# 17](17_gpu_training.ipynb) begins with the machine that you have.

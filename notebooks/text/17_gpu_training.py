@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 14 GPU training
+# # 17 GPU training
 #
 # *You measure where the time and the memory of a training step go, change one thing after the other, and train on
 # whatever machine you have: this one, one with a GPU, or two thousand on paper.*
@@ -32,7 +32,7 @@
 # - train on several processes, with whole copies or with shards, and prove that they compute what one does,
 # - estimate days, cards and the next loss of a larger model before you pay for it.
 #
-# **It builds on** batches (04), attention (06), the model (08), training (09) and the parts of Llama (11). **To run
+# **It builds on** batches (04), attention (06), the model (08), training (10) and the parts of Llama (12). **To run
 # it** takes about a minute and a half on two CPU cores and 950 MB of memory.
 #
 # **Which machine?** Any. Every number that a cell prints without a source was measured where the cell ran, on the
@@ -75,13 +75,13 @@ from gptlab.masking import causal
 from gptlab.model import GPT, GPTConfig
 from gptlab.training import StoryEvaluation, TrainConfig
 
-pictures.pipeline(14)
+pictures.pipeline("gpu")
 
 # %% [markdown]
 # Three questions about earlier notebooks, if you like. Put your letters in place of the dots.
 
 # %%
-quiz(14, [..., ..., ...])
+quiz("gpu", [..., ..., ...])
 
 # %% [markdown]
 # ## The question: could you train GPT-2 here?
@@ -146,7 +146,7 @@ print("loss as on the CPU:", close[0], "  gradient as on the CPU:", close[1])
 # ## The patient
 #
 # All measurements need something to measure. We take fables with the word tokens of notebook 06, and a small GPT with
-# the parts of notebook 11. Nothing in the program asks for a GPU. What changes between machines are sizes,
+# the parts of notebook 12. Nothing in the program asks for a GPU. What changes between machines are sizes,
 # and one more thing: the large model has a head of its own. These blocks begin as the identity, so with tied weights
 # its first guess would be the token that it has read last, and with so many channels it would be sure of it: a first
 # loss of about 10, far above ln V.
@@ -235,7 +235,7 @@ show(gpu.measure, gpu.synchronize)
 # The FLOPs for each byte that travels are the **arithmetic intensity**. *Before you run the cell:*
 
 # %%
-predict("14.b", ...)
+predict("gpu.b", ...)
 
 # %% tags=["nbval-check-output"]
 rows = [("adding two vectors, any n", f"{1 / (3 * 4):.2f}")]
@@ -250,7 +250,7 @@ pictures.table(rows, ["work, in float32", "FLOPs for each byte"], align="lr")
 # b, twice as many: n / 6. Eight times the FLOPs, four times the numbers, so each number is used twice as often.
 # </details>
 #
-# Look at the last row. It is what a model does when it writes one token (notebook 10): every weight travels, and is
+# Look at the last row. It is what a model does when it writes one token (notebook 11): every weight travels, and is
 # used for two FLOPs. And now the two limits of this machine, measured: a large product, and a large copy.
 
 # %%
@@ -378,7 +378,7 @@ pictures.table(rows, header, align="lrrrrr")
 # *Before you run the next cell:*
 
 # %%
-predict("14.a", ...)
+predict("gpu.a", ...)
 
 # %% tags=["nbval-check-output"]
 total = torch.tensor(256.0, dtype=torch.bfloat16) + 1
@@ -403,7 +403,7 @@ print("float16, multiplied by 65,536 first and divided after:", f"{scaled.item()
 # %% [markdown]
 # Some gradients are that small. In float16 they vanish, unless the loss is first multiplied by a large number and the
 # gradients divided by it in the end ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)); PyTorch's
-# `GradScaler` does that, and finds the number by trial (exercise 14.6). bfloat16 has the sizes of float32 and needs
+# `GradScaler` does that, and finds the number by trial (exercise gpu.6). bfloat16 has the sizes of float32 and needs
 # none.
 #
 # So `pick_dtype` takes bfloat16 on CUDA cards that compute in it (of **compute capability** 8 and above, as NVIDIA
@@ -468,7 +468,7 @@ print("equal within 1e-6:", bool((ours - fast).abs().max() < 1e-6))
 # the next cell:* T doubles.
 
 # %%
-predict("14.c", ...)
+predict("gpu.c", ...)
 
 # %%
 lengths, shape = ((512, 1024, 2048, 4096), (1, 8, 64)) if on_gpu else ((128, 256, 512, 1024), (1, 4, 32))
@@ -691,7 +691,7 @@ def gradient(rows, weigh=1.0):
 
 
 # %%
-predict("14.e", ...)
+predict("gpu.e", ...)
 
 # %% tags=["nbval-check-output"]
 whole = gradient(slice(0, 2))
@@ -748,7 +748,7 @@ print("six steps, at once and in four parts, the same losses within 1e-4:", apar
 # you run the next cell:*
 
 # %%
-predict("14.d", ...)
+predict("gpu.d", ...)
 
 # %% tags=["nbval-check-output"]
 block = GPTConfig(vocab_size=V, context=128, n_layer=4, n_head=4, n_embd=96)
@@ -1059,7 +1059,7 @@ pictures.excess(history, fall=False, title=f"{steps} steps on {device}: above th
 # %%
 speed = history.tokens / history.seconds
 share = gpu.mfu(speed, config, T, peak=roof.rate)
-predict("14.h", ..., round(share, 2))
+predict("gpu.h", ..., round(share, 2))
 
 # %% [markdown]
 # <details><summary>What the number means</summary>
@@ -1150,7 +1150,7 @@ print(f"exit code {process.returncode}; the newest checkpoint is {newest.name}, 
 print(*sorted(path.name for path in newest.iterdir()))
 
 # %%
-predict("14.f", ...)
+predict("gpu.f", ...)
 
 # %% [markdown]
 # We build everything anew here, set all weights to zero, so that you can see that they are replaced, and resume.
@@ -1428,7 +1428,7 @@ print_plan(published[1][1])
 # et al. ([2022](https://arxiv.org/abs/2203.15556)) trained over 400 models to find out.
 
 # %%
-predict("14.g", ...)
+predict("gpu.g", ...)
 
 # %% tags=["nbval-check-output"]
 rows = []
@@ -1521,7 +1521,7 @@ pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 # %% [markdown]
 # Left of the upright line are the runs that the law has seen, right of it the ones that it foretold. How good was the
 # forecast, one size up? Do not trust it much further. These runs end before the fall of the recalled facts (notebook
-# 09). A larger model may begin to fall within eighty steps, with one seed and not with another, and the runs scatter
+# 10). A larger model may begin to fall within eighty steps, with one seed and not with another, and the runs scatter
 # (an open exercise, at the end). A law knows nothing of what has not happened yet in any of its runs, and the interval
 # knows the noise of these eight.
 #
@@ -1531,7 +1531,7 @@ pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 # nanoGPT's README (2022 and 2023) gives two numbers for it, losses on the tenth of the text that was held back: 1.88
 # for its CPU settings (about three minutes on a MacBook "or other cheap computer", 2,000 steps of 12 rows of 64
 # characters), 1.4697 for its GPU settings (about three minutes on one A100, 5,000 steps of 64 rows of 256 characters).
-# Our recipes have the newer parts of notebook 11, and Muon. On a CPU the cell takes the same rows of 64 characters and
+# Our recipes have the newer parts of notebook 12, and Muon. On a CPU the cell takes the same rows of 64 characters and
 # a model of three layers in place of four; on a GPU the recipe `shakespeare-gpu`, a model as large as nanoGPT's with
 # the same context.
 
@@ -1647,97 +1647,97 @@ for record in records:
 # %% [markdown]
 # ## Exercises
 #
-# Replace the dots by your function. `find("14.1")` shows the whole task, `hint("14.1")` helps.
+# Replace the dots by your function. `find("gpu.1")` shows the whole task, `hint("gpu.1")` helps.
 
 # %%
-find("14.1")
+find("gpu.1")
 
 
 # %% tags=["nbval-check-output"]
 def days(parameters, tokens, gpus, peak, mfu): ...
 
 
-check("14.1", days)
+check("gpu.1", days)
 
 # %%
-find("14.2")
+find("gpu.2")
 
 
 # %% tags=["nbval-check-output"]
 def seconds_of(device, repeats, warmup): ...
 
 
-check("14.2", seconds_of)
+check("gpu.2", seconds_of)
 
 # %%
-find("14.3")
+find("gpu.3")
 
 
 # %% tags=["nbval-check-output"]
 def attainable(m, k, n, width, rate, bandwidth): ...
 
 
-check("14.3", attainable)
+check("gpu.3", attainable)
 
 # %%
-find("14.4")
+find("gpu.4")
 
 
 # %% tags=["nbval-check-output"]
 def flops_per_token(V, C, L, T): ...
 
 
-check("14.4", flops_per_token)
+check("gpu.4", flops_per_token)
 
 # %%
-find("14.5")
+find("gpu.5")
 
 
 # %% tags=["nbval-check-output"]
 def add_up(gradients, counts): ...
 
 
-check("14.5", add_up)
+check("gpu.5", add_up)
 
 # %%
-find("14.6")
+find("gpu.6")
 
 
 # %% tags=["nbval-check-output"]
 def unscale(gradient, scale, good, grow_after): ...
 
 
-check("14.6", unscale)
+check("gpu.6", unscale)
 
 # %%
-find("14.7")
+find("gpu.7")
 
 
 # %% tags=["nbval-check-output"]
 def held_bytes(parameters, gpus, stage): ...
 
 
-check("14.7", held_bytes)
+check("gpu.7", held_bytes)
 
 # %%
-find("14.8")
+find("gpu.8")
 
 
 # %% tags=["nbval-check-output"]
 def own_rows(rows, rank, ranks): ...
 
 
-check("14.8", own_rows)
+check("gpu.8", own_rows)
 
 # %%
-find("14.9")
+find("gpu.9")
 
 
 # %% tags=["nbval-check-output"]
 def fit_law(sizes, losses, floor): ...
 
 
-check("14.9", fit_law)
+check("gpu.9", fit_law)
 
 # %% [markdown]
 # **Open**, and write down what you expect before you run them:
@@ -1752,7 +1752,7 @@ check("14.9", fit_law)
 progress()
 
 # %%
-recap(14)
+recap("gpu")
 
 # %% [markdown]
 # ## What to remember
@@ -1791,4 +1791,5 @@ recap(14)
 # ## Next
 #
 # The road from a string to a trained model ends here. The model tells stories, and it does not listen: ask it for a
-# fable about an owl, and it tells what it likes. How does a story-teller learn to follow a wish? That is notebook 12.
+# fable about an owl, and it tells what it likes. How does a story-teller learn to follow a wish? That is
+# the subject of notebook 14 (to come).

@@ -1,4 +1,4 @@
-"""Exercises of notebook 08, the model: the norm, the stream, the MLP, what they cost, and how they begin."""
+"""Exercises on the model: the norm, the stream, the MLP, what they cost, and how they begin."""
 
 import math
 import random
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 
 
 def _generator(rng: random.Random) -> torch.Generator:
@@ -19,7 +19,7 @@ def _normal(rng: random.Random, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=_generator(rng), dtype=torch.float64)
 
 
-# ---- 8.1 -------------------------------------------------------------------------------------------------------------
+# ---- model.1 ---------------------------------------------------------------------------------------------------------
 
 
 def norm_each_position(x, gain, bias, eps):
@@ -56,7 +56,7 @@ def _scaled(x, divide) -> Tensor:
 
 
 _NORM = Exercise(
-    id="8.1",
+    id="model.1",
     title="Layer norm by hand",
     minutes=10,
     difficulty=1,
@@ -119,7 +119,7 @@ _NORM = Exercise(
         Mistake(
             "the mean is not taken away",
             lambda x, gain, bias, eps: x / ((x**2).mean(-1, keepdim=True) + eps) ** 0.5 * gain + bias,
-            "That is RMSNorm, which Llama uses (notebook 11). Layer norm takes the mean away first.",
+            "That is RMSNorm, which Llama uses (notebook 12). Layer norm takes the mean away first.",
         ),
     ],
     hints=[
@@ -129,7 +129,7 @@ _NORM = Exercise(
     ],
 )
 
-# ---- 8.2 -------------------------------------------------------------------------------------------------------------
+# ---- model.2 ---------------------------------------------------------------------------------------------------------
 
 
 def pre_norm_block(x, listen, think, norm1, norm2):
@@ -185,7 +185,7 @@ def _no_second_norm(x, listen, think, norm1, norm2):
 
 
 _BLOCK = Exercise(
-    id="8.2",
+    id="model.2",
     title="A block on the stream",
     minutes=10,
     difficulty=1,
@@ -250,7 +250,7 @@ _BLOCK = Exercise(
     package="gptlab.model.Block",
 )
 
-# ---- 8.3 -------------------------------------------------------------------------------------------------------------
+# ---- model.3 ---------------------------------------------------------------------------------------------------------
 
 
 def mlp(x, W1, b1, W2, b2):
@@ -270,7 +270,7 @@ def _bent(bend: Callable) -> Callable:
 
 
 _MLP = Exercise(
-    id="8.3",
+    id="model.3",
     title="Widen, bend, narrow",
     minutes=15,
     difficulty=2,
@@ -303,7 +303,7 @@ _MLP = Exercise(
         Mistake(
             "the bend is SiLU",
             _bent(F.silu),
-            "h times the sigmoid of h is SiLU, which Llama uses (notebook 11). GELU takes Φ in place of the sigmoid.",
+            "h times the sigmoid of h is SiLU, which Llama uses (notebook 12). GELU takes Φ in place of the sigmoid.",
         ),
         Mistake(
             "the bend is the approximation with tanh",
@@ -334,7 +334,7 @@ _MLP = Exercise(
     package="gptlab.model.MLP",
 )
 
-# ---- 8.4 -------------------------------------------------------------------------------------------------------------
+# ---- model.4 ---------------------------------------------------------------------------------------------------------
 
 
 def count_parameters(V, T, L, C):
@@ -355,7 +355,7 @@ def _off_by(extra: Callable) -> Callable:
 
 
 _COUNT = Exercise(
-    id="8.4",
+    id="model.4",
     title="How many parameters?",
     minutes=15,
     difficulty=2,
@@ -417,7 +417,7 @@ _COUNT = Exercise(
     package="gptlab.gpu.count_parameters",
 )
 
-# ---- 8.5 -------------------------------------------------------------------------------------------------------------
+# ---- model.5 ---------------------------------------------------------------------------------------------------------
 
 
 def first_deviation(name, L):
@@ -452,7 +452,7 @@ def _deviation(output: Callable, other: Callable = lambda name, L: 0.02) -> Call
 
 
 _INIT = Exercise(
-    id="8.5",
+    id="model.5",
     title="The first numbers",
     minutes=10,
     difficulty=2,
@@ -508,7 +508,7 @@ _INIT = Exercise(
     package="gptlab.model.GPT._initialise",
 )
 
-# ---- 8.6 -------------------------------------------------------------------------------------------------------------
+# ---- model.6 ---------------------------------------------------------------------------------------------------------
 
 
 def gpt_logits(ids, E, P, blocks, norm):
@@ -539,7 +539,7 @@ def _all_read_the_embedding(ids, E, P, blocks, norm):
 
 
 _FORWARD = Exercise(
-    id="8.6",
+    id="model.6",
     title="GPT from its parts",
     minutes=15,
     difficulty=2,
@@ -601,7 +601,7 @@ _FORWARD = Exercise(
     package="gptlab.model.GPT",
 )
 
-# ---- 8.7 -------------------------------------------------------------------------------------------------------------
+# ---- model.7 ---------------------------------------------------------------------------------------------------------
 
 
 def flops_a_token(V, L, C, T):
@@ -617,7 +617,7 @@ def _flop_inputs(rng):
 
 
 _FLOPS = Exercise(
-    id="8.7",
+    id="model.7",
     title="How much work is a token?",
     minutes=15,
     difficulty=3,
@@ -681,7 +681,7 @@ _FLOPS = Exercise(
     package="gptlab.gpu.flops_by_part",
 )
 
-# ---- 8.8 -------------------------------------------------------------------------------------------------------------
+# ---- model.8 ---------------------------------------------------------------------------------------------------------
 
 
 def dropout(x, draws, p, training):
@@ -705,7 +705,7 @@ def _in_training(drop: Callable) -> Callable:
 
 
 _DROPOUT = Exercise(
-    id="8.8",
+    id="model.8",
     title="Dropout",
     minutes=10,
     difficulty=1,
@@ -756,7 +756,7 @@ _DROPOUT = Exercise(
     ],
 )
 
-# ---- 8.9 -------------------------------------------------------------------------------------------------------------
+# ---- model.9 ---------------------------------------------------------------------------------------------------------
 
 
 def first_loss(logits, targets):
@@ -796,7 +796,7 @@ def _ln_v(logits) -> float:
 
 
 _FIRST = Exercise(
-    id="8.9",
+    id="model.9",
     title="Before the first step",
     minutes=15,
     difficulty=2,
@@ -848,7 +848,7 @@ EXERCISES = [_NORM, _BLOCK, _MLP, _COUNT, _INIT, _FORWARD, _FLOPS, _DROPOUT, _FI
 
 PREDICTIONS = [
     Prediction(
-        id="8.a",
+        id="model.a",
         question="Twelve parts, each of which multiplies by 0.5. Now each part's result is added to the "
         "number and does not replace it: x + 0.5 x. By what is the number multiplied after all twelve?",
         kind="number",
@@ -857,7 +857,7 @@ PREDICTIONS = [
         explanation="Each step multiplies by 1 + 0.5 = 1.5, twelve times. Nothing vanishes any more. It grows.",
     ),
     Prediction(
-        id="8.b",
+        id="model.b",
         question="x has a mean of 5 and a spread of 2 over its channels. The same position arrives a hundred times as "
         "large. What does layer norm give?",
         kind="choice",
@@ -866,7 +866,7 @@ PREDICTIONS = [
         explanation="Mean and spread grow by the same factor, which cancels. (eps disturbs it a little.)",
     ),
     Prediction(
-        id="8.c",
+        id="model.c",
         question="Two matrices one after the other, C to 4 C and back to C, with no bend between them. What can they "
         "do that one matrix C × C cannot?",
         kind="choice",
@@ -875,7 +875,7 @@ PREDICTIONS = [
         explanation="(x W₁) W₂ = x (W₁ W₂), and W₁ W₂ is one matrix C × C.",
     ),
     Prediction(
-        id="8.d",
+        id="model.d",
         question="V = 859. The model is untrained, and its logits are all near 0. What is its loss, in nats a token?",
         kind="number",
         answer=math.log(859),
@@ -883,7 +883,7 @@ PREDICTIONS = [
         explanation="Each token gets about 1/V, and −ln(1/V) = ln V.",
     ),
     Prediction(
-        id="8.e",
+        id="model.e",
         question="In GPT-2 with 124 million parameters, which part has the most of them?",
         kind="choice",
         choices=("the table of tokens", "attention", "the MLPs"),
@@ -892,7 +892,7 @@ PREDICTIONS = [
         "together, but not than the MLPs; in larger models it shrinks to a few per cent.",
     ),
     Prediction(
-        id="8.f",
+        id="model.f",
         question="Which fault does each patient have? Give eight words for A to H, each of: mask, scale, residual, "
         "norm, positions, heads, initialisation, targets.",
         kind="order",
@@ -901,7 +901,7 @@ PREDICTIONS = [
         "questions that the loss does not answer.",
     ),
     Prediction(
-        id="8.g",
+        id="model.g",
         question="One block of the trained model is taken out, and the stream flows past it. The model has two blocks. "
         "Which one is missed more?",
         kind="choice",
@@ -914,7 +914,7 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=7,
+        about="masking",
         question="A model's loss falls below the entropy of its text. What has happened?",
         choices=("it is very good", "it sees what it should predict", "the learning rate is too large"),
         answer="b",
@@ -922,14 +922,14 @@ QUESTIONS = [
         "and see whether something before it moves.",
     ),
     Question(
-        about=6,
+        about="attention",
         question="The scores of attention are divided by a root. Of which number?",
         choices=("of C, the channels", "of T, the positions", "of hs, the size of a head"),
         answer="c",
         explanation="A dot product of hs independent numbers of size 1 has a spread of √hs.",
     ),
     Question(
-        about=5,
+        about="embedding",
         question="A model ties its weights. What is shared?",
         choices=(
             "queries and keys",

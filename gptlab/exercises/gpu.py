@@ -1,4 +1,4 @@
-"""Exercises of notebook 14, GPU training: work, clocks, ceilings, memory, parts of a batch, and laws of scale."""
+"""Exercises on GPU training: work, clocks, ceilings, memory, parts of a batch, and laws of scale."""
 
 import math
 import random
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gptlab import gpu
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 from gptlab.model import GPTConfig
 
 
@@ -16,7 +16,7 @@ def _normal(rng: random.Random, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(rng.randrange(2**31)))
 
 
-# ---- 14.1 ------------------------------------------------------------------------------------------------------------
+# ---- gpu.1 -----------------------------------------------------------------------------------------------------------
 
 
 def days(parameters: float, tokens: float, gpus: int, peak: float, mfu: float) -> float:
@@ -31,7 +31,7 @@ def _day_inputs(rng):
 
 
 _DAYS = Exercise(
-    id="14.1",
+    id="gpu.1",
     title="How many days?",
     minutes=5,
     difficulty=1,
@@ -82,7 +82,7 @@ _DAYS = Exercise(
     package="gptlab.gpu.plan",
 )
 
-# ---- 14.2 ------------------------------------------------------------------------------------------------------------
+# ---- gpu.2 -----------------------------------------------------------------------------------------------------------
 
 
 class SlowDevice:
@@ -171,7 +171,7 @@ def _timed_together(device, repeats, warmup):
 
 
 _CLOCK = Exercise(
-    id="14.2",
+    id="gpu.2",
     title="Read the clock at the right time",
     minutes=15,
     difficulty=2,
@@ -235,7 +235,7 @@ _CLOCK = Exercise(
     package="gptlab.gpu.measure",
 )
 
-# ---- 14.3 ------------------------------------------------------------------------------------------------------------
+# ---- gpu.3 -----------------------------------------------------------------------------------------------------------
 
 
 def attainable(m: int, k: int, n: int, width: int, rate: float, bandwidth: float) -> float:
@@ -252,7 +252,7 @@ def _product_inputs(rng):
 
 
 _CEILING = Exercise(
-    id="14.3",
+    id="gpu.3",
     title="Under which ceiling?",
     minutes=10,
     difficulty=2,
@@ -304,7 +304,7 @@ _CEILING = Exercise(
     package="gptlab.gpu.Roofline",
 )
 
-# ---- 14.4 ------------------------------------------------------------------------------------------------------------
+# ---- gpu.4 -----------------------------------------------------------------------------------------------------------
 
 
 def flops_per_token(V: int, C: int, L: int, T: int) -> int:
@@ -331,7 +331,7 @@ def _flops_of(forward=1, backward=2, attention=2, head=True, embedding=False, la
 
 
 _FLOPS = Exercise(
-    id="14.4",
+    id="gpu.4",
     title="FLOPs for a token, by hand",
     minutes=15,
     difficulty=2,
@@ -400,7 +400,7 @@ _FLOPS = Exercise(
     package="gptlab.gpu.flops_per_token",
 )
 
-# ---- 14.5 ------------------------------------------------------------------------------------------------------------
+# ---- gpu.5 -----------------------------------------------------------------------------------------------------------
 
 
 def add_up(gradients, counts):
@@ -425,7 +425,7 @@ def _weighted(weights):
 
 
 _ACCUMULATE = Exercise(
-    id="14.5",
+    id="gpu.5",
     title="A large batch in small parts",
     minutes=10,
     difficulty=2,
@@ -478,7 +478,7 @@ _ACCUMULATE = Exercise(
     package="gptlab.training.add_gradients",
 )
 
-# ---- 14.6 ------------------------------------------------------------------------------------------------------------
+# ---- gpu.6 -----------------------------------------------------------------------------------------------------------
 
 
 def unscale(gradient, scale, good, grow_after):
@@ -521,7 +521,7 @@ def _always_grows(gradient, scale, good, grow_after):
 
 
 _SCALER = Exercise(
-    id="14.6",
+    id="gpu.6",
     title="The scaler of float16",
     minutes=20,
     difficulty=3,
@@ -584,7 +584,7 @@ _SCALER = Exercise(
     ],
 )
 
-# ---- 14.7 ------------------------------------------------------------------------------------------------------------
+# ---- gpu.7 -----------------------------------------------------------------------------------------------------------
 
 
 def held_bytes(parameters: int, gpus: int, stage: int) -> float:
@@ -609,7 +609,7 @@ def _stages(first=1, second=2, third=3, averages=8, width=4, gradients=1):
 
 
 _SHARDS = Exercise(
-    id="14.7",
+    id="gpu.7",
     title="What each card keeps",
     minutes=10,
     difficulty=2,
@@ -667,7 +667,7 @@ _SHARDS = Exercise(
     package="gptlab.gpu.memory_per_gpu",
 )
 
-# ---- 14.8 ------------------------------------------------------------------------------------------------------------
+# ---- gpu.8 -----------------------------------------------------------------------------------------------------------
 
 
 def own_rows(rows: int, rank: int, ranks: int) -> list[int]:
@@ -698,7 +698,7 @@ def _beyond_the_end(rows, rank, ranks):
 
 
 _ROWS = Exercise(
-    id="14.8",
+    id="gpu.8",
     title="Which rows are mine?",
     minutes=10,
     difficulty=2,
@@ -750,7 +750,7 @@ _ROWS = Exercise(
     package="gptlab.gpu.distributed.Part",
 )
 
-# ---- 14.9 ------------------------------------------------------------------------------------------------------------
+# ---- gpu.9 -----------------------------------------------------------------------------------------------------------
 
 
 def fit_law(sizes: list[float], losses: list[float], floor: float) -> tuple[float, float]:
@@ -791,7 +791,7 @@ def _axes_swapped(sizes, losses, floor):
 
 
 _LAW = Exercise(
-    id="14.9",
+    id="gpu.9",
     title="A law from small runs",
     minutes=20,
     difficulty=3,
@@ -854,14 +854,14 @@ EXERCISES = [_DAYS, _CLOCK, _CEILING, _FLOPS, _ACCUMULATE, _SCALER, _SHARDS, _RO
 
 PREDICTIONS = [
     Prediction(
-        id="14.a",
+        id="gpu.a",
         question="What is 256 + 1 in bfloat16, whose numbers have 7 bits behind the leading one?",
         kind="number",
         answer=256,
         explanation="After 256 come 258 and 260: the step is 2, and the 1 is lost.",
     ),
     Prediction(
-        id="14.b",
+        id="gpu.b",
         question="Two matrices of n × n are multiplied. n doubles. The work is eight times as much. And the FLOPs for "
         "each byte that travels?",
         kind="choice",
@@ -870,7 +870,7 @@ PREDICTIONS = [
         explanation="Eight times the FLOPs, four times the numbers: each number is used twice as often.",
     ),
     Prediction(
-        id="14.c",
+        id="gpu.c",
         question="Attention is written out, and T doubles. What does it keep for the way back?",
         kind="choice",
         choices=("as much as before", "twice as much", "four times as much"),
@@ -879,7 +879,7 @@ PREDICTIONS = [
         "needs twice as much.",
     ),
     Prediction(
-        id="14.d",
+        id="gpu.d",
         question="Which of the four is the largest in a training step of a small model with many tokens?",
         kind="choice",
         choices=("weights", "gradients", "the optimiser's averages", "activations"),
@@ -887,7 +887,7 @@ PREDICTIONS = [
         explanation="The first three depend on the model alone. Activations grow with every token of the step.",
     ),
     Prediction(
-        id="14.e",
+        id="gpu.e",
         question="A batch is cut into two parts of 3 and 30 tokens, and the mean of their two mean gradients is taken. "
         "How many times as much does a token of the short part count?",
         kind="number",
@@ -895,7 +895,7 @@ PREDICTIONS = [
         explanation="Each part gets half: a sixth for each of 3 tokens, a sixtieth for each of 30.",
     ),
     Prediction(
-        id="14.f",
+        id="gpu.f",
         question="A run is killed after step 24, with a checkpoint at every tenth step, and resumed. In which digit do "
         "its losses differ from a run that was never killed?",
         kind="choice",
@@ -904,7 +904,7 @@ PREDICTIONS = [
         explanation="Weights, averages, step and random numbers are restored, and the data follow from the step.",
     ),
     Prediction(
-        id="14.g",
+        id="gpu.g",
         question="Hoffmann et al. (2022): about how many tokens for each parameter make the most of the work?",
         kind="choice",
         choices=("2", "20", "200"),
@@ -912,7 +912,7 @@ PREDICTIONS = [
         explanation="About 20. GPT-3 had fewer than 2; Llama 3 8B has nearly 2,000, because it is used so much.",
     ),
     Prediction(
-        id="14.h",
+        id="gpu.h",
         question="Of the rate of one large product, which part does training of the small model reach (0 to 1)?",
         kind="number",
         tolerance=0.3,
@@ -922,21 +922,21 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=9,
+        about="training",
         question="The first loss of a run is far above ln V. What does that say?",
         choices=("the text is hard", "something is wrong before any training", "the learning rate is too small"),
         answer="b",
         explanation="A fresh model gives every token about 1/V, so it begins near ln V. Stop, and find out why not.",
     ),
     Question(
-        about=6,
+        about="attention",
         question="T doubles. What happens to the number of attention scores?",
         choices=("it stays", "it doubles", "it becomes four times as large"),
         answer="c",
         explanation="Each of T queries meets T keys.",
     ),
     Question(
-        about=10,
+        about="sampling",
         question="Why does a model write with a cache token by token, and wait for memory?",
         choices=(
             "each new token reads all weights, for two operations with each",

@@ -26,7 +26,7 @@ class Exercise:
     """One exercise, with all that is needed to set it, check it, explain it and solve it.
 
     Attributes:
-        id: notebook and number, "2.3".  minutes: for a reader who meets it first.  difficulty: 1, 2 or 3.
+        id: topic and number, "bpe.3".  minutes: for a reader who meets it first.  difficulty: 1, 2 or 3.
         signature: name, arguments and result with their types or shapes, as the reader should write them.
         inputs: from a `random.Random`, tuples of arguments; small ones first, and such that every mistake shows.
         solution: a function (or class) whose source is shown to the reader.
@@ -60,9 +60,9 @@ class Exercise:
     package: str = ""
 
     @property
-    def notebook(self) -> int:
-        """The number of the notebook it belongs to."""
-        return int(self.id.split(".")[0])
+    def topic(self) -> str:
+        """What it is about, which names its notebook."""
+        return self.id.partition(".")[0]
 
     @property
     def compares(self) -> bool:
@@ -106,16 +106,16 @@ class Prediction:
     tolerance: int | float = 0.0
 
     @property
-    def notebook(self) -> int:
-        """The number of the notebook it belongs to."""
-        return int(self.id.split(".")[0])
+    def topic(self) -> str:
+        """What it is about, which names its notebook."""
+        return self.id.partition(".")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """One of the three questions that open a notebook, about an earlier one (`about`); choices as in `Prediction`."""
 
-    about: int
+    about: str  # a topic
     question: str
     choices: Sequence[str]
     answer: str

@@ -1,10 +1,10 @@
-"""Exercises of notebook 03, SentencePiece: normalisation, the Unigram model, and what to do about unseen characters."""
+"""Exercises on SentencePiece: normalisation, the Unigram model, and what to do about unseen characters."""
 
 import math
 import random
 import re
 
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 
 _SMALL = {"a": -1.0, "b": -1.5, "ab": -2.0}  # two ways to write ab, and one is better
 
@@ -65,7 +65,7 @@ def _is_a_tie(text, logp):
     return len(best) == 2 and best[1] - best[0] < 1e-6
 
 
-# ---- 3.1 -------------------------------------------------------------------------------------------------------------
+# ---- unigram.1 -------------------------------------------------------------------------------------------------------
 
 
 def normalise(text: str) -> str:
@@ -80,7 +80,7 @@ def _raw_texts(rng):
 
 
 _NORMALISE = Exercise(
-    id="3.1",
+    id="unigram.1",
     title="Blanks become visible",
     minutes=10,
     difficulty=1,
@@ -135,7 +135,7 @@ _NORMALISE = Exercise(
     ],
 )
 
-# ---- 3.2 -------------------------------------------------------------------------------------------------------------
+# ---- unigram.2 -------------------------------------------------------------------------------------------------------
 
 
 def segmentation_logprob(pieces: list[str], logp: dict[str, float]) -> float:
@@ -150,7 +150,7 @@ def _segmented(rng):
 
 
 _LOGPROB = Exercise(
-    id="3.2",
+    id="unigram.2",
     title="How likely is a segmentation?",
     minutes=5,
     difficulty=1,
@@ -196,7 +196,7 @@ _LOGPROB = Exercise(
     package="gptlab.unigram.score",
 )
 
-# ---- 3.3 -------------------------------------------------------------------------------------------------------------
+# ---- unigram.3 -------------------------------------------------------------------------------------------------------
 
 
 def best_segmentation(text: str, logp: dict[str, float]) -> list[str]:
@@ -246,7 +246,7 @@ def _last_piece_only(text, logp):
 
 
 _VITERBI = Exercise(
-    id="3.3",
+    id="unigram.3",
     title="The best segmentation",
     minutes=25,
     difficulty=3,
@@ -307,7 +307,7 @@ _VITERBI = Exercise(
     package="gptlab.unigram.viterbi",
 )
 
-# ---- 3.4 -------------------------------------------------------------------------------------------------------------
+# ---- unigram.4 -------------------------------------------------------------------------------------------------------
 
 
 def log_total(text: str, logp: dict[str, float]) -> float:
@@ -333,7 +333,7 @@ def _missing_is_certain(text, logp):
 
 
 _FORWARD = Exercise(
-    id="3.4",
+    id="unigram.4",
     title="All segmentations together",
     minutes=20,
     difficulty=3,
@@ -385,7 +385,7 @@ _FORWARD = Exercise(
     package="gptlab.unigram.log_total",
 )
 
-# ---- 3.5 -------------------------------------------------------------------------------------------------------------
+# ---- unigram.5 -------------------------------------------------------------------------------------------------------
 
 
 def expected_counts(text: str, logp: dict[str, float]) -> dict[str, float]:
@@ -423,7 +423,7 @@ def _posterior(scores):
 
 
 _EXPECTED = Exercise(
-    id="3.5",
+    id="unigram.5",
     title="Expected counts",
     minutes=30,
     difficulty=3,
@@ -464,13 +464,13 @@ _EXPECTED = Exercise(
     ],
     hints=[
         "For every place where a piece fits: with which probability does the segmentation use it there?",
-        "You need the forward sums of 3.4, and the same from the right: all ways to write `text[i:]`.",
+        "You need the forward sums of unigram.4, and the same from the right: all ways to write `text[i:]`.",
         "Add `before[i] * exp(logp[piece]) * after[j] / before[n]` to the piece's count, for every i and j.",
     ],
     package="gptlab.unigram.expected_counts",
 )
 
-# ---- 3.6 -------------------------------------------------------------------------------------------------------------
+# ---- unigram.6 -------------------------------------------------------------------------------------------------------
 
 
 def pruning_loss(words: dict[str, int], logp: dict[str, float], piece: str) -> float:
@@ -526,7 +526,7 @@ def _estimate(words, logp, piece):
 
 
 _PRUNING = Exercise(
-    id="3.6",
+    id="unigram.6",
     title="What a piece is worth",
     minutes=15,
     difficulty=3,
@@ -535,7 +535,7 @@ _PRUNING = Exercise(
     "each word: the best score with all pieces, minus the best score without this piece, times how often the word "
     "occurs.\n\nInput: `words`, a `dict` from word to its count; `logp`, a `dict` from piece to "
     "log-probability; `piece`, a "
-    "`str` of two or more characters. Result: a `float`, 0 or more. (Your `best_segmentation` of 3.3 helps, or "
+    "`str` of two or more characters. Result: a `float`, 0 or more. (Your `best_segmentation` of unigram.3 helps, or "
     "`unigram.viterbi`.)",
     signature="def pruning_loss(words: dict[str, int], logp: dict[str, float], piece: str) -> float",
     inputs=_pruning_inputs,
@@ -580,7 +580,7 @@ _PRUNING = Exercise(
     ],
 )
 
-# ---- 3.7 -------------------------------------------------------------------------------------------------------------
+# ---- unigram.7 -------------------------------------------------------------------------------------------------------
 
 
 def with_byte_fallback(text: str, vocabulary: set[str]) -> list[str]:
@@ -606,7 +606,7 @@ def _fallback(write):
 
 
 _FALLBACK = Exercise(
-    id="3.7",
+    id="unigram.7",
     title="Byte fallback",
     minutes=10,
     difficulty=2,
@@ -664,14 +664,14 @@ EXERCISES = [_NORMALISE, _LOGPROB, _VITERBI, _FORWARD, _EXPECTED, _PRUNING, _FAL
 
 PREDICTIONS = [
     Prediction(
-        id="3.a",
+        id="unigram.a",
         question="How many ways are there to cut a text of 5 characters into pieces?",
         kind="number",
         answer=16,
         explanation="Between two neighbours there is a cut or there is none: 4 places, so 2 × 2 × 2 × 2.",
     ),
     Prediction(
-        id="3.b",
+        id="unigram.b",
         question="SentencePiece, as it comes, encodes a text with two spaces in a row, and decodes it. What "
         "comes back?",
         kind="choice",
@@ -680,7 +680,7 @@ PREDICTIONS = [
         explanation="Runs of blanks are collapsed before anything is encoded. An option switches that off.",
     ),
     Prediction(
-        id="3.c",
+        id="unigram.c",
         question="A text can be cut in several ways. The log-probability of the best one, and that of all together: "
         "which is larger?",
         kind="choice",
@@ -692,21 +692,21 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=2,
+        about="bpe",
         question="Byte-pair encoding merges the pair that …",
         choices=("is longest", "occurs most often", "makes the text likeliest"),
         answer="b",
         explanation="It counts pairs of neighbours, and merges the most frequent.",
     ),
     Question(
-        about=2,
+        about="bpe",
         question="When a new text is encoded, which of the possible merges comes first?",
         choices=("the leftmost", "the one that is most frequent in the new text", "the one that training found first"),
         answer="c",
         explanation="Encoding repeats training's merges in their order, by rank. The new text's counts play no part.",
     ),
     Question(
-        about=1,
+        about="tokens",
         question="A tokenizer of words meets a word that it does not know. What does decode give?",
         choices=("the word", "the sign for unknown words", "nothing"),
         answer="b",

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 09 · Training
+# # 10 · Training
 #
 # *You take a model that knows nothing, show it stories, and watch it learn to tell them, with the best possible loss
 # drawn into every curve.*
@@ -22,7 +22,7 @@
 # %%
 from gptlab import pictures
 
-pictures.pipeline("09_training")
+pictures.pipeline("training")
 
 # %% [markdown]
 # **What you can do after it:** write the loss, the schedule and the training loop from an empty cell; read a loss curve;
@@ -39,7 +39,7 @@ pictures.pipeline("09_training")
 # %%
 from gptlab.exercises import check, find, hint, predict, quiz, recap, solution  # noqa: F401
 
-quiz(9, [..., ..., ...])
+quiz("training", [..., ..., ...])
 
 # %%
 import itertools
@@ -107,7 +107,7 @@ print("surprise:     ", round(-math.log(p[target]), 3), "nats")
 # loss for V = 65?
 
 # %%
-predict("9.a", ...)
+predict("training.a", ...)
 
 # %% [markdown]
 # <details><summary>The answer</summary>
@@ -297,7 +297,7 @@ print(f"the grammar's own entropy: {fables.entropy():.2f} nats")
 # *Before you run on:* a model is trained for very long. Where does its loss on new stories go?
 
 # %%
-predict("9.b", ...)
+predict("training.b", ...)
 
 # %% [markdown]
 # <details><summary>The answer</summary>
@@ -438,7 +438,7 @@ for slip in slips[:4]:
 # *Before you run it:* what will the loss do?
 
 # %%
-predict("9.c", ...)
+predict("training.c", ...)
 
 
 # %%
@@ -555,53 +555,53 @@ print("new stories end above their best:", worst["new"] > best)
 # ## Exercises
 #
 # Replace the dots by your function. Each check runs it on fresh inputs, and says which of the usual mistakes it looks
-# like. `find("9.1")` shows the whole task with its shapes, `hint("9.1")` helps.
+# like. `find("training.1")` shows the whole task with its shapes, `hint("training.1")` helps.
 #
 # **9.1** Write the cross-entropy from logits, for a batch. Here is the whole task, as `find` shows it.
 
 # %%
-find("9.1")
+find("training.1")
 
 # %% tags=["nbval-check-output"]
-check("9.1", ...)
+check("training.1", ...)
 
 # %% [markdown]
 # **9.2** Cut inputs and targets out of a row of ids.
 
 # %% tags=["nbval-check-output"]
-check("9.2", ...)
+check("training.2", ...)
 
 # %% [markdown]
 # **9.3** A mean loss that padding does not touch.
 
 # %%
-check("9.3", ...)
+check("training.3", ...)
 
 # %% [markdown]
 # **9.4** The learning rate at a step: warm-up, then a fall in the shape of half a cosine wave, another common form of
 # decay.
 
 # %%
-check("9.4", ...)
+check("training.4", ...)
 
 # %% [markdown]
 # **9.5** Shorten a gradient that is too long.
 
 # %%
-check("9.5", ...)
+check("training.5", ...)
 
 # %% [markdown]
 # **9.6** Perplexity: e to the power of the loss, or among how many equally likely tokens the model hesitates. **9.7**
 # One step of AdamW. **9.8** The excess over a floor, in nats a token.
 
 # %%
-check("9.6", ...)
+check("training.6", ...)
 
 # %%
-check("9.7", ...)
+check("training.7", ...)
 
 # %%
-check("9.8", ...)
+check("training.8", ...)
 
 # %% [markdown]
 # **Open:** can you get below our excess in the same 900 steps? Change one thing in `how` or in `config`, run the two
@@ -631,11 +631,11 @@ check("9.8", ...)
 # and induction heads*, on the fall; Keller Jordan's *Muon* (2024).
 
 # %%
-recap(9)
+recap("training")
 
 # %% [markdown]
 # ## Next
 #
 # The model gives a probability to each next token, and `tell_stories` draws from them. What happens if you always take
 # the likeliest? Or make the unlikely ones likelier? And must the model read the whole story again for each new word?
-# Notebook 10 opens that box.
+# Notebook 11 opens that box.

@@ -1,4 +1,4 @@
-"""Exercises of notebook 05, embeddings: a table looked up by row, positions, neighbours, and the bigram's best loss."""
+"""Exercises on embeddings: a table looked up by row, positions, neighbours, and the bigram's best loss."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptlab import embedding
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 
 
 def _generator(rng: random.Random) -> torch.Generator:
@@ -27,7 +27,7 @@ def _integers(rng: random.Random, below: int, *shape: int) -> Tensor:
 
 _SIZES = ((2, 3, 7, 4), (3, 5, 8, 2), (4, 2, 9, 3), (2, 5, 6, 8), (5, 3, 11, 4))  # B, T, V, C
 
-# ---- 5.1 -------------------------------------------------------------------------------------------------------------
+# ---- embedding.1 -----------------------------------------------------------------------------------------------------
 
 
 def embed(ids, table):
@@ -43,7 +43,7 @@ def _embed_inputs(rng):
 
 
 _EMBED = Exercise(
-    id="5.1",
+    id="embedding.1",
     title="Look up the rows",
     minutes=5,
     difficulty=1,
@@ -87,7 +87,7 @@ _EMBED = Exercise(
     ],
 )
 
-# ---- 5.2 -------------------------------------------------------------------------------------------------------------
+# ---- embedding.2 -----------------------------------------------------------------------------------------------------
 
 
 def one_hot(ids, V):
@@ -107,7 +107,7 @@ def _written(ids, V, by):
 
 
 _ONE_HOT = Exercise(
-    id="5.2",
+    id="embedding.2",
     title="The same as a product",
     minutes=10,
     difficulty=2,
@@ -158,7 +158,7 @@ _ONE_HOT = Exercise(
     ],
 )
 
-# ---- 5.3 -------------------------------------------------------------------------------------------------------------
+# ---- embedding.3 -----------------------------------------------------------------------------------------------------
 
 
 def embed_with_positions(ids, tokens, places, start):
@@ -175,7 +175,7 @@ def _place_inputs(rng):
 
 
 _PLACES = Exercise(
-    id="5.3",
+    id="embedding.3",
     title="What, and where",
     minutes=10,
     difficulty=2,
@@ -229,7 +229,7 @@ _PLACES = Exercise(
     package="gptlab.embedding.TokenAndPositionEmbedding.forward",
 )
 
-# ---- 5.4 -------------------------------------------------------------------------------------------------------------
+# ---- embedding.4 -----------------------------------------------------------------------------------------------------
 
 
 def table_gradient(ids, upstream, V):
@@ -267,7 +267,7 @@ def _mean_gradient(ids, upstream, V):
 
 
 _GRADIENT = Exercise(
-    id="5.4",
+    id="embedding.4",
     title="Which rows learn?",
     minutes=15,
     difficulty=2,
@@ -323,7 +323,7 @@ _GRADIENT = Exercise(
     ],
 )
 
-# ---- 5.5 -------------------------------------------------------------------------------------------------------------
+# ---- embedding.5 -----------------------------------------------------------------------------------------------------
 
 
 def waves(T, C):
@@ -351,7 +351,7 @@ def _interleaved(angles):
 
 
 _WAVES = Exercise(
-    id="5.5",
+    id="embedding.5",
     title="Positions as waves",
     minutes=15,
     difficulty=2,
@@ -415,7 +415,7 @@ _WAVES = Exercise(
     package="gptlab.embedding.sinusoidal",
 )
 
-# ---- 5.6 -------------------------------------------------------------------------------------------------------------
+# ---- embedding.6 -----------------------------------------------------------------------------------------------------
 
 
 def neighbours(table, id, k):
@@ -449,7 +449,7 @@ def _cosine(table, id):
 
 
 _NEIGHBOURS = Exercise(
-    id="5.6",
+    id="embedding.6",
     title="Who is like whom?",
     minutes=15,
     difficulty=2,
@@ -496,7 +496,7 @@ _NEIGHBOURS = Exercise(
     ],
 )
 
-# ---- 5.7 -------------------------------------------------------------------------------------------------------------
+# ---- embedding.7 -----------------------------------------------------------------------------------------------------
 
 
 def best_bigram_loss(ids):
@@ -533,7 +533,7 @@ def _last_one_counted(ids):
 
 
 _COUNTING = Exercise(
-    id="5.7",
+    id="embedding.7",
     title="The best bigram, without training",
     minutes=20,
     difficulty=3,
@@ -599,7 +599,7 @@ _COUNTING = Exercise(
     ],
 )
 
-# ---- 5.8 -------------------------------------------------------------------------------------------------------------
+# ---- embedding.8 -----------------------------------------------------------------------------------------------------
 
 
 def table_bytes(V, T, C, tied, bytes_each):
@@ -615,7 +615,7 @@ def _size_inputs(rng):
 
 
 _SIZE = Exercise(
-    id="5.8",
+    id="embedding.8",
     title="How large are the tables?",
     minutes=5,
     difficulty=1,
@@ -669,14 +669,14 @@ EXERCISES = [_EMBED, _ONE_HOT, _PLACES, _GRADIENT, _WAVES, _NEIGHBOURS, _COUNTIN
 
 PREDICTIONS = [
     Prediction(
-        id="5.a",
+        id="embedding.a",
         question="ids has the shape [B = 2, T = 3], the table has [V = 7, C = 4]. What is the shape of table[ids]?",
         kind="shape",
         answer=(2, 3, 4),
         explanation="Each id is replaced by a row of C numbers, so the shape of the ids gets C at its end. V is gone.",
     ),
     Prediction(
-        id="5.b",
+        id="embedding.b",
         question="The ids are [[3, 1, 3], [1, 1, 4]] and the table has 7 rows. How many rows get a gradient other than "
         "zero?",
         kind="number",
@@ -684,7 +684,7 @@ PREDICTIONS = [
         explanation="The rows 1, 3 and 4 were looked up. How often does not matter for which, only for how much.",
     ),
     Prediction(
-        id="5.c",
+        id="embedding.c",
         question="Every row now holds token plus position. You take the mean over the sequence. Does the mean tell "
         "the hen that saw the fox from the fox that saw the hen?",
         kind="choice",
@@ -693,7 +693,7 @@ PREDICTIONS = [
         explanation="A sum of sums can be sorted: all tokens, then all places. Both sentences have the same of each.",
     ),
     Prediction(
-        id="5.d",
+        id="embedding.d",
         question="The bigram's table holds zeros, and V is 859. What is the first loss, in nats a token?",
         kind="number",
         answer=round(math.log(859), 2),
@@ -701,7 +701,7 @@ PREDICTIONS = [
         explanation="Equal logits are equal probabilities, 1/V each, and -ln(1/V) is ln V.",
     ),
     Prediction(
-        id="5.e",
+        id="embedding.e",
         question="One table reads and writes, with nothing in between: the logit of j after i is the dot product of "
         "rows i and j. What is then the logit of i after j?",
         kind="choice",
@@ -713,14 +713,14 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=1,
+        about="tokens",
         question="A vocabulary has V tokens. Which ids are there?",
         choices=("1 to V", "0 to V − 1", "any integer"),
         answer="b",
         explanation="An id is the number of a row, and rows are counted from 0.",
     ),
     Question(
-        about=2,
+        about="bpe",
         question="What does byte-pair encoding do in one step of its training?",
         choices=(
             "it merges the most frequent pair of neighbours into a new token",
@@ -731,7 +731,7 @@ QUESTIONS = [
         explanation="Count the pairs, merge the most frequent one everywhere, and repeat until there are V tokens.",
     ),
     Question(
-        about=4,
+        about="batches",
         question="A batch has inputs and targets, both of shape [B, T]. What is the target at position t?",
         choices=("the input at t", "the input at t − 1", "the token that follows the input at t"),
         answer="c",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 07, masking: who may listen to whom, the other conventions, two sources, and a leak."""
+"""Exercises on masking: who may listen to whom, the other conventions, two sources, and a leak."""
 
 import math
 import random
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptlab import attention, masking
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 
 
 def _generator(rng: random.Random) -> torch.Generator:
@@ -27,7 +27,7 @@ def _ones(*shape: int) -> Tensor:
 _BOOLEAN = ("is boolean, dtype torch.bool", lambda answer, *rest: rest[-1].dtype == torch.bool)
 
 
-# ---- 7.1 -------------------------------------------------------------------------------------------------------------
+# ---- masking.1 -------------------------------------------------------------------------------------------------------
 
 
 def causal_mask(Tq, Tk):
@@ -44,7 +44,7 @@ def _causal_inputs(rng):
 
 
 _CAUSAL = Exercise(
-    id="7.1",
+    id="masking.1",
     title="Nobody sees the future",
     minutes=10,
     difficulty=1,
@@ -94,7 +94,7 @@ _CAUSAL = Exercise(
     package="gptlab.masking.causal",
 )
 
-# ---- 7.2 -------------------------------------------------------------------------------------------------------------
+# ---- masking.2 -------------------------------------------------------------------------------------------------------
 
 
 def padding_mask(lengths, T):
@@ -111,7 +111,7 @@ def _length_inputs(rng):
 
 
 _PADDING = Exercise(
-    id="7.2",
+    id="masking.2",
     title="Nobody listens to padding",
     minutes=10,
     difficulty=1,
@@ -161,7 +161,7 @@ _PADDING = Exercise(
     package="gptlab.masking.padding",
 )
 
-# ---- 7.3 -------------------------------------------------------------------------------------------------------------
+# ---- masking.3 -------------------------------------------------------------------------------------------------------
 
 
 def masked_weights(scores, keep_mask):
@@ -188,7 +188,7 @@ def _filled(value, dim=-1):
 
 
 _WEIGHTS = Exercise(
-    id="7.3",
+    id="masking.3",
     title="Softmax behind a mask",
     minutes=15,
     difficulty=2,
@@ -250,7 +250,7 @@ _WEIGHTS = Exercise(
     package="gptlab.attention.attention_weights",
 )
 
-# ---- 7.4 -------------------------------------------------------------------------------------------------------------
+# ---- masking.4 -------------------------------------------------------------------------------------------------------
 
 
 def without_padding(targets, lengths):
@@ -274,7 +274,7 @@ def _in_place(targets, lengths):
 
 
 _TARGETS = Exercise(
-    id="7.4",
+    id="masking.4",
     title="No loss for padding",
     minutes=5,
     difficulty=1,
@@ -321,7 +321,7 @@ _TARGETS = Exercise(
     ],
 )
 
-# ---- 7.5 -------------------------------------------------------------------------------------------------------------
+# ---- masking.5 -------------------------------------------------------------------------------------------------------
 
 
 def sliding_mask(T, window):
@@ -336,7 +336,7 @@ def _window_inputs(rng):
 
 
 _SLIDING = Exercise(
-    id="7.5",
+    id="masking.5",
     title="A window that slides",
     minutes=10,
     difficulty=2,
@@ -384,7 +384,7 @@ _SLIDING = Exercise(
     package="gptlab.masking.sliding",
 )
 
-# ---- 7.6 -------------------------------------------------------------------------------------------------------------
+# ---- masking.6 -------------------------------------------------------------------------------------------------------
 
 
 def packed_mask(ids, end):
@@ -412,7 +412,7 @@ def _documents_of(number):
 
 
 _PACKED = Exercise(
-    id="7.6",
+    id="masking.6",
     title="Several documents in one sequence",
     minutes=20,
     difficulty=3,
@@ -462,7 +462,7 @@ _PACKED = Exercise(
     package="gptlab.masking.documents",
 )
 
-# ---- 7.7 -------------------------------------------------------------------------------------------------------------
+# ---- masking.7 -------------------------------------------------------------------------------------------------------
 
 
 def library_masks(lengths, T):
@@ -485,7 +485,7 @@ def _keep_causal(lengths, T):
 
 
 _LIBRARY = Exercise(
-    id="7.7",
+    id="masking.7",
     title="The other convention",
     minutes=10,
     difficulty=2,
@@ -541,7 +541,7 @@ _LIBRARY = Exercise(
     ],
 )
 
-# ---- 7.8 -------------------------------------------------------------------------------------------------------------
+# ---- masking.8 -------------------------------------------------------------------------------------------------------
 
 
 def cross_attend(x, memory, W_q, W_k, W_v, keep_mask):
@@ -573,7 +573,7 @@ def _cross(asks="x", answers="memory", hands="memory", causal=False, masked=True
 
 
 _CROSS = Exercise(
-    id="7.8",
+    id="masking.8",
     title="Two sources",
     minutes=15,
     difficulty=2,
@@ -646,7 +646,7 @@ _CROSS = Exercise(
     package="gptlab.attention.attend",
 )
 
-# ---- 7.9 -------------------------------------------------------------------------------------------------------------
+# ---- masking.9 -------------------------------------------------------------------------------------------------------
 
 
 def first_leak(model, ids, V):
@@ -709,7 +709,7 @@ def _pile_up(model, ids, V):
 
 
 _LEAK = Exercise(
-    id="7.9",
+    id="masking.9",
     title="A detector of leaks",
     minutes=30,
     difficulty=3,
@@ -778,7 +778,7 @@ EXERCISES = [_CAUSAL, _PADDING, _WEIGHTS, _TARGETS, _SLIDING, _PACKED, _LIBRARY,
 
 PREDICTIONS = [
     Prediction(
-        id="7.a",
+        id="masking.a",
         question="A small model may look at every token, also at those that come after. It is trained to name the "
         "next token. What "
         "does its loss do?",
@@ -789,21 +789,21 @@ PREDICTIONS = [
         "stories.",
     ),
     Prediction(
-        id="7.b",
+        id="masking.b",
         question="How many pairs does a sliding mask with T = 6 and a window of 3 keep?",
         kind="number",
         answer=15,
         explanation="The first row keeps 1, the second 2, and each of the other four keeps 3.",
     ),
     Prediction(
-        id="7.c",
+        id="masking.c",
         question="causal(5) is [5, 5], padding([5, 3, 1], 5) is [3, 1, 5]. They are joined with &. What is the shape?",
         kind="shape",
         answer=(3, 5, 5),
         explanation="The 1 is stretched to 5 queries, and the missing axis in front to 3 sequences.",
     ),
     Prediction(
-        id="7.d",
+        id="masking.d",
         question="A row of the mask keeps nothing. The scores there are all minus infinity. What does softmax make "
         "of them?",
         kind="choice",
@@ -812,7 +812,7 @@ PREDICTIONS = [
         explanation="Each weight is exp(-inf) divided by a sum of such, 0 divided by 0.",
     ),
     Prediction(
-        id="7.e",
+        id="masking.e",
         question="The memory of a cross-attention is shuffled, and its padding mask is shuffled in the same way. "
         "What does the output do?",
         kind="choice",
@@ -822,7 +822,7 @@ PREDICTIONS = [
         "into the memory.",
     ),
     Prediction(
-        id="7.f",
+        id="masking.f",
         question="A boolean mask takes a byte for each pair. How many bytes is [T, T] at T = 131,072, the context of "
         "Llama 3.1?",
         kind="number",
@@ -834,14 +834,14 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=6,
+        about="attention",
         question="The scores are [B, Tq, Tk]. Over which axis does the softmax of attention run?",
         choices=("over B", "over the queries, Tq", "over the keys, Tk"),
         answer="c",
         explanation="Each query shares its attention among the keys, so each row over Tk sums to 1.",
     ),
     Question(
-        about=5,
+        about="embedding",
         question="What does attention know of the order of the tokens, if no positions are added?",
         choices=("nothing", "which token is next to which", "all of it"),
         answer="a",
@@ -849,7 +849,7 @@ QUESTIONS = [
         "embedded.",
     ),
     Question(
-        about=4,
+        about="batches",
         question="A block of T = 8 tokens, with its targets. How many next tokens does a GPT learn to name from it?",
         choices=("1", "7", "8"),
         answer="c",

@@ -1,11 +1,11 @@
-"""Exercises of notebook 01, tokens: strings and integers, and the way back."""
+"""Exercises on tokens: strings and integers, and the way back."""
 
 import math
 import random
 import re
 from collections import Counter
 
-from gptlab.exercises.declare import Exercise, Mistake, Prediction
+from gptlab.exercises.schema import Exercise, Mistake, Prediction
 from gptlab.tokens import CharTokenizer
 
 _LETTERS = "abcdefghij ,.éß€狐🦊"
@@ -22,7 +22,7 @@ def _shuffled(rng: random.Random, letters: str) -> dict[str, int]:
     return dict(pairs)
 
 
-# ---- 1.1 -------------------------------------------------------------------------------------------------------------
+# ---- tokens.1 --------------------------------------------------------------------------------------------------------
 
 
 def build_vocabulary(text: str) -> dict[str, int]:
@@ -37,7 +37,7 @@ def _texts(rng):
 
 
 _VOCABULARY = Exercise(
-    id="1.1",
+    id="tokens.1",
     title="Build a vocabulary",
     minutes=5,
     difficulty=1,
@@ -81,7 +81,7 @@ _VOCABULARY = Exercise(
     ],
 )
 
-# ---- 1.2 -------------------------------------------------------------------------------------------------------------
+# ---- tokens.2 --------------------------------------------------------------------------------------------------------
 
 
 def encode(text: str, id_of: dict[str, int]) -> list[int]:
@@ -97,7 +97,7 @@ def _encode_inputs(rng):
 
 
 _ENCODE = Exercise(
-    id="1.2",
+    id="tokens.2",
     title="Text to ids",
     minutes=3,
     difficulty=1,
@@ -142,7 +142,7 @@ _ENCODE = Exercise(
     package="gptlab.tokens.CharTokenizer.encode",
 )
 
-# ---- 1.3 -------------------------------------------------------------------------------------------------------------
+# ---- tokens.3 --------------------------------------------------------------------------------------------------------
 
 
 def decode(ids: list[int], id_of: dict[str, int]) -> str:
@@ -158,7 +158,7 @@ def _decode_inputs(rng):
 
 
 _DECODE = Exercise(
-    id="1.3",
+    id="tokens.3",
     title="Ids to text",
     minutes=5,
     difficulty=1,
@@ -203,7 +203,7 @@ _DECODE = Exercise(
     package="gptlab.tokens.CharTokenizer.decode",
 )
 
-# ---- 1.4 -------------------------------------------------------------------------------------------------------------
+# ---- tokens.4 --------------------------------------------------------------------------------------------------------
 
 
 def encode_words(words: list[str], id_of: dict[str, int], unknown: int) -> list[int]:
@@ -233,7 +233,7 @@ def _known_only(words, id_of, unknown):
 
 
 _UNKNOWN = Exercise(
-    id="1.4",
+    id="tokens.4",
     title="A word that nobody has seen",
     minutes=5,
     difficulty=1,
@@ -280,7 +280,7 @@ _UNKNOWN = Exercise(
     package="gptlab.tokens.WordTokenizer.encode",
 )
 
-# ---- 1.5 -------------------------------------------------------------------------------------------------------------
+# ---- tokens.5 --------------------------------------------------------------------------------------------------------
 
 
 def utf8_lengths(text: str) -> list[int]:
@@ -302,7 +302,7 @@ def _at_most(most):
 
 
 _UTF8 = Exercise(
-    id="1.5",
+    id="tokens.5",
     title="How many bytes is a character?",
     minutes=10,
     difficulty=2,
@@ -353,7 +353,7 @@ _UTF8 = Exercise(
     ],
 )
 
-# ---- 1.6 -------------------------------------------------------------------------------------------------------------
+# ---- tokens.6 --------------------------------------------------------------------------------------------------------
 
 
 def bits_per_character(text: str) -> float:
@@ -377,7 +377,7 @@ def _entropy(log, over=lambda text: 1):
 
 
 _BITS = Exercise(
-    id="1.6",
+    id="tokens.6",
     title="Bits a character",
     minutes=10,
     difficulty=2,
@@ -427,7 +427,7 @@ _BITS = Exercise(
     ],
 )
 
-# ---- 1.7 -------------------------------------------------------------------------------------------------------------
+# ---- tokens.7 --------------------------------------------------------------------------------------------------------
 
 
 class Tokenizer:
@@ -490,13 +490,13 @@ def _tokenizer_inputs(rng):
 
 
 _CLASS = Exercise(
-    id="1.7",
+    id="tokens.7",
     title="A tokenizer of your own",
     minutes=15,
     difficulty=2,
     prompt="Put it all into a class. `Tokenizer(text)` learns the characters of a text; `encode` and `decode` "
     "go there and "
-    'back without a loss; `vocab_size` is V. Pass the class: `check("1.7", Tokenizer)`.\n\nTypes: `encode` '
+    'back without a loss; `vocab_size` is V. Pass the class: `check("tokens.7", Tokenizer)`.\n\nTypes: `encode` '
     "takes a `str` "
     "and gives a `list` of `int` in `range(V)`, `decode` the reverse, `vocab_size` is an `int`.",
     signature="class Tokenizer:\n    def __init__(self, text: str): ...\n    def encode(self, text: str) -> "
@@ -543,12 +543,12 @@ _CLASS = Exercise(
         "What must be remembered from the text? Only its characters, each once, in a fixed order.",
         "Keep `self.characters = sorted(set(text))`: a character's place is its id, and the way back is "
         "`self.characters[id]`.",
-        "`encode` is exercise 1.2, `decode` is exercise 1.3, and `self.vocab_size = len(self.characters)`.",
+        "`encode` is exercise tokens.2, `decode` is exercise tokens.3, and `self.vocab_size = len(self.characters)`.",
     ],
     package="gptlab.tokens.CharTokenizer",
 )
 
-# ---- 1.8 -------------------------------------------------------------------------------------------------------------
+# ---- tokens.8 --------------------------------------------------------------------------------------------------------
 
 
 def split_words(text: str) -> list[str]:
@@ -562,7 +562,7 @@ def _split_inputs(rng):
 
 
 _SPLIT = Exercise(
-    id="1.8",
+    id="tokens.8",
     title="Words, and all that is between them",
     minutes=10,
     difficulty=2,
@@ -614,14 +614,14 @@ EXERCISES = [_VOCABULARY, _ENCODE, _DECODE, _UNKNOWN, _UTF8, _BITS, _CLASS, _SPL
 
 PREDICTIONS = [
     Prediction(
-        id="1.a",
+        id="tokens.a",
         question="How many bytes is the word fünf in UTF-8?",
         kind="number",
         answer=5,
         explanation="f, n and f are one byte each, and ü takes two.",
     ),
     Prediction(
-        id="1.b",
+        id="tokens.b",
         question="A tokenizer of words has read a long book. It meets a second book. What happens to words that "
         "are new?",
         kind="choice",
@@ -630,7 +630,7 @@ PREDICTIONS = [
         explanation="However long the first book, names and rare words are new in the second, and all look alike then.",
     ),
     Prediction(
-        id="1.c",
+        id="tokens.c",
         question="An English text has a few characters that are not ASCII. Order the tokenizers by the length of their "
         "sequences, shortest first: bytes, words, characters.",
         kind="order",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 11, from GPT-2 to Llama: the four parts by hand, and what they cost."""
+"""Exercises on from GPT-2 to Llama: the four parts by hand, and what they cost."""
 
 import math
 import random
@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptlab import llama
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 
 
 def _normal(rng: random.Random, *shape: int, scale: int | float = 1.0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(rng.randrange(2**31))) * scale
 
 
-# ---- 11.1 ------------------------------------------------------------------------------------------------------------
+# ---- llama.1 ---------------------------------------------------------------------------------------------------------
 
 
 def rms_norm(x, weight, eps):
@@ -32,7 +32,7 @@ def _norm_inputs(rng):
 
 
 _NORM = Exercise(
-    id="11.1",
+    id="llama.1",
     title="RMSNorm",
     minutes=5,
     difficulty=1,
@@ -107,7 +107,7 @@ _NORM = Exercise(
     package="gptlab.llama.RMSNorm",
 )
 
-# ---- 11.2 ------------------------------------------------------------------------------------------------------------
+# ---- llama.2 ---------------------------------------------------------------------------------------------------------
 
 
 def turn_pair(a, b, position, frequency):
@@ -132,7 +132,7 @@ def _one_after_the_other(a, b, position, frequency):
 
 
 _TURN = Exercise(
-    id="11.2",
+    id="llama.2",
     title="Turn one pair",
     minutes=5,
     difficulty=1,
@@ -189,7 +189,7 @@ _TURN = Exercise(
     package="gptlab.llama.rotate",
 )
 
-# ---- 11.3 ------------------------------------------------------------------------------------------------------------
+# ---- llama.3 ---------------------------------------------------------------------------------------------------------
 
 
 def frequencies(hs, theta):
@@ -202,7 +202,7 @@ def _frequency_inputs(rng):
 
 
 _FREQUENCIES = Exercise(
-    id="11.3",
+    id="llama.3",
     title="From fast to slow",
     minutes=10,
     difficulty=1,
@@ -258,7 +258,7 @@ _FREQUENCIES = Exercise(
     package="gptlab.llama.rope_frequencies",
 )
 
-# ---- 11.4 ------------------------------------------------------------------------------------------------------------
+# ---- llama.4 ---------------------------------------------------------------------------------------------------------
 
 
 def turn_all(x, start, theta):
@@ -293,11 +293,11 @@ def _turn_all_slow(x, start, theta):
 
 
 _TURN_ALL = Exercise(
-    id="11.4",
+    id="llama.4",
     title="Turn a stretch of tokens",
     minutes=15,
     difficulty=2,
-    prompt="The queries of one head, for tokens at the places `start`, `start + 1`, … (with a cache from notebook 10, "
+    prompt="The queries of one head, for tokens at the places `start`, `start + 1`, … (with a cache from notebook 11, "
     "a text goes on where it was left). Turn them with the pairing of halves: channel $i$ goes with channel $i + "
     "hs/2$, and their frequency is $1 / \\theta^{2i / hs}$.\n\nShapes: `x` is a float tensor [T, hs], `start` an "
     "`int`, `theta` a number. Result: a tensor [T, hs].",
@@ -358,7 +358,7 @@ _TURN_ALL = Exercise(
     package="gptlab.llama.RotaryPositions",
 )
 
-# ---- 11.5 ------------------------------------------------------------------------------------------------------------
+# ---- llama.5 ---------------------------------------------------------------------------------------------------------
 
 
 def neighbours_to_halves(weight, H):
@@ -377,7 +377,7 @@ def _order_inputs(rng):
 
 
 _ORDER = Exercise(
-    id="11.5",
+    id="llama.5",
     title="From neighbours to halves",
     minutes=15,
     difficulty=2,
@@ -433,7 +433,7 @@ _ORDER = Exercise(
     package="gptlab.llama.to_halves",
 )
 
-# ---- 11.6 ------------------------------------------------------------------------------------------------------------
+# ---- llama.6 ---------------------------------------------------------------------------------------------------------
 
 
 def swiglu(x, gate, up, down):
@@ -454,7 +454,7 @@ def _gated(bend):
 
 
 _SWIGLU = Exercise(
-    id="11.6",
+    id="llama.6",
     title="An MLP with a gate",
     minutes=10,
     difficulty=2,
@@ -511,7 +511,7 @@ _SWIGLU = Exercise(
     package="gptlab.llama.SwiGLU",
 )
 
-# ---- 11.7 ------------------------------------------------------------------------------------------------------------
+# ---- llama.7 ---------------------------------------------------------------------------------------------------------
 
 
 def share(k, H):
@@ -527,7 +527,7 @@ def _share_inputs(rng):
 
 
 _SHARE = Exercise(
-    id="11.7",
+    id="llama.7",
     title="One head of keys for several of queries",
     minutes=10,
     difficulty=2,
@@ -580,7 +580,7 @@ _SHARE = Exercise(
     package="gptlab.attention.MultiHeadAttention.weights",
 )
 
-# ---- 11.8 ------------------------------------------------------------------------------------------------------------
+# ---- llama.8 ---------------------------------------------------------------------------------------------------------
 
 
 def longest(memory, parameters, n_layer, n_head, n_kv_head, n_embd, B, width):
@@ -604,7 +604,7 @@ def _longest_inputs(rng):
 
 
 _LONGEST = Exercise(
-    id="11.8",
+    id="llama.8",
     title="How long may the texts be?",
     minutes=15,
     difficulty=2,
@@ -666,7 +666,7 @@ _LONGEST = Exercise(
     package="gptlab.sampling.cache_bytes",
 )
 
-# ---- 11.9 ------------------------------------------------------------------------------------------------------------
+# ---- llama.9 ---------------------------------------------------------------------------------------------------------
 
 
 def count(V, L, H, n_kv_head, C, W, tied):
@@ -689,7 +689,7 @@ def _count_inputs(rng):
 
 
 _COUNT = Exercise(
-    id="11.9",
+    id="llama.9",
     title="Count a Llama",
     minutes=20,
     difficulty=2,
@@ -750,7 +750,7 @@ _COUNT = Exercise(
     package="gptlab.gpu.count_parameters",
 )
 
-# ---- 11.10 -----------------------------------------------------------------------------------------------------------
+# ---- llama.10 --------------------------------------------------------------------------------------------------------
 
 
 def gated_width(C, multiple):
@@ -765,7 +765,7 @@ def _width_inputs(rng):
 
 
 _WIDTH = Exercise(
-    id="11.10",
+    id="llama.10",
     title="As wide as the budget allows",
     minutes=10,
     difficulty=1,
@@ -824,7 +824,7 @@ EXERCISES = [_NORM, _TURN, _FREQUENCIES, _TURN_ALL, _ORDER, _SWIGLU, _SHARE, _LO
 
 PREDICTIONS = [
     Prediction(
-        id="11.a",
+        id="llama.a",
         question="Every number of a vector is multiplied by 10. What does RMSNorm (eps = 0) make of it?",
         kind="choice",
         choices=("ten times the result", "the same result", "a tenth of the result"),
@@ -832,7 +832,7 @@ PREDICTIONS = [
         explanation="The root mean square is ten times as large, too. Only the direction of the vector is left.",
     ),
     Prediction(
-        id="11.b",
+        id="llama.b",
         question="A query at position 5, a key at position 2, both turned. Move both 100 places on. Their product …",
         kind="choice",
         choices=("stays the same", "changes its sign", "becomes smaller", "becomes another number"),
@@ -840,7 +840,7 @@ PREDICTIONS = [
         explanation="Both have been turned further by the same angle, and the angle between them is what it was.",
     ),
     Prediction(
-        id="11.c",
+        id="llama.c",
         question="The model was trained with pairs of halves and is run with pairs of neighbours. What happens?",
         kind="choice",
         choices=(
@@ -853,21 +853,21 @@ PREDICTIONS = [
         explanation="All shapes fit, so nothing complains. But every head looks at wrong places, in every layer.",
     ),
     Prediction(
-        id="11.d",
+        id="llama.d",
         question="An MLP of two matrices is 4 C wide. With a gate, and C = 192: how wide, for as many numbers?",
         kind="number",
         answer=512,
         explanation="Three matrices in place of two: 2/3 of 768.",
     ),
     Prediction(
-        id="11.e",
+        id="llama.e",
         question="Llama 3 70B has 64 heads of queries and 8 of keys and values. How many times smaller is its cache?",
         kind="number",
         answer=8,
         explanation="Only heads of keys and values are kept, and there are 8 in place of 64.",
     ),
     Prediction(
-        id="11.f",
+        id="llama.f",
         question="Llama 3 8B has a vocabulary of 128,256 and C = 4,096. How much of it is table and head?",
         kind="choice",
         choices=("about 1 %", "about 13 %", "about 40 %"),
@@ -878,21 +878,21 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=10,
+        about="sampling",
         question="What does a KV cache keep for each token and layer?",
         choices=("its query, key and value", "its key and value", "its scores"),
         answer="b",
         explanation="A query is used once. Keys and values are what every later token asks for.",
     ),
     Question(
-        about=8,
+        about="model",
         question="Where does the norm stand in a block of GPT-2?",
         choices=("before attention and before the MLP", "after the addition", "only at the end of the model"),
         answer="a",
         explanation="Pre-norm: the stream itself is never rescaled. Llama keeps this place, with another norm.",
     ),
     Question(
-        about=5,
+        about="embedding",
         question="How does a model with a learned table of positions know that token 7 stands before token 8?",
         choices=(
             "row 7 and row 8 are added to the tokens, and it learns what they mean",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 10, sampling: what reshapes a distribution, how a token is drawn, and what a cache costs."""
+"""Exercises on sampling: what reshapes a distribution, how a token is drawn, and what a cache costs."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gptlab import sampling
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 from gptlab.model import GPTConfig
 
 
@@ -26,7 +26,7 @@ def _renormalised(chances: Tensor) -> Tensor:
     return chances / chances.sum(dim=-1, keepdim=True)
 
 
-# ---- 10.1 ------------------------------------------------------------------------------------------------------------
+# ---- sampling.1 ------------------------------------------------------------------------------------------------------
 
 
 def with_temperature(logits, temperature):
@@ -41,7 +41,7 @@ def _temperature_inputs(rng):
 
 
 _TEMPERATURE = Exercise(
-    id="10.1",
+    id="sampling.1",
     title="Sharper or flatter",
     minutes=5,
     difficulty=1,
@@ -87,7 +87,7 @@ _TEMPERATURE = Exercise(
     package="gptlab.sampling.probabilities",
 )
 
-# ---- 10.2 ------------------------------------------------------------------------------------------------------------
+# ---- sampling.2 ------------------------------------------------------------------------------------------------------
 
 
 def top_k(logits, k):
@@ -103,7 +103,7 @@ def _top_k_inputs(rng):
 
 
 _TOP_K = Exercise(
-    id="10.2",
+    id="sampling.2",
     title="Only the k best",
     minutes=10,
     difficulty=1,
@@ -159,7 +159,7 @@ _TOP_K = Exercise(
     package="gptlab.sampling.keep_top_k",
 )
 
-# ---- 10.3 ------------------------------------------------------------------------------------------------------------
+# ---- sampling.3 ------------------------------------------------------------------------------------------------------
 
 
 def top_p(logits, p):
@@ -193,7 +193,7 @@ def _right(ordered, reached, p):
 
 
 _TOP_P = Exercise(
-    id="10.3",
+    id="sampling.3",
     title="The fewest that reach p",
     minutes=20,
     difficulty=3,
@@ -252,7 +252,7 @@ _TOP_P = Exercise(
     package="gptlab.sampling.keep_top_p",
 )
 
-# ---- 10.4 ------------------------------------------------------------------------------------------------------------
+# ---- sampling.4 ------------------------------------------------------------------------------------------------------
 
 
 def min_p(logits, p):
@@ -270,7 +270,7 @@ def _min_p_inputs(rng):
 
 
 _MIN_P = Exercise(
-    id="10.4",
+    id="sampling.4",
     title="Not too far below the best",
     minutes=10,
     difficulty=2,
@@ -324,7 +324,7 @@ _MIN_P = Exercise(
     package="gptlab.sampling.keep_min_p",
 )
 
-# ---- 10.5 ------------------------------------------------------------------------------------------------------------
+# ---- sampling.5 ------------------------------------------------------------------------------------------------------
 
 
 def penalise(logits, seen, penalty):
@@ -375,7 +375,7 @@ def _raise(logits, b, seen, penalty):
 
 
 _PENALTY = Exercise(
-    id="10.5",
+    id="sampling.5",
     title="Said already",
     minutes=15,
     difficulty=2,
@@ -429,7 +429,7 @@ _PENALTY = Exercise(
     package="gptlab.sampling.penalise",
 )
 
-# ---- 10.6 ------------------------------------------------------------------------------------------------------------
+# ---- sampling.6 ------------------------------------------------------------------------------------------------------
 
 
 def draw(chances: list[float], u: float) -> int:
@@ -465,7 +465,7 @@ def _none_at_the_end(chances, u):
 
 
 _DRAW = Exercise(
-    id="10.6",
+    id="sampling.6",
     title="One token from one random number",
     minutes=15,
     difficulty=2,
@@ -534,7 +534,7 @@ _DRAW = Exercise(
     package="gptlab.sampling.draw",
 )
 
-# ---- 10.7 ------------------------------------------------------------------------------------------------------------
+# ---- sampling.7 ------------------------------------------------------------------------------------------------------
 
 
 def gumbel_draw(logits, uniform):
@@ -550,7 +550,7 @@ def _gumbel_inputs(rng):
 
 
 _GUMBEL = Exercise(
-    id="10.7",
+    id="sampling.7",
     title="Draw with noise and a maximum",
     minutes=15,
     difficulty=2,
@@ -601,7 +601,7 @@ _GUMBEL = Exercise(
     ],
 )
 
-# ---- 10.8 ------------------------------------------------------------------------------------------------------------
+# ---- sampling.8 ------------------------------------------------------------------------------------------------------
 
 
 def attend_to_all(q, k, v, keys, values):
@@ -644,7 +644,7 @@ def _value_of_key(q, k, v, keys, values):
 
 
 _ATTEND = Exercise(
-    id="10.8",
+    id="sampling.8",
     title="One head with a memory",
     minutes=20,
     difficulty=2,
@@ -697,7 +697,7 @@ _ATTEND = Exercise(
     package="gptlab.sampling.LayerCache.extend",
 )
 
-# ---- 10.9 ------------------------------------------------------------------------------------------------------------
+# ---- sampling.9 ------------------------------------------------------------------------------------------------------
 
 
 def cache_bytes(n_layer: int, n_head: int, n_kv_head: int, n_embd: int, T: int, B: int, width: int) -> int:
@@ -723,7 +723,7 @@ def _bytes_reference(n_layer, n_head, n_kv_head, n_embd, T, B, width):
 
 
 _BYTES = Exercise(
-    id="10.9",
+    id="sampling.9",
     title="What a cache costs",
     minutes=10,
     difficulty=1,
@@ -780,7 +780,7 @@ _BYTES = Exercise(
     package="gptlab.sampling.cache_bytes",
 )
 
-# ---- 10.10 -----------------------------------------------------------------------------------------------------------
+# ---- sampling.10 -----------------------------------------------------------------------------------------------------
 
 
 def beam_search(first, table, length, width):
@@ -852,7 +852,7 @@ _multiplied = _beam_variant(lambda logp, more: -abs(logp * more))
 _BEAM_MISTAKES = (_one_child_each, _last_only, _added, _multiplied)
 
 _BEAM = Exercise(
-    id="10.10",
+    id="sampling.10",
     title="Beam search",
     minutes=30,
     difficulty=3,
@@ -910,28 +910,28 @@ EXERCISES = [_TEMPERATURE, _TOP_K, _TOP_P, _MIN_P, _PENALTY, _DRAW, _GUMBEL, _AT
 
 PREDICTIONS = [
     Prediction(
-        id="10.a",
+        id="sampling.a",
         question="Greedy tells twenty stories, each from the end token of a story before. How many different ones?",
         kind="number",
         answer=1,
         explanation="The same beginning gives the same likeliest token, each time. Nothing is left to chance.",
     ),
     Prediction(
-        id="10.b",
+        id="sampling.b",
         question="One token is 4 times as likely as another. How many times at temperature 0.5?",
         kind="number",
         answer=16,
         explanation="The difference of the logits doubles, so the ratio is squared: (e^d)^2.",
     ),
     Prediction(
-        id="10.c",
+        id="sampling.c",
         question="Four tokens have the probabilities 0.5, 0.3, 0.15, 0.05. How many stay with top-p 0.7?",
         kind="number",
         answer=2,
         explanation="0.5 is not enough, 0.5 + 0.3 reaches 0.7. The token that crosses p stays.",
     ),
     Prediction(
-        id="10.d",
+        id="sampling.d",
         question="A token in the middle of a text is exchanged. Which keys and values of layer 2 change?",
         kind="choice",
         choices=("only its own", "its own and those after it", "its own and those before it", "all of them"),
@@ -939,7 +939,7 @@ PREDICTIONS = [
         explanation="Every later position has listened to it in layer 1. No earlier one has: that is causality.",
     ),
     Prediction(
-        id="10.e",
+        id="sampling.e",
         question="A prompt of 20 tokens, 100 new ones, with a cache. How many tokens go through the model in all?",
         kind="number",
         answer=119,
@@ -947,7 +947,7 @@ PREDICTIONS = [
         explanation="20 at once, then one for each new token but the last, which nobody reads any more.",
     ),
     Prediction(
-        id="10.f",
+        id="sampling.f",
         question="Llama 3 8B, 2 bytes a number, one text of 8,192 tokens: how large is its cache?",
         kind="choice",
         choices=("about 1 MB", "about 30 MB", "about 1 GB", "about 16 GB"),
@@ -958,21 +958,21 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=9,
+        about="training",
         question="A model's loss on new stories is as low as the entropy of the grammar. What is left to learn?",
         choices=("nothing", "the free choices", "the recalled facts"),
         answer="a",
         explanation="The entropy is the floor. Nobody can know how a draw falls, only how probable each outcome is.",
     ),
     Question(
-        about=8,
+        about="model",
         question="The logits are [B, T, V]. Which of them say what follows the whole text?",
         choices=("logits[:, 0]", "logits[:, -1]", "logits[-1]"),
         answer="b",
         explanation="Position t predicts the token at t + 1, so the last position predicts what is not there yet.",
     ),
     Question(
-        about=7,
+        about="masking",
         question="Under a causal mask, the last token of a text is exchanged. Whose output changes?",
         choices=("everybody's", "only the last position's", "all but the last position's"),
         answer="b",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 02, byte-pair encoding: count, merge, train, encode, and the bytes below."""
+"""Exercises on byte-pair encoding: count, merge, train, encode, and the bytes below."""
 
 import codecs
 import itertools
@@ -7,14 +7,14 @@ import re
 from collections import Counter
 
 from gptlab import bpe
-from gptlab.exercises.declare import Exercise, Mistake, Prediction, Question
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 
 
 def _ids(rng: random.Random, length: int, kinds: int = 3) -> list[int]:
     return [rng.randrange(kinds) for _ in range(length)]
 
 
-# ---- 2.1 -------------------------------------------------------------------------------------------------------------
+# ---- bpe.1 -----------------------------------------------------------------------------------------------------------
 
 
 def count_pairs(ids: list[int]) -> dict[tuple[int, int], int]:
@@ -40,7 +40,7 @@ def _without_overlap(ids):
 
 
 _COUNT = Exercise(
-    id="2.1",
+    id="bpe.1",
     title="Count the pairs",
     minutes=5,
     difficulty=1,
@@ -86,7 +86,7 @@ _COUNT = Exercise(
     package="gptlab.bpe.count_pairs",
 )
 
-# ---- 2.2 -------------------------------------------------------------------------------------------------------------
+# ---- bpe.2 -----------------------------------------------------------------------------------------------------------
 
 
 def merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]:
@@ -163,7 +163,7 @@ def _merge_in_place(ids, pair, new_id):
 
 
 _MERGE = Exercise(
-    id="2.2",
+    id="bpe.2",
     title="Merge a pair",
     minutes=10,
     difficulty=2,
@@ -221,7 +221,7 @@ _MERGE = Exercise(
     package="gptlab.bpe.merge",
 )
 
-# ---- 2.3 -------------------------------------------------------------------------------------------------------------
+# ---- bpe.3 -----------------------------------------------------------------------------------------------------------
 
 
 def best_pair(ids: list[int]) -> tuple[int, int]:
@@ -245,7 +245,7 @@ def _pair_by(choose):
 
 
 _BEST = Exercise(
-    id="2.3",
+    id="bpe.3",
     title="Which pair comes next?",
     minutes=5,
     difficulty=1,
@@ -285,13 +285,13 @@ _BEST = Exercise(
         ),
     ],
     hints=[
-        "Count the pairs first, as in 2.1.",
+        "Count the pairs first, as in bpe.1.",
         "`min` takes a `key`: for each pair, what should be smallest? First minus the count, then the pair.",
         "`min(counts, key=lambda pair: (-counts[pair], pair))`",
     ],
 )
 
-# ---- 2.4 -------------------------------------------------------------------------------------------------------------
+# ---- bpe.4 -----------------------------------------------------------------------------------------------------------
 
 
 def train(text: str, steps: int) -> list[tuple[int, int]]:
@@ -334,11 +334,11 @@ def _train_without_recount(text, steps):
 
 
 _TRAIN = Exercise(
-    id="2.4",
+    id="bpe.4",
     title="Train",
     minutes=15,
     difficulty=2,
-    prompt="The whole loop. Begin with the bytes of the text (UTF-8). Find the best pair (tie rule of 2.3), "
+    prompt="The whole loop. Begin with the bytes of the text (UTF-8). Find the best pair (tie rule of bpe.3), "
     "note it, merge "
     "it under the next id: 256, then 257, and so on. Stop after `steps` merges, or when no pair is "
     "left.\n\nInput: `text`, a "
@@ -361,7 +361,7 @@ _TRAIN = Exercise(
         Mistake(
             "in a tie the first in the text wins",
             _train_variant(choose=_pair_by(lambda counts: max(counts, key=counts.get))),
-            "Use the rule of 2.3, the smaller ids: it does not depend on where something stands.",
+            "Use the rule of bpe.3, the smaller ids: it does not depend on where something stands.",
         ),
         Mistake(
             "running out of pairs is an error",
@@ -380,14 +380,14 @@ _TRAIN = Exercise(
         ),
     ],
     hints=[
-        "You have the parts: the best pair of 2.3 and the merge of 2.2.",
+        "You have the parts: the best pair of bpe.3 and the merge of bpe.2.",
         "`ids = list(text.encode())`; then, for each new id from 256 on: find, note, merge.",
         "Before the search: `if len(ids) < 2: break`.",
     ],
     package="gptlab.bpe.train_textbook",
 )
 
-# ---- 2.5 -------------------------------------------------------------------------------------------------------------
+# ---- bpe.5 -----------------------------------------------------------------------------------------------------------
 
 
 def encode(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
@@ -450,7 +450,7 @@ def _encode_to_bytes(piece, ranks):
 
 
 _ENCODE = Exercise(
-    id="2.5",
+    id="bpe.5",
     title="Encode by rank",
     minutes=20,
     difficulty=3,
@@ -507,7 +507,7 @@ _ENCODE = Exercise(
     package="gptlab.bpe.merge_by_rank",
 )
 
-# ---- 2.6 -------------------------------------------------------------------------------------------------------------
+# ---- bpe.6 -----------------------------------------------------------------------------------------------------------
 
 
 def printable(data: bytes) -> str:
@@ -530,7 +530,7 @@ def _byte_inputs(rng):
 _VISIBLE = {*range(33, 127), *range(161, 173), *range(174, 256)}
 
 _PRINTABLE = Exercise(
-    id="2.6",
+    id="bpe.6",
     title="A letter for every byte",
     minutes=15,
     difficulty=3,
@@ -582,7 +582,7 @@ _PRINTABLE = Exercise(
     package="gptlab.bpe.byte_characters",
 )
 
-# ---- 2.7 -------------------------------------------------------------------------------------------------------------
+# ---- bpe.7 -----------------------------------------------------------------------------------------------------------
 
 
 def split_special(text: str, special: list[str]) -> list[str]:
@@ -614,7 +614,7 @@ def _special_variant(order=lambda s: sorted(s, key=len, reverse=True), escape=re
 
 
 _SPECIAL = Exercise(
-    id="2.7",
+    id="bpe.7",
     title="Cut at special tokens",
     minutes=15,
     difficulty=2,
@@ -655,7 +655,7 @@ _SPECIAL = Exercise(
     package="gptlab.bpe.split",
 )
 
-# ---- 2.8 -------------------------------------------------------------------------------------------------------------
+# ---- bpe.8 -----------------------------------------------------------------------------------------------------------
 
 
 def stream(chunks: list[bytes]) -> list[str]:
@@ -686,7 +686,7 @@ def _alone(errors):
 
 
 _STREAM = Exercise(
-    id="2.8",
+    id="bpe.8",
     title="Text that is still arriving",
     minutes=15,
     difficulty=3,
@@ -738,14 +738,14 @@ EXERCISES = [_COUNT, _MERGE, _BEST, _TRAIN, _ENCODE, _PRINTABLE, _SPECIAL, _STRE
 
 PREDICTIONS = [
     Prediction(
-        id="2.a",
+        id="bpe.a",
         question="In aaabdaaabac, how often does the pair aa occur? (Pairs may overlap.)",
         kind="number",
         answer=4,
         explanation="Twice in each aaa: at its first and at its second letter.",
     ),
     Prediction(
-        id="2.b",
+        id="bpe.b",
         question="A tokenizer was trained on English. How is a word in a script that it has never seen encoded?",
         kind="choice",
         choices=("as one unknown token", "as its bytes, several tokens a character", "not at all: it is an error"),
@@ -753,7 +753,7 @@ PREDICTIONS = [
         explanation="The 256 bytes are tokens from the start, so every text can be written; unseen ones are long.",
     ),
     Prediction(
-        id="2.c",
+        id="bpe.c",
         question="A text has 1,000 bytes. Its most frequent pair occurs 40 times, without overlaps. How many "
         "tokens are left "
         "after one merge?",
@@ -765,21 +765,21 @@ PREDICTIONS = [
 
 QUESTIONS = [
     Question(
-        about=1,
+        about="tokens",
         question="A vocabulary has V tokens. Which ids are there?",
         choices=("1 to V", "0 to V - 1", "0 to V"),
         answer="b",
         explanation="Ids are rows of a table with V rows, and rows are counted from 0.",
     ),
     Question(
-        about=1,
+        about="tokens",
         question="Which of these writes every text without a loss?",
         choices=("words", "characters of a training text", "bytes"),
         answer="c",
         explanation="Any text is UTF-8, and there are only 256 bytes. A new word or character has no id.",
     ),
     Question(
-        about=1,
+        about="tokens",
         question="Which sequence is shortest for the same English text?",
         choices=("its words", "its characters", "its bytes"),
         answer="a",
