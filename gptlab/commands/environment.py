@@ -34,8 +34,8 @@ PYTEST_OPTIONS = [
     "--nbval-current-env",
     "--nbval-cell-timeout=180",
     "--ignore=notebooks/text",  # the text twins are the same notebooks again
-    "-n2",
     "--dist=loadfile",  # a notebook's cells stay together, in one process
+    "--no-loadscope-reorder",  # tests/conftest.py has put the files that take longest first
 ]
 
 
@@ -94,8 +94,15 @@ def test(arguments: list[str]) -> int:
         from gptlab.commands.isolation import sandboxed  # here, so that an installed gptlab is no condition
 
         variables = sandboxed(Path(sandbox), child_environment())
-        variables.setdefault("OMP_NUM_THREADS", "1")  # two processes run at once; more threads would get in their way
-        return run_to_its_end([str(python), "-m", "pytest", *PYTEST_OPTIONS, *arguments], variables, folder=root)
+        variables.setdefault("OMP_NUM_THREADS", "1")  # a process for each core; more threads would get in their way
+        options = [*PYTEST_OPTIONS, f"-n{processes()}"]
+        return run_to_its_end([str(python), "-m", "pytest", *options, *arguments], variables, folder=root)
+
+
+def processes() -> int:
+    """How many test processes run at once: one for each core, and no more than an ordinary memory holds."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(usable, 1), 8)
 
 
 def python_call() -> str:
