@@ -120,11 +120,11 @@ def save(
     optimizers: Sequence[torch.optim.Optimizer],
     step: int,
     state: dict,
-    keep: int = 2,
+    save_total_limit: int = 2,
     generators: Sequence[dict[str, Tensor]] | None = None,
     write: bool = True,
 ) -> Path:
-    """Keep a training run after `step` steps under `folder`/step-…, and drop all but the newest `keep`.
+    """Keep a training run after `step` steps under `folder`/step-…, and drop all but the newest `save_total_limit`.
 
     Args:
         generators: what `generator_states` gave on each process of the run; on this one alone unless given.
@@ -145,7 +145,7 @@ def save(
         if config is not None:
             (draft / CONFIG).write_text(config.to_json() + "\n", encoding="utf-8")
         (draft / STATE).write_text(json.dumps({"step": step, "optimizers": numbers, **state}), encoding="utf-8")
-    for old in _complete(folder)[:-keep]:
+    for old in _complete(folder)[:-save_total_limit]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -156,7 +156,7 @@ def latest(folder: str | Path) -> Path | None:
     return complete[-1] if complete else None
 
 
-def sweep(folder: str | Path) -> None:
+def remove_temporary(folder: str | Path) -> None:
     """Throw away what a process that was killed while saving has left in `folder`; no checkpoint is touched."""
     for draft in Path(folder).glob(".step-*"):
         shutil.rmtree(draft, ignore_errors=True)

@@ -21,7 +21,7 @@ from gptlab.tokens import Tokenizer
 from gptlab.training import StoryEvaluation, TrainConfig
 
 REACH = 13  # tokens that the window and the convolutions see, the present one included
-RATES = TrainConfig(steps=300, optimizer="muon", learning_rate=0.03, matrix_rate=0.08, warmup=30, evaluate_every=50)
+RATES = TrainConfig(steps=300, optimizer="muon", learning_rate=0.03, muon_lr=0.08, warmup=30, evaluate_every=50)
 
 
 class StoryWords:

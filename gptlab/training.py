@@ -28,9 +28,9 @@ from gptlab.model import device_of
 from gptlab.muon import Muon, orthogonalize
 
 __all__ = [
-    "Alone", "History", "Muon", "NonFiniteLoss", "StoryEvaluation", "TrainConfig", "Update", "activation_checkpoints",
-    "add_gradients", "checkpoint_blocks", "make_optimizers", "mean_loss", "micro_batches", "orthogonalize",
-    "rate_factor", "run", "train", "watch",
+    "History", "Muon", "NonFiniteLoss", "SingleProcess", "StoryEvaluation", "TrainConfig", "TrainStep",
+    "activation_checkpoints", "add_gradients", "checkpoint_blocks", "lr_multiplier", "make_optimizers", "mean_loss",
+    "micro_batches", "orthogonalize", "run", "train", "with_progress",
 ]  # fmt: skip
 
 
@@ -42,64 +42,74 @@ class TrainConfig:
         steps: batches to learn from, one update each.
         optimizer: "adamw" (Loshchilov & Hutter 2017) for all weights, or "muon" (Jordan et al. 2024) for the matrices
             inside the blocks and AdamW for the rest.
-        learning_rate: the highest rate of AdamW.  matrix_rate: the highest rate of Muon.
-        warmup: steps in which the rate grows from 0.  decay: the last part of the run, 0 to 1, in which it falls.
-        shape: of that fall, "linear" or "cosine".  final: the rate at the end, as a part of the highest.
+        learning_rate: the highest rate of AdamW.  muon_lr: the highest rate of Muon.
+        warmup: steps in which the rate grows from 0.
+        decay_fraction: the last part of the run, 0 to 1, in which it falls.
+        schedule: of that fall, "linear" or "cosine".
+        min_lr_ratio: the rate at the end, as a part of the highest.
         betas, weight_decay: of AdamW; only matrices and tables decay.
-        clip: the longest gradient that is taken as it is; longer ones are shortened to it. float("inf") cuts nothing.
-        accumulate: parts that a batch is cut into, one after the other: the same update, in less memory.
-        checkpointing: keep only the input of each block, and compute its inside again on the way back: less memory
-            again, for a third more work (Chen et al. 2016).
+        max_grad_norm: the longest gradient that is taken as it is; longer ones are shortened to it. float("inf") cuts
+            nothing.
+        gradient_accumulation: parts that a batch is cut into, one after the other: the same update, in less memory.
+        gradient_checkpointing: keep only the input of each block, and compute its inside again in the backward pass:
+            less memory again, for a third more work (Chen et al. 2016).
         evaluate_every: steps between two evaluations; 0 for only at the end.
-        save_every: steps between two checkpoints, where a folder is given.  keep: how many of them to keep.
+        save_every: steps between two checkpoints, where a folder is given.
+        save_total_limit: how many of them to keep.
     """
 
     steps: int = 1000
     optimizer: str = "adamw"
     learning_rate: float = 3e-3
-    matrix_rate: float = 0.02
+    muon_lr: float = 0.02
     warmup: int = 50
-    decay: float = 0.7
-    shape: str = "linear"
-    final: float = 0.0
+    decay_fraction: float = 0.7
+    schedule: str = "linear"
+    min_lr_ratio: float = 0.0
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
-    clip: float = 1.0
-    accumulate: int = 1
-    checkpointing: bool = False
+    max_grad_norm: float = 1.0
+    gradient_accumulation: int = 1
+    gradient_checkpointing: bool = False
     evaluate_every: int = 100
     save_every: int = 500
-    keep: int = 2
+    save_total_limit: int = 2
 
     def __post_init__(self):
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"unknown optimizer {self.optimizer!r}: choose 'adamw' or 'muon'")
-        if self.shape not in ("linear", "cosine"):
-            raise ValueError(f"unknown shape {self.shape!r}: choose 'linear' or 'cosine'")
-        if self.steps < 1 or not 0 <= self.decay <= 1:
-            raise ValueError(f"steps={self.steps} must be at least 1 and decay={self.decay} between 0 and 1")
-        if self.accumulate < 1 or self.keep < 1:
-            raise ValueError(f"accumulate={self.accumulate} and keep={self.keep} must be at least 1")
-        if not self.clip > 0:
+        if self.schedule not in ("linear", "cosine"):
+            raise ValueError(f"unknown schedule {self.schedule!r}: choose 'linear' or 'cosine'")
+        if self.steps < 1 or not 0 <= self.decay_fraction <= 1:
             raise ValueError(
-                f"clip={self.clip} must be above 0, for every gradient is shortened to it: float('inf') cuts nothing"
+                f"steps={self.steps} must be at least 1 and decay_fraction={self.decay_fraction} between 0 and 1"
+            )
+        if self.gradient_accumulation < 1 or self.save_total_limit < 1:
+            raise ValueError(
+                f"gradient_accumulation={self.gradient_accumulation} and save_total_limit={self.save_total_limit} "
+                "must be at least 1"
+            )
+        if not self.max_grad_norm > 0:
+            raise ValueError(
+                f"max_grad_norm={self.max_grad_norm} must be above 0, for every gradient is shortened to it: "
+                "float('inf') cuts nothing"
             )
 
 
-def rate_factor(step: int, config: TrainConfig) -> float:
+def lr_multiplier(step: int, config: TrainConfig) -> float:
     """The learning rate of a step as a part of the highest: up in the warm-up, level, down in the decay.
 
-    >>> config = TrainConfig(steps=100, warmup=10, decay=0.5)
-    >>> [rate_factor(step, config) for step in (4, 9, 49, 74, 99)]
+    >>> config = TrainConfig(steps=100, warmup=10, decay_fraction=0.5)
+    >>> [lr_multiplier(step, config) for step in (4, 9, 49, 74, 99)]
     [0.5, 1.0, 1.0, 0.52, 0.02]
     """
     if step < config.warmup:
         return (step + 1) / config.warmup
-    left = (config.steps - step) / max(1.0, config.decay * config.steps)  # from 1 down to 0 in the decay
+    left = (config.steps - step) / max(1.0, config.decay_fraction * config.steps)  # from 1 down to 0 in the decay
     if left >= 1:
         return 1.0
-    fall = left if config.shape == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
-    return config.final + (1 - config.final) * fall
+    fall = left if config.schedule == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
+    return config.min_lr_ratio + (1 - config.min_lr_ratio) * fall
 
 
 def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -124,7 +134,7 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
         torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
     ]
     if muon:
-        optimizers.append(Muon(muon, lr=config.matrix_rate, weight_decay=config.weight_decay))
+        optimizers.append(Muon(muon, lr=config.muon_lr, weight_decay=config.weight_decay))
     return optimizers
 
 
@@ -172,10 +182,10 @@ def train(model: nn.Module, batches, config: TrainConfig | None = None, *, progr
     True
     """
     config = TrainConfig() if config is None else config
-    return watch(run(model, batches, config, **options), config.steps, progress)
+    return with_progress(run(model, batches, config, **options), config.steps, progress)
 
 
-def watch(running: Iterator[History], steps: int, progress: bool = True) -> History:
+def with_progress(running: Iterator[History], steps: int, progress: bool = True) -> History:
     """Let a `run` go on for (at most) `steps` more steps, and show how it goes; the history so far.
 
     A terminal shows a bar; elsewhere, in a notebook or a log, about eight lines are printed.
@@ -196,13 +206,13 @@ def watch(running: Iterator[History], steps: int, progress: bool = True) -> Hist
     return history
 
 
-class Alone:
+class SingleProcess:
     """What a run asks of its fellow processes, where it has none.
 
-    `gptlab.gpu.distributed.Together` answers the same questions for several processes (ranks) that train one model.
+    `gptlab.gpu.distributed.ProcessGroup` answers the same questions for several processes (ranks) that train one model.
     """
 
-    rank, ranks = 0, 1
+    rank, world_size = 0, 1
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model, made to share its gradients with the other ranks."""
@@ -237,7 +247,12 @@ def micro_batches(batch: Batch, parts: int) -> list[Batch]:
 
 
 def add_gradients(
-    model: nn.Module, parts: Sequence[Batch], counted: float | int, scaler: Any, context: Callable, ranks: Alone
+    model: nn.Module,
+    parts: Sequence[Batch],
+    counted: float | int,
+    scaler: Any,
+    context: Callable,
+    processes: SingleProcess,
 ) -> Tensor:
     """Add the gradients of the mean loss over `counted` targets, micro-batch by micro-batch; this rank's part of it.
 
@@ -250,10 +265,10 @@ def add_gradients(
         if own == 0:  # nothing counts here: a mean over nothing would be NaN, and a weight of 0 would not help it
             targets = torch.zeros_like(targets)
         ids, targets = ids.to(total.device), targets.to(total.device)
-        with ranks.sharing(model, now=place == len(parts) - 1):
+        with processes.sharing(model, now=place == len(parts) - 1):
             with context():
                 loss = model(ids, targets)[1] * (own / counted)
-            scaler.scale(loss * ranks.ranks).backward()  # sharing gradients takes their mean over the ranks
+            scaler.scale(loss * processes.world_size).backward()  # sharing gradients takes their mean over the ranks
         total += loss.detach()
     return total
 
@@ -285,19 +300,19 @@ def activation_checkpoints(model: nn.Module, wanted: bool = True) -> Iterator[No
             del block.forward
 
 
-class Update:
+class TrainStep:
     """One update of the weights after the other: the gradients of a batch, then the step of the optimisers.
 
     Args:
         dtype: of the matrix products; float16 brings a gradient scaler, without which small gradients would vanish.
-        ranks: the processes that train together.
+        processes: those that train together.
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig, dtype: torch.dtype, ranks: Alone):
+    def __init__(self, model: nn.Module, config: TrainConfig, dtype: torch.dtype, processes: SingleProcess):
         device = device_of(model)
         model.zero_grad(set_to_none=True)  # an earlier run may have left some
-        self.model, self.config, self.dtype, self.ranks = model, config, dtype, ranks
-        self.learner = ranks.wrap(model)  # first, for it may spread the weights
+        self.model, self.config, self.dtype, self.processes = model, config, dtype, processes
+        self.learner = processes.wrap(model)  # first, for it may spread the weights
         self.optimizers = make_optimizers(model, config)
         self.highest = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
@@ -305,14 +320,14 @@ class Update:
 
     def gradients(self, batch: Batch, step: int) -> tuple[float, float, int]:
         """Fill in the gradients; this rank's part of the loss, the gradient's length, and how many targets counted."""
-        parts = micro_batches(batch, self.config.accumulate)
-        (counted,) = self.ranks.sum(sum(int((targets != IGNORE).sum()) for _, targets in parts))
+        parts = micro_batches(batch, self.config.gradient_accumulation)
+        (counted,) = self.processes.sum(sum(int((targets != IGNORE).sum()) for _, targets in parts))
         if counted == 0:
             raise ValueError(f"no target of step {step} counts: every one is IGNORE, so there is nothing to learn")
-        loss = add_gradients(self.learner, parts, counted, self.scaler, self.context, self.ranks)
+        loss = add_gradients(self.learner, parts, counted, self.scaler, self.context, self.processes)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         value, length = torch.stack([loss, norm.to(loss.dtype)]).tolist()  # waits for the device, once a step
         return value, length, int(counted)
@@ -324,7 +339,7 @@ class Update:
             NonFiniteLoss: before the step would spoil the weights. A scaler skips a step whose gradients overflowed and
                 tries a smaller scale: then only the loss counts, and a scale that has become too small to help.
         """
-        factor = rate_factor(step, self.config)
+        factor = lr_multiplier(step, self.config)
         rate = self.config.learning_rate * factor
         overflowed = self.scaler.is_enabled() and not math.isfinite(norm) and self.scaler.get_scale() > 1e-4
         if not math.isfinite(loss) or not (math.isfinite(norm) or overflowed):
@@ -353,7 +368,7 @@ def run(
     resume: bool = False,
     dtype: torch.dtype = torch.float32,
     stop: Callable[[], bool] = lambda: False,
-    ranks: Alone | None = None,
+    processes: SingleProcess | None = None,
 ) -> Iterator[History]:
     """The training loop, one step at a time: yields the growing history after each.
 
@@ -364,15 +379,15 @@ def run(
         dtype: of the matrix products: float32, or bfloat16 / float16 (then with a gradient scaler) by autocast.
         stop: asked in each step; when it says True, the run keeps a checkpoint after it and ends. Where it has a
             `busy()`, that is entered around evaluations and checkpoints, which may take long.
-        ranks: the processes that train together; this one alone unless given.
+        processes: those that train together; this one alone unless given.
 
     Raises:
         NonFiniteLoss: with step, learning rate, gradient norm and dtype; the weights are those before the step, and
             the last checkpoint is sound.
         CheckpointError: a new run is to begin in a folder that has one already, or a checkpoint cannot be written.
     """
-    ranks = Alone() if ranks is None else ranks
-    batches, update, history = ranks.part(batches), Update(model, config, dtype, ranks), History()
+    processes = SingleProcess() if processes is None else processes
+    batches, update, history = processes.part(batches), TrainStep(model, config, dtype, processes), History()
     busy = getattr(stop, "busy", contextlib.nullcontext)
 
     def due(every: int) -> bool:
@@ -390,11 +405,11 @@ def run(
             look()  # the run was stopped before it came to this
         yield history
     model.train()
-    with activation_checkpoints(model, config.checkpointing):
+    with activation_checkpoints(model, config.gradient_checkpointing):
         for step in range(history.steps, config.steps):
             start = time.perf_counter()
             part, norm, counted = update.gradients(batches.batch(step), step)
-            loss, stopping = ranks.sum(part, int(stop()))
+            loss, stopping = processes.sum(part, int(stop()))
             rate = update.apply(loss, norm, step)
             history.losses.append(loss)
             history.rates.append(rate)
@@ -412,12 +427,12 @@ def run(
                 return
 
 
-def _begin(folder: str | Path, update: Update, resume: bool) -> dict[str, Any] | None:
+def _begin(folder: str | Path, update: TrainStep, resume: bool) -> dict[str, Any] | None:
     """Clear away a crash's leavings and go on from the newest checkpoint, or see that there is none to be spoilt."""
-    if update.ranks.rank == 0:
-        checkpoints.sweep(folder)
+    if update.processes.rank == 0:
+        checkpoints.remove_temporary(folder)
     if resume:
-        state = checkpoints.resume(folder, update.model, update.optimizers, update.ranks.rank)
+        state = checkpoints.resume(folder, update.model, update.optimizers, update.processes.rank)
         if state is not None and state["scaler"]:  # a run in another dtype had none: this one begins with its own
             update.scaler.load_state_dict(state["scaler"])
         return state
@@ -429,11 +444,11 @@ def _begin(folder: str | Path, update: Update, resume: bool) -> dict[str, Any] |
     return None
 
 
-def _save(folder: str | Path, update: Update, history: History) -> None:
+def _save(folder: str | Path, update: TrainStep, history: History) -> None:
     """Keep a checkpoint, unless its weights are spoilt: the one before it must stay the one to go on from."""
-    model, ranks = update.model, update.ranks
+    model, processes = update.model, update.processes
     own = (p.detach().to_local() if hasattr(p, "to_local") else p.detach() for p in model.parameters())
-    if any(ranks.sum(sum(int((~torch.isfinite(weights)).sum()) for weights in own))):
+    if any(processes.sum(sum(int((~torch.isfinite(weights)).sum()) for weights in own))):
         raise NonFiniteLoss(
             f"a weight is not finite after step {history.steps}, so no checkpoint is made of it; go on from the one "
             "before with a smaller learning rate, a longer warm-up, or float32"
@@ -443,9 +458,9 @@ def _save(folder: str | Path, update: Update, history: History) -> None:
         model,
         update.optimizers,
         history.steps,
-        state={"history": asdict(history), "scaler": update.scaler.state_dict(), "ranks": ranks.ranks},
-        keep=update.config.keep,
-        generators=ranks.gather(checkpoints.generator_states(device_of(model))),
-        write=ranks.rank == 0,
+        state={"history": asdict(history), "scaler": update.scaler.state_dict(), "world_size": processes.world_size},
+        save_total_limit=update.config.save_total_limit,
+        generators=processes.gather(checkpoints.generator_states(device_of(model))),
+        write=processes.rank == 0,
     )
-    ranks.sum(0)  # the others wait for the one that writes here, and not inside the next step
+    processes.sum(0)  # the others wait for the one that writes here, and not inside the next step

@@ -101,28 +101,28 @@ def learn(out, sharded, changes):
     from gptlab import checkpoints
     from gptlab.batches import IGNORE
     from gptlab.gpu.distributed import is_one_of_several, join
-    from gptlab.training import Alone, TrainConfig, add_gradients, micro_batches, run
+    from gptlab.training import SingleProcess, TrainConfig, add_gradients, micro_batches, run
 
-    def work(ranks):
+    def work(processes):
         config = TrainConfig(**{"steps": 5, "warmup": 1, "learning_rate": 1e-3, **changes})
         model, batches = uneven()
-        parts = micro_batches(ranks.part(batches).batch(0), config.accumulate)
-        (counted,) = ranks.sum(sum(int((targets != IGNORE).sum()) for _, targets in parts))
+        parts = micro_batches(processes.part(batches).batch(0), config.gradient_accumulation)
+        (counted,) = processes.sum(sum(int((targets != IGNORE).sum()) for _, targets in parts))
         scaler = torch.amp.GradScaler("cpu", enabled=False)
-        learner = ranks.wrap(model)
-        loss = add_gradients(learner, parts, counted, scaler, lambda: torch.autocast("cpu", enabled=False), ranks)
+        learner = processes.wrap(model)
+        loss = add_gradients(learner, parts, counted, scaler, lambda: torch.autocast("cpu", enabled=False), processes)
         gradients = {name: checkpoints._whole(p.grad).tolist() for name, p in model.named_parameters()}
-        found = {"loss": ranks.sum(float(loss))[0], "gradients": gradients}
+        found = {"loss": processes.sum(float(loss))[0], "gradients": gradients}
         model, batches = uneven()
-        *_, history = run(model, batches, config, ranks=ranks, evaluate=lambda model: {"x": 1.0})
+        *_, history = run(model, batches, config, processes=processes, evaluate=lambda model: {"x": 1.0})
         found |= {"losses": history.losses, "norms": history.gradient_norms, "tokens": history.tokens}
-        if ranks.rank == 0:
+        if processes.rank == 0:
             Path(out).write_text(json.dumps(found))
 
     if not is_one_of_several():
-        return work(Alone())
-    with join("cpu", sharded) as ranks:
-        work(ranks)
+        return work(SingleProcess())
+    with join("cpu", sharded) as processes:
+        work(processes)
 
 
 def sleep_and_never_ask(patience):

@@ -248,12 +248,12 @@ def test_a_process_that_dies_anywhere_in_saving_leaves_a_checkpoint_to_go_on_fro
         child = os.fork()
         if not child:
             children.dies_at(place, operations)
-            checkpoints.save(tmp_path, model, [], step=2, state={"note": 2}, keep=1)
+            checkpoints.save(tmp_path, model, [], step=2, state={"note": 2}, save_total_limit=1)
             os._exit(7)
         survived = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         state = checkpoints.resume(tmp_path, small(), [])
         assert state["note"] == state["step"] and state["step"] in (1, 2)
-        checkpoints.sweep(tmp_path)
+        checkpoints.remove_temporary(tmp_path)
         assert {path.name for path in tmp_path.iterdir()} <= {"step-00000001", "step-00000002"}
         if state["step"] == 2 and not survived:
             checkpoints.shutil.rmtree(tmp_path / "step-00000002")

@@ -214,12 +214,12 @@ def brief(recipe: gpu.Recipe, **changes) -> gpu.Recipe:
     """A recipe cut down to a few steps of a tiny model."""
     small = dict(n_layer=1, n_head=2, n_embd=12)
     few = dataclasses.replace(recipe.training, steps=2, warmup=1, evaluate_every=0)
-    return dataclasses.replace(recipe, B=2, model=recipe.model | small, training=few, **changes)
+    return dataclasses.replace(recipe, batch_size=2, model=recipe.model | small, training=few, **changes)
 
 
 def test_a_recipe_on_a_text_of_yours_trains_on_its_beginning_and_validates_on_its_end(tmp_path):
     (tmp_path / "text.txt").write_text("abcd" * 300 + "xyz" * 40)
-    prepared = gpu.prepare(brief(gpu.RECIPES["shakespeare"], corpus=str(tmp_path / "text.txt")))
+    prepared = gpu.build(brief(gpu.RECIPES["shakespeare"], corpus=str(tmp_path / "text.txt")))
     history = training.train(prepared.model, prepared.batches, gpu.TrainConfig(steps=2), evaluate=prepared.evaluate)
     assert prepared.tokenizer.vocab_size == 7 and prepared.end is None
     seen = {i for step in range(50) for i in prepared.batches.batch(step).ids.flatten().tolist()}
@@ -228,7 +228,7 @@ def test_a_recipe_on_a_text_of_yours_trains_on_its_beginning_and_validates_on_it
 
 
 def test_the_fables_of_a_recipe_are_told_afresh_and_measured_against_their_floor():
-    prepared = gpu.prepare(brief(gpu.RECIPES["fables"]))
+    prepared = gpu.build(brief(gpu.RECIPES["fables"]))
     ids = prepared.batches.batch(0).ids
     assert ids[0, 0] == prepared.end and len(prepared.batches) == 2
     story = prepared.tokenizer.decode(prepared.batches.documents[0][:-1])
@@ -256,13 +256,13 @@ def test_the_cpu_recipes_have_the_size_that_they_are_compared_at():
 )
 def test_a_recipe_that_names_something_unknown_is_refused(changes, words):
     with pytest.raises((ValueError, FileNotFoundError), match=words):
-        gpu.prepare(brief(gpu.RECIPES["shakespeare"], **({"corpus": "pydocs"} | changes)))
+        gpu.build(brief(gpu.RECIPES["shakespeare"], **({"corpus": "pydocs"} | changes)))
 
 
 def test_a_text_shorter_than_the_context_is_refused_with_both_numbers(tmp_path):
     (tmp_path / "short.txt").write_text("to be or not to be")
     with pytest.raises(ValueError, match=r"16 tokens is shorter than one sample of T=64"):
-        gpu.prepare(brief(gpu.RECIPES["shakespeare"], corpus=str(tmp_path / "short.txt")))
+        gpu.build(brief(gpu.RECIPES["shakespeare"], corpus=str(tmp_path / "short.txt")))
 
 
 COMPILED = """

@@ -127,7 +127,7 @@ def test_the_speed_of_llamas_own_layout_is_near_what_the_plan_guesses():
     assert set(sent) == {"data", "tensor", "pipeline"}
     # Their fused norms and SwiGLU keep little more than half of what ours keep: ours fit in it with checkpointing only.
     kept = gpu.memory_per_gpu(config, layout, 2048, 8192)
-    again = gpu.memory_per_gpu(config, dataclasses.replace(layout, checkpointing=True), 2048, 8192)
+    again = gpu.memory_per_gpu(config, dataclasses.replace(layout, gradient_checkpointing=True), 2048, 8192)
     assert sum(again.values()) < USABLE * h100.memory < sum(kept.values())
 
 
@@ -196,7 +196,7 @@ def test_messages_by_hand():
     assert cut == {"tensor": 3 * 12 * 4 * 2 * 1 / 2 * 2 * 1024 * 768}
     compute, piped, waiting = gpu.step_time(SMALL, gpu.Layout(pipeline=2), 8, 1024, 2, h100)
     assert set(piped) == {"pipeline"} and waiting > compute / (8 * 6)  # one of eight waits, in six chunks
-    again, _, _ = gpu.step_time(SMALL, gpu.Layout(data=8, checkpointing=True), 64, 1024, 8, h100)
+    again, _, _ = gpu.step_time(SMALL, gpu.Layout(data=8, gradient_checkpointing=True), 64, 1024, 8, h100)
     assert again == pytest.approx(4 / 3 * gpu.step_time(SMALL, gpu.Layout(data=8), 64, 1024, 8, h100)[0])
 
 

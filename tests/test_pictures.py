@@ -20,7 +20,7 @@ from gptlab.corpora import fables
 from gptlab.pictures.html import escape
 from gptlab.pictures.style import drawable, visible
 from gptlab.tokens import ByteTokenizer, CharTokenizer
-from gptlab.training import History, TrainConfig, rate_factor
+from gptlab.training import History, TrainConfig, lr_multiplier
 
 STORY = fables.tell(1, seed=0)[0]
 NASTY = '<b>bold</b> & "quoted" <script>x</script> https://example.org\n\t狐🦊 $5$ | 100 %'
@@ -351,9 +351,9 @@ def test_the_excess_is_its_parts_and_the_fall_is_found():
 
 
 def test_the_rate_is_the_one_that_training_uses():
-    config = TrainConfig(steps=60, warmup=10, decay=0.5)
+    config = TrainConfig(steps=60, warmup=10, decay_fraction=0.5)
     drawn = pictures.rate(config).axes[0].lines[0].get_ydata()
-    assert list(drawn) == [config.learning_rate * rate_factor(step, config) for step in range(60)]
+    assert list(drawn) == [config.learning_rate * lr_multiplier(step, config) for step in range(60)]
 
 
 def test_facts_are_sorted_and_none_is_lost():

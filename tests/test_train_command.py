@@ -122,7 +122,7 @@ def test_a_record_tells_the_speed_without_the_way_there_and_the_memory_without_t
 ):
     order = []
     monkeypatch.setattr(gpu.records, "peak_memory", lambda device: order.append("memory") or 3 * 2**20)
-    monkeypatch.setattr(gpu, "matrix_rate", lambda *_, **__: order.append("matrices") or 1e12)
+    monkeypatch.setattr(gpu, "matmul_flops", lambda *_, **__: order.append("matrices") or 1e12)
     train(
         Options("shakespeare", folder=tmp_path / "run", steps=6, **dict(text, evaluate_every=2), record=tmp_path / "r")
     )
@@ -156,10 +156,16 @@ def test_a_new_run_does_not_begin_where_one_is(tmp_path, text):
 def test_every_setting_of_training_can_be_given_on_the_command_line():
     given = {field.name for field in dataclasses.fields(Options)}
     assert {field.name for field in dataclasses.fields(TrainConfig)} <= given
-    changed = settings_of(Options("fables", steps=7, betas=(0.5, 0.6), checkpointing=True, n_layer=9, batch_size=3))
+    changed = settings_of(
+        Options("fables", steps=7, betas=(0.5, 0.6), gradient_checkpointing=True, n_layer=9, batch_size=3)
+    )
     recipe = changed.recipe
-    assert (recipe.training.steps, recipe.training.betas, recipe.training.checkpointing) == (7, (0.5, 0.6), True)
-    assert (recipe.model["n_layer"], recipe.B, recipe.seed) == (9, 3, gpu.RECIPES["fables"].seed)
+    assert (recipe.training.steps, recipe.training.betas, recipe.training.gradient_checkpointing) == (
+        7,
+        (0.5, 0.6),
+        True,
+    )
+    assert (recipe.model["n_layer"], recipe.batch_size, recipe.seed) == (9, 3, gpu.RECIPES["fables"].seed)
 
 
 @pytest.mark.parametrize("name", gpu.RECIPES)
@@ -188,9 +194,11 @@ def test_a_run_leaves_its_settings_and_another_begins_with_them(tmp_path, text):
 
 
 def test_numbers_are_understood_as_people_write_them(tmp_path):
-    (tmp_path / "c.yaml").write_text("training:\n  learning_rate: 1e-3\n  clip: 2\n  betas: [0, 0.5]\nmodel:\n")
+    (tmp_path / "c.yaml").write_text(
+        "training:\n  learning_rate: 1e-3\n  max_grad_norm: 2\n  betas: [0, 0.5]\nmodel:\n"
+    )
     how = from_yaml(tmp_path / "c.yaml").recipe.training
-    assert (how.learning_rate, how.clip, how.betas) == (0.001, 2.0, (0.0, 0.5))
+    assert (how.learning_rate, how.max_grad_norm, how.betas) == (0.001, 2.0, (0.0, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +210,7 @@ def test_numbers_are_understood_as_people_write_them(tmp_path):
         ("model: {layers: 5}", "model.layers is no setting of a model"),
         ("training: {steps: many}", "training.steps is 'many', which is not a whole number"),
         ("training: {steps: 1.5}", "training.steps is 1.5, which is not a whole number"),
-        ("training: {clip: true}", "training.clip is True, which is not a number"),
+        ("training: {max_grad_norm: true}", "training.max_grad_norm is True, which is not a number"),
         ("training: {betas: [1]}", "training.betas is .1., which is not a list of two numbers"),
         ("modern: perhaps", "modern is 'perhaps', which is not true or false"),
         ("training: {steps: 0}", "steps=0 must be at least 1"),
@@ -344,7 +352,14 @@ def test_a_compiled_model_is_tried_as_the_first_step_uses_it(tmp_path, text, mon
         self._compiled_call_impl = tried
 
     monkeypatch.setattr(GPT, "compile", compile)
-    own = dict(text, batch_size=4, accumulate=4, dtype="bfloat16", checkpointing=checkpointing, compile=True)
+    own = dict(
+        text,
+        batch_size=4,
+        gradient_accumulation=4,
+        dtype="bfloat16",
+        gradient_checkpointing=checkpointing,
+        compile=True,
+    )
     with pytest.raises(AssertionError):  # the second part of the first batch finds the gradients of the first
         train(Options(folder=tmp_path / "run", steps=1, **own))
     tried, first, _ = calls
@@ -371,9 +386,9 @@ def test_too_little_memory_ends_with_what_helps_and_a_usable_checkpoint(tmp_path
         assert train(Options(folder=tmp_path / "run", steps=6, save_every=1, **text)) == 1
     said = capsys.readouterr().out
     assert "train: CUDA out of memory. Tried to allocate 9 GiB.\n" in said and "more\n" not in said
-    assert "use a larger --accumulate, --checkpointing True, or a smaller --batch-size" in said
+    assert "use a larger --gradient-accumulation, --gradient-checkpointing True, or a smaller --batch-size" in said
     assert "The newest checkpoint is step-00000003" in said
-    assert train(Options(folder=tmp_path / "run", resume=True, device="cpu", accumulate=2)) is None
+    assert train(Options(folder=tmp_path / "run", resume=True, device="cpu", gradient_accumulation=2)) is None
 
 
 @pytest.mark.parametrize(("given", "asked"), [("cuda", "cuda"), (None, None), ("cpu", "cpu")])
@@ -419,7 +434,7 @@ def test_the_race_trains_all_in_turns_and_its_targets_are_found(tmp_path):
         recipes[name] = gpu.Recipe(
             corpus=str(tmp_path / "text.txt"),
             tokens="characters",
-            B=2,
+            batch_size=2,
             model=recipe.model | dict(context=16, n_layer=1, n_head=2, n_embd=12),
             training=gpu.TrainConfig(steps=steps, evaluate_every=0, warmup=1, optimizer="muon"),
         )
@@ -433,7 +448,7 @@ def test_the_race_trains_all_in_turns_and_its_targets_are_found(tmp_path):
 def test_the_contestants_are_nanogpts_settings_and_ours_of_no_more_parameters():
     recipes = race.contestants()
     theirs = recipes["nanoGPT's recipe"]
-    assert (theirs.training.steps, theirs.B, theirs.training.learning_rate) == (2000, 12, 1e-3)
+    assert (theirs.training.steps, theirs.batch_size, theirs.training.learning_rate) == (2000, 12, 1e-3)
     assert theirs.model == dict(context=64, n_layer=4, n_head=4, n_embd=128, bias=False) and not theirs.modern
     sizes = {name: gpu.recipes._model(recipe, 65).count_parameters() for name, recipe in recipes.items()}
     assert max(sizes.values()) == sizes["nanoGPT's recipe"] <= 810_000

@@ -21,19 +21,19 @@ from gptlab.embedding import BigramLanguageModel
 from gptlab.model import GPT, GPTConfig
 from gptlab.tokens import CharTokenizer
 from gptlab.training import (
-    Alone,
     History,
     Muon,
     NonFiniteLoss,
+    SingleProcess,
     StoryEvaluation,
     TrainConfig,
     activation_checkpoints,
     add_gradients,
+    lr_multiplier,
     make_optimizers,
     mean_loss,
     micro_batches,
     orthogonalize,
-    rate_factor,
     run,
     train,
 )
@@ -51,8 +51,8 @@ def weights(model: nn.Module) -> torch.Tensor:
 
 
 def test_the_rate_rises_in_the_warmup_stays_and_falls_to_the_end():
-    config = TrainConfig(steps=200, warmup=20, decay=0.5)
-    factors = [rate_factor(step, config) for step in range(200)]
+    config = TrainConfig(steps=200, warmup=20, decay_fraction=0.5)
+    factors = [lr_multiplier(step, config) for step in range(200)]
     assert factors[0] == pytest.approx(1 / 20) and max(factors) == 1.0
     assert all(a <= b for a, b in itertools.pairwise(factors[:21]))
     assert factors[20:100] == [1.0] * 80
@@ -61,9 +61,9 @@ def test_the_rate_rises_in_the_warmup_stays_and_falls_to_the_end():
 
 
 def test_the_cosine_ends_at_the_final_part_of_the_rate():
-    config = TrainConfig(steps=1000, warmup=0, decay=1.0, shape="cosine", final=0.1)
-    assert rate_factor(500, config) == pytest.approx(0.55, abs=0.01)
-    assert rate_factor(999, config) == pytest.approx(0.1, abs=0.001)
+    config = TrainConfig(steps=1000, warmup=0, decay_fraction=1.0, schedule="cosine", min_lr_ratio=0.1)
+    assert lr_multiplier(500, config) == pytest.approx(0.55, abs=0.01)
+    assert lr_multiplier(999, config) == pytest.approx(0.1, abs=0.001)
 
 
 def test_muon_gets_the_matrices_inside_the_blocks_and_nothing_else():
@@ -162,14 +162,16 @@ def test_a_loss_that_is_not_a_number_stops_the_run_with_its_circumstances():
 
 def test_long_gradients_are_cut_and_their_length_is_written_down():
     model = small_model()
-    history = train(model, Batches(IDS, B=2, T=8), TrainConfig(steps=2, clip=1e-6, optimizer="adamw"), progress=False)
+    history = train(
+        model, Batches(IDS, B=2, T=8), TrainConfig(steps=2, max_grad_norm=1e-6, optimizer="adamw"), progress=False
+    )
     assert all(norm > 1e-3 for norm in history.gradient_norms)
 
 
 def test_an_infinite_clip_cuts_nothing():
     batches, ends = Batches(IDS, B=2, T=8), []
     for clip in (math.inf, 1e9, 1e-3):
-        train(model := small_model(), batches, TrainConfig(steps=2, clip=clip, warmup=0), progress=False)
+        train(model := small_model(), batches, TrainConfig(steps=2, max_grad_norm=clip, warmup=0), progress=False)
         ends.append(weights(model))
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
 
@@ -195,13 +197,13 @@ def test_a_history_survives_json():
     "changes",
     [
         {"optimizer": "sgd"},
-        {"shape": "square"},
+        {"schedule": "square"},
         {"steps": 0},
-        {"decay": 2.0},
-        {"accumulate": 0},
-        {"keep": 0},
-        {"clip": 0.0},
-        {"clip": math.nan},
+        {"decay_fraction": 2.0},
+        {"gradient_accumulation": 0},
+        {"save_total_limit": 0},
+        {"max_grad_norm": 0.0},
+        {"max_grad_norm": math.nan},
     ],
 )
 def test_an_impossible_configuration_is_refused_by_name(changes):
@@ -218,7 +220,7 @@ def gradients(model: nn.Module, batch: Batch, parts: int) -> tuple[float, torch.
     counted = int((batch.targets != IGNORE).sum())
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     context = torch.autocast("cpu", enabled=False)
-    loss = add_gradients(model, micro_batches(batch, parts), counted, scaler, lambda: context, Alone())
+    loss = add_gradients(model, micro_batches(batch, parts), counted, scaler, lambda: context, SingleProcess())
     return float(loss), torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
@@ -247,8 +249,8 @@ def test_a_run_in_micro_batches_goes_the_same_way():
     documents = [list(range(1, 2 + n % 9)) for n in range(40)]
     batches = StoryBatches(documents, B=6, start=29)
     histories = []
-    for accumulate in (1, 4):
-        plan = TrainConfig(steps=6, accumulate=accumulate, warmup=1)
+    for parts in (1, 4):
+        plan = TrainConfig(steps=6, gradient_accumulation=parts, warmup=1)
         histories.append(train(small_model(), batches, plan, progress=False))
     assert histories[0].losses == pytest.approx(histories[1].losses, abs=1e-5)
     assert histories[0].tokens == histories[1].tokens
@@ -294,7 +296,7 @@ def test_activation_checkpoints_change_nothing_but_the_memory():
     for checkpointing in (False, True):
         model = small_model(dropout=0.2)
         torch.manual_seed(3)
-        plan = TrainConfig(steps=4, checkpointing=checkpointing, warmup=1)
+        plan = TrainConfig(steps=4, gradient_checkpointing=checkpointing, warmup=1)
         runs.append((train(model, batches, plan, progress=False).losses, weights(model)))
         assert "forward" not in vars(model.blocks[0])
     assert runs[0][0] == runs[1][0] and torch.equal(runs[0][1], runs[1][1])

@@ -19,7 +19,7 @@ import tyro
 from gptlab.commands import environment
 
 if TYPE_CHECKING:
-    from gptlab.gpu import Prepared, Recipe
+    from gptlab.gpu import Recipe, TrainingSetup
 
 CONFIG = "config.yaml"  # beside the checkpoints: everything that this run was told
 _MODEL = ("n_layer", "n_head", "n_kv_head", "n_embd", "context", "dropout")
@@ -58,19 +58,19 @@ class Options:
         steps: batches to learn from.
         optimizer: adamw, or muon for the matrices inside the blocks.
         learning_rate: the highest rate of AdamW.
-        matrix_rate: the highest rate of Muon.
+        muon_lr: the highest rate of Muon.
         warmup: steps in which the rate grows from 0.
-        decay: the last part of the run, 0 to 1, in which it falls.
-        shape: of that fall.
-        final: the rate at the end, as a part of the highest.
+        decay_fraction: the last part of the run, 0 to 1, in which it falls.
+        schedule: of that fall.
+        min_lr_ratio: the rate at the end, as a part of the highest.
         betas: of AdamW.
         weight_decay: of AdamW.
-        clip: the longest gradient that is taken as it is; inf cuts none.
-        accumulate: parts that a batch is cut into, one after the other: the same update, in less memory.
-        checkpointing: compute the inside of each block again on the way back: less memory, a third more work.
+        max_grad_norm: the longest gradient that is taken as it is; inf cuts none.
+        gradient_accumulation: parts that a batch is cut into, one after the other: the same update, in less memory.
+        gradient_checkpointing: compute the inside of each block again on the way back: less memory, a third more work.
         evaluate_every: steps between two evaluations; 0 for only at the end.
         save_every: steps between two checkpoints.
-        keep: how many checkpoints to keep.
+        save_total_limit: how many checkpoints to keep.
     """
 
     recipe: tyro.conf.Positional[str | None] = None
@@ -101,19 +101,19 @@ class Options:
     steps: int | None = None
     optimizer: Literal["adamw", "muon"] | None = None
     learning_rate: float | None = None
-    matrix_rate: float | None = None
+    muon_lr: float | None = None
     warmup: int | None = None
-    decay: float | None = None
-    shape: Literal["linear", "cosine"] | None = None
-    final: float | None = None
+    decay_fraction: float | None = None
+    schedule: Literal["linear", "cosine"] | None = None
+    min_lr_ratio: float | None = None
     betas: tuple[float, float] | None = None
     weight_decay: float | None = None
-    clip: float | None = None
-    accumulate: int | None = None
-    checkpointing: bool | None = None
+    max_grad_norm: float | None = None
+    gradient_accumulation: int | None = None
+    gradient_checkpointing: bool | None = None
     evaluate_every: int | None = None
     save_every: int | None = None
-    keep: int | None = None
+    save_total_limit: int | None = None
 
 
 def train(options: Annotated[Options, tyro.conf.arg(name="")]) -> int | None:
@@ -144,12 +144,12 @@ def train(options: Annotated[Options, tyro.conf.arg(name="")]) -> int | None:
         try:
             return _train(options, settings, folder, stop)
         except (training.NonFiniteLoss, checkpoints.CheckpointError, ConnectionError) as error:
-            if isinstance(error, checkpoints.CheckpointError) and not stop.begun:
+            if isinstance(error, checkpoints.CheckpointError) and not stop.started:
                 raise  # it says what to do
             print(f"train: {error}\n{_where(folder)}", flush=True)
             return 1
         except torch.OutOfMemoryError as error:
-            way = "use a larger --accumulate, --checkpointing True, or a smaller --batch-size"
+            way = "use a larger --gradient-accumulation, --gradient-checkpointing True, or a smaller --batch-size"
             print(f"train: {_first_line(error)}\nTo need less, {way}. {_where(folder)}", flush=True)
             return 1
 
@@ -166,22 +166,22 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
         _check_export(options.export, folder)
     going_on = options.resume and checkpoints.latest(folder) is not None
     with contextlib.ExitStack() as stack:
-        ranks, place = _join(options, stack)
-        say = print if ranks.rank == 0 else lambda *_, **__: None
+        processes, place = _join(options, stack)
+        say = print if processes.rank == 0 else lambda *_, **__: None
         dtype = getattr(torch, settings.dtype) if settings.dtype else gpu.pick_dtype(place)
-        prepared = gpu.prepare(recipe, place, options.verify and ranks.rank == 0)
+        prepared = gpu.build(recipe, place, options.verify and processes.rank == 0)
         if going_on:
             _check_tokens(prepared.tokenizer, folder)
-        elif ranks.rank == 0:
+        elif processes.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / CONFIG, to_yaml(settings))
             prepared.tokenizer.save(folder / checkpoints.TOKENIZER)
-        if ranks.ranks > 1:
-            torch.manual_seed(recipe.seed + 1_000_003 * ranks.rank)  # each rank drops out its own numbers
-        compiled = settings.compile and _compile(prepared, ranks, recipe.training, dtype, say)
-        board = stack.enter_context(_Board(folder, options.tensorboard and ranks.rank == 0))
+        if processes.world_size > 1:
+            torch.manual_seed(recipe.seed + 1_000_003 * processes.rank)  # each rank drops out its own numbers
+        compiled = settings.compile and _compile(prepared, processes, recipe.training, dtype, say)
+        board = stack.enter_context(_Board(folder, options.tensorboard and processes.rank == 0))
         count = prepared.model.count_parameters()
-        many = f", {ranks.ranks} processes ({options.parallel})" if ranks.ranks > 1 else ""
+        many = f", {processes.world_size} processes ({options.parallel})" if processes.world_size > 1 else ""
         say(f"{recipe.corpus}: a GPT of {count:,} parameters, {recipe.training.steps} steps on {place}, {dtype}{many}")
         running = training.run(
             prepared.model,
@@ -192,13 +192,13 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
             resume=options.resume,
             dtype=dtype,
             stop=stop,
-            ranks=ranks,
+            processes=processes,
         )
         began = time.perf_counter()
         for history in running:
             board.add(history)
-            if not stop.begun:  # a resumed run, before its first step: now the settings are known to fit
-                if ranks.rank == 0:
+            if not stop.started:  # a resumed run, before its first step: now the settings are known to fit
+                if processes.rank == 0:
                     write_text(folder / CONFIG, to_yaml(settings))
                 say(f"going on after step {history.steps}", flush=True)
             elif history.evaluations and history.evaluations[-1]["step"] == history.steps:
@@ -206,7 +206,7 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
     if history.steps < recipe.training.steps:
         say(f"stopped by {signal.Signals(stop.number).name} after step {history.steps}. {_where(folder)}", flush=True)
         return 128 + stop.number
-    if options.export is not None and ranks.rank == 0:
+    if options.export is not None and processes.rank == 0:
         notes = {
             "recipe": dataclasses.asdict(recipe),
             "history": {"evaluations": history.evaluations, "seconds": history.seconds, "tokens": history.tokens},
@@ -215,8 +215,8 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
         model, _ = checkpoints.load_model(folder)
         checkpoints.save_model(options.export, model, prepared.tokenizer, json.loads(json.dumps(notes)))
         say(f"kept in {options.export}")
-    if options.record is not None and ranks.rank == 0:
-        _record(options, options.recipe or folder.name, prepared, history, dtype, ranks.ranks, compiled)
+    if options.record is not None and processes.rank == 0:
+        _record(options, options.recipe or folder.name, prepared, history, dtype, processes.world_size, compiled)
         say(f"recorded in {options.record}")
     return None
 
@@ -257,7 +257,7 @@ def settings_of(options: Options) -> Settings:
     recipe = settings.recipe
     how = {field.name for field in dataclasses.fields(recipe.training)}
     changes = {name: given[name] for name in ("corpus", "tokens", "vocab_size", "seed") if name in given}
-    changes |= {"B": given["batch_size"]} if "batch_size" in given else {}
+    changes |= {"batch_size": given["batch_size"]} if "batch_size" in given else {}
     recipe = dataclasses.replace(
         recipe,
         **changes,
@@ -350,7 +350,7 @@ def _join(options: Options, stack: contextlib.ExitStack) -> tuple[Any, Any]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         if options.parallel == "sharded":
             raise ValueError("--parallel sharded spreads a model over processes: start several with torchrun")
-        return training.Alone(), gpu.pick_device(options.device)
+        return training.SingleProcess(), gpu.pick_device(options.device)
     from gptlab.gpu import distributed
 
     wanted = (distributed.own_device() or options.device) if options.device in (None, "cuda") else options.device
@@ -386,7 +386,7 @@ def _check_tokens(tokenizer: Any, folder: Path) -> None:
 
 
 def _record(
-    options: Options, name: str, prepared: "Prepared", history: Any, dtype: Any, processes: int, compiled: bool
+    options: Options, name: str, prepared: "TrainingSetup", history: Any, dtype: Any, processes: int, compiled: bool
 ) -> None:
     """Keep a finished run: its curves, its speed, and the memory that this process took."""
     from gptlab import gpu
@@ -394,7 +394,7 @@ def _record(
 
     config, device = prepared.model.config, prepared.model.device
     memory = records.peak_memory(device)  # before the matrices below claim some
-    rate = max(gpu.matrix_rate(device, dtype, repeats=1) for _ in range(10)) * processes  # the best that was seen
+    rate = max(gpu.matmul_flops(device, dtype, repeats=1) for _ in range(10)) * processes  # the best that was seen
     speed = history.tokens / history.seconds
     record = records.begin(f"train {name}", environment.this_command(), device)
     evaluated = [part for part in history.evaluations[-1] if part not in ("step", "seconds")]
@@ -407,7 +407,7 @@ def _record(
         "tokens": history.tokens,
         "seconds of training": history.seconds,
         "tokens/s": speed,
-        f"matrix rate in {str(dtype).removeprefix('torch.')} (TFLOP/s)": rate / 1e12,
+        f"matmul rate in {str(dtype).removeprefix('torch.')} (TFLOP/s)": rate / 1e12,
         "MFU of the measured rate": gpu.mfu(speed, config, config.context, rate),
         "peak memory (MiB)": memory / 2**20,
     }
@@ -431,7 +431,7 @@ def _steady_speed(history: Any) -> float | None:
     return (last["step"] - first["step"]) * history.tokens / history.steps / seconds if seconds > 0 else None
 
 
-def _compile(prepared: "Prepared", ranks: Any, config: Any, dtype: Any, say: Any) -> bool:
+def _compile(prepared: "TrainingSetup", processes: Any, config: Any, dtype: Any, say: Any) -> bool:
     """Compile the model in place, and try it as the first step will use it; whether that went well.
 
     Where it does not, the model is left as it was. What is compiled here is not compiled while the clock of the run
@@ -443,10 +443,10 @@ def _compile(prepared: "Prepared", ranks: Any, config: Any, dtype: Any, say: Any
 
     model, device = prepared.model, prepared.model.device
     drawn, compiled = checkpoints.generator_states(device), True
-    part = training.micro_batches(ranks.part(prepared.batches).batch(0), config.accumulate)[0]
+    part = training.micro_batches(processes.part(prepared.batches).batch(0), config.gradient_accumulation)[0]
     model.compile()
     try:
-        with training.activation_checkpoints(model, config.checkpointing):
+        with training.activation_checkpoints(model, config.gradient_checkpointing):
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 loss = model(*(tensor.to(device) for tensor in part))[1]
             loss.backward()
@@ -465,7 +465,7 @@ def _compile(prepared: "Prepared", ranks: Any, config: Any, dtype: Any, say: Any
 class Stop:
     """Becomes true when the run is asked to end: by SIGTERM, as a scheduler does, or by Ctrl-C.
 
-    A second Ctrl-C acts at once, and so does the first signal while the run has not `begun`: nothing can be saved yet.
+    A second Ctrl-C acts at once, and so does the first signal before the run has `started`: nothing can be saved yet.
 
     Args:
         patience: seconds after SIGTERM in which the run must have asked; else the process ends. A rank that waits for
@@ -473,11 +473,11 @@ class Stop:
     """
 
     def __init__(self, patience: float | int | None = None):
-        self.patience, self.number, self.begun, self._asked = patience, 0, False, threading.Event()
+        self.patience, self.number, self.started, self._asked = patience, 0, False, threading.Event()
         self._busy = False
 
     def __call__(self) -> bool:
-        self.begun = True
+        self.started = True
         if self.number:
             self._asked.set()
         return bool(self.number)
@@ -512,9 +512,9 @@ class Stop:
             self._mouth.close()
 
     def _hear(self, number: int, _) -> None:
-        if number == signal.SIGINT and (self.number or not self.begun):
+        if number == signal.SIGINT and (self.number or not self.started):
             raise KeyboardInterrupt
-        if not self.begun:
+        if not self.started:
             raise SystemExit(128 + number)
         self.number = number
         os.write(2, f"{signal.Signals(number).name}: the run keeps a checkpoint after this step and ends.\n".encode())

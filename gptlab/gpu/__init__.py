@@ -30,10 +30,10 @@ from gptlab.gpu.footprint import MeasuredMemory, activation_bytes, measure_memor
 from gptlab.gpu.graphs import GraphedDecoder
 from gptlab.gpu.memory import Memory, block_activations, estimate_memory
 from gptlab.gpu.planning import GPU, GPUS, Layout, Plan, memory_per_gpu, plan, step_time
-from gptlab.gpu.recipes import END, RECIPES, Prepared, Recipe, TrainConfig, prepare
+from gptlab.gpu.recipes import END, RECIPES, Recipe, TrainConfig, TrainingSetup, build
 from gptlab.gpu.records import Record, device_name, recorded
 from gptlab.gpu.scaling import ScalingLaw, chinchilla_loss, chinchilla_tokens, fit_scaling_law
-from gptlab.gpu.speed import Roofline, bandwidth, matrix_rate, measure
+from gptlab.gpu.speed import Roofline, bandwidth, matmul_flops, measure
 from gptlab.gpu.weights import Int8Linear, pick_matrix_dtype, pick_weights, quantize
 from gptlab.training import checkpoint_blocks
 
@@ -48,16 +48,17 @@ __all__ = [
     "MeasuredMemory",
     "Memory",
     "Plan",
-    "Prepared",
     "Recipe",
     "Record",
     "Roofline",
     "ScalingLaw",
     "TrainConfig",
+    "TrainingSetup",
     "Work",
     "activation_bytes",
     "bandwidth",
     "block_activations",
+    "build",
     "checkpoint_blocks",
     "chinchilla_loss",
     "chinchilla_tokens",
@@ -67,7 +68,7 @@ __all__ = [
     "fit_scaling_law",
     "flops_by_part",
     "flops_per_token",
-    "matrix_rate",
+    "matmul_flops",
     "measure",
     "measure_memory",
     "memory_per_gpu",
@@ -79,7 +80,6 @@ __all__ = [
     "pick_matrix_dtype",
     "pick_weights",
     "plan",
-    "prepare",
     "quantize",
     "recorded",
     "step_time",

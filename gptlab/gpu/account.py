@@ -107,7 +107,7 @@ def flops_per_token(config: GPTConfig, T: int, backward: bool = True) -> int:
 def mfu(tokens_per_second: float | int, config: GPTConfig, T: int, peak: float | int) -> float:
     """Model FLOPs utilisation: the part of the peak (FLOP/s) that went into the model (Chowdhery et al. 2022, app. B).
 
-    `peak` is the maker's promise (`GPUS["H100"].peak`), times the number of GPUs, or what `matrix_rate` measured; say
+    `peak` is the maker's promise (`GPUS["H100"].peak`), times the number of GPUs, or what `matmul_flops` measured; say
     which, for the second gives a larger MFU.
 
     >>> round(mfu(175_000, GPTConfig.gpt2("124M"), T=1024, peak=312e12), 3)

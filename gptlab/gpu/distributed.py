@@ -56,7 +56,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from gptlab.batches import IGNORE, Batch
-from gptlab.training import Alone
+from gptlab.training import SingleProcess
 
 
 class Part:
@@ -66,12 +66,12 @@ class Part:
 
     >>> from gptlab.batches import Batches
     >>> whole = Batches(list(range(60)), B=3, T=4, order="ordered")
-    >>> [Part(whole, rank, ranks=2).batch(0).targets.tolist() for rank in range(2)]
+    >>> [Part(whole, rank, world_size=2).batch(0).targets.tolist() for rank in range(2)]
     [[[1, 2, 3, 4], [5, 6, 7, 8]], [[9, 10, 11, 12], [-100, -100, -100, -100]]]
     """
 
-    def __init__(self, batches: Any, rank: int, ranks: int):
-        self.batches, self.rank, self.ranks = batches, rank, ranks
+    def __init__(self, batches: Any, rank: int, world_size: int):
+        self.batches, self.rank, self.world_size = batches, rank, world_size
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -92,11 +92,11 @@ class Part:
 
     def _own(self, rows: int) -> tuple[int, slice]:
         """How many of so many rows each rank gets, and which are this one's."""
-        share = -(-rows // self.ranks)
+        share = -(-rows // self.world_size)
         return share, slice(self.rank * share, (self.rank + 1) * share)
 
 
-class Together(Alone):
+class ProcessGroup(SingleProcess):
     """The ranks of a run, as one of them sees them; made by `join`.
 
     Args:
@@ -104,7 +104,7 @@ class Together(Alone):
     """
 
     def __init__(self, device: torch.device, sharded: bool = False):
-        self.rank, self.ranks = dist.get_rank(), dist.get_world_size()
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         self.device, self.sharded = device, sharded
 
     def wrap(self, model: nn.Module) -> nn.Module:
@@ -113,13 +113,13 @@ class Together(Alone):
             return nn.parallel.DistributedDataParallel(model, device_ids=[self.device] if on_gpu else None)
         for parameter in model.parameters():
             dist.broadcast(parameter.data, src=0)  # every rank cuts its part out of the same weights
-        mesh = init_device_mesh(self.device.type, (self.ranks,))
+        mesh = init_device_mesh(self.device.type, (self.world_size,))
         for block in model.blocks:
             fully_shard(block, mesh=mesh)
         return fully_shard(model, mesh=mesh)
 
     def part(self, batches: Any) -> Part:
-        return Part(batches, self.rank, self.ranks)
+        return Part(batches, self.rank, self.world_size)
 
     def sum(self, *numbers: float | int) -> list[float | int]:
         place = self.device if self.device.type == "cuda" else "cpu"
@@ -128,7 +128,7 @@ class Together(Alone):
         return row.tolist()
 
     def gather(self, value: Any) -> list:
-        values = [None] * self.ranks
+        values = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values
 
@@ -167,8 +167,8 @@ def own_device() -> str | None:
 
 
 @contextlib.contextmanager
-def join(device: torch.device | str, sharded: bool = False, patience: float | int = 600) -> Iterator[Together]:
-    """Join the other ranks; inside, `Together` is what `training.run` wants as `ranks`.
+def join(device: torch.device | str, sharded: bool = False, patience: float | int = 600) -> Iterator[ProcessGroup]:
+    """Join the other ranks; inside, `ProcessGroup` is what `training.run` wants as `processes`.
 
     Args:
         patience: seconds to wait for a rank that lives but does not answer. One that has died is noticed at once.
@@ -182,7 +182,7 @@ def join(device: torch.device | str, sharded: bool = False, patience: float | in
         "nccl" if on_gpu else "gloo", timeout=timedelta(seconds=patience), device_id=device if on_gpu else None
     )
     try:
-        yield Together(device, sharded)
+        yield ProcessGroup(device, sharded)
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or re.search("gloo|nccl|connection", str(error), re.IGNORECASE)):
             raise
@@ -194,7 +194,7 @@ def join(device: torch.device | str, sharded: bool = False, patience: float | in
 
 
 @dataclass(frozen=True)
-class Launched:
+class LaunchResult:
     """How a run on several ranks went: its exit code, its seconds, what it printed, and why it failed ("" if well)."""
 
     code: int
@@ -205,10 +205,10 @@ class Launched:
 
 def launch(
     command: Sequence[str],
-    ranks: int = 2,
+    world_size: int = 2,
     time_limit: float | int = 600,
     engine: Sequence[str] = (sys.executable, "-m", "torch.distributed.run", "--standalone"),
-) -> Launched:
+) -> LaunchResult:
     """Run a Python program on several ranks of this machine with torchrun, and wait for it, not longer than the limit.
 
     Args:
@@ -218,11 +218,11 @@ def launch(
         engine: what starts the ranks.
 
     >>> launch(["-m", "gptlab", "train", "fables", "--folder", "runs/two"])  # doctest: +SKIP
-    Launched(code=0, seconds=..., output='...', reason='')
+    LaunchResult(code=0, seconds=..., output='...', reason='')
     """
     began = time.perf_counter()
     process = subprocess.Popen(
-        [*engine, "--nproc-per-node", str(ranks), *command],
+        [*engine, "--nproc-per-node", str(world_size), *command],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
         env={"OMP_NUM_THREADS": "1", **os.environ},
     )  # fmt: skip
@@ -242,7 +242,7 @@ def launch(
         raise
     if process.returncode and not reason:
         reason = why(output) or f"ended with exit code {process.returncode}"
-    return Launched(process.returncode, time.perf_counter() - began, output, reason)
+    return LaunchResult(process.returncode, time.perf_counter() - began, output, reason)
 
 
 def why(output: str) -> str:

@@ -71,7 +71,7 @@ def estimate_memory(
     T: int,
     dtype: torch.dtype = torch.float32,
     optimizer: str = "adamw",
-    checkpointing: bool = False,
+    gradient_checkpointing: bool = False,
     flash: bool = True,
     accumulation: int = 1,
     device: str = "cuda",
@@ -79,8 +79,8 @@ def estimate_memory(
     """The account of one training step on B sequences of T tokens, by moment and line, in bytes.
 
     Weights, gradients and optimiser are float32; with a 16-bit `dtype` the products are made in it (autocast), which
-    keeps a copy of each matrix. With `checkpointing` a block keeps its input only, and is computed again on the way
-    back (Chen et al. 2016). Without `flash` attention keeps its weights [B, H, T, T]. With `accumulation` the
+    keeps a copy of each matrix. With `gradient_checkpointing` a block keeps its input only, and is computed again in
+    the backward pass (Chen et al. 2016). Without `flash` attention keeps its weights [B, H, T, T]. With `accumulation` the
     gradients of earlier parts of the batch are there from the beginning. `device` matters for dropout's masks, which
     take a byte a number on a GPU and a whole number on a CPU, and for what is normed in 16 bits.
 
@@ -104,25 +104,28 @@ def estimate_memory(
     parameters, matrices, L = count_parameters(config), _matrices(config), config.n_layer
     held = {"weights": 4 * parameters + _tables(config), "gradients": 4 * parameters if accumulation > 1 else 0}
     held["optimiser"] = {"adamw": 8 * parameters, "sgd": 0, "muon": 8 * parameters - 4 * L * matrices}[optimizer]
-    moments = _moments(config, B, T, dtype, checkpointing, flash, device)
+    moments = _moments(config, B, T, dtype, gradient_checkpointing, flash, device)
     if optimizer == "muon":
         moments["update"]["workspace"] = _muon_workspace(config, device)
     return Memory({name: {line: (held | moment).get(line, 0) for line in LINES} for name, moment in moments.items()})
 
 
 def _moments(
-    config: GPTConfig, B: int, T: int, dtype: torch.dtype, checkpointing: bool, flash: bool, device: str
+    config: GPTConfig, B: int, T: int, dtype: torch.dtype, gradient_checkpointing: bool, flash: bool, device: str
 ) -> dict[str, dict[str, int]]:
     """What comes and goes in a step, by moment: all but the weights and the optimiser."""
     N, V, C, L, mixed = B * T, config.vocab_size, config.n_embd, config.n_layer, dtype.itemsize == 2
     parameters, matrices = count_parameters(config), _matrices(config)
     one_block = N * block_activations(config, T, dtype, flash, device)
     ends = N * _end_activations(config, dtype, device)
-    activations = ends + (L * 4 * N * C if checkpointing else L * one_block)
+    activations = ends + (L * 4 * N * C if gradient_checkpointing else L * one_block)
     head, copies = (2 * V * C, 2 * L * matrices) if mixed else (0, 0)  # 16-bit copies of matrices, in bytes
-    kept = 0 if checkpointing else copies
-    first = {"gradients": 4 * V * C, "activations": activations + (one_block if checkpointing else 0)}
-    last = {"gradients": 4 * (parameters - matrices), "activations": one_block + (4 * N * C if checkpointing else 0)}
+    kept = 0 if gradient_checkpointing else copies
+    first = {"gradients": 4 * V * C, "activations": activations + (one_block if gradient_checkpointing else 0)}
+    last = {
+        "gradients": 4 * (parameters - matrices),
+        "activations": one_block + (4 * N * C if gradient_checkpointing else 0),
+    }
     moments = {
         "loss computed": {"activations": activations, "logits": N * V * (10 if mixed else 8)},
         "backward begins": {"activations": activations, "logits": N * V * 12},

@@ -68,7 +68,7 @@ class Layout:
     """How a model lies on the GPUs: data × tensor × pipeline of them.
 
     `shard` is the stage of ZeRO among the data-parallel copies (0: each keeps all; 3 is FSDP). `sequences` go through
-    at once (the micro-batch); with `checkpointing` activations are computed again.
+    at once (the micro-batch); with `gradient_checkpointing` activations are computed again.
     """
 
     data: int = 1
@@ -76,7 +76,7 @@ class Layout:
     pipeline: int = 1
     shard: int = 0
     sequences: int = 1
-    checkpointing: bool = False
+    gradient_checkpointing: bool = False
 
     def __str__(self) -> str:
         stages = ("a whole copy each", "optimiser sharded", "optimiser and gradients sharded", "all sharded (FSDP)")
@@ -84,7 +84,7 @@ class Layout:
         words += [f"tensor {self.tensor}"] if self.tensor > 1 else []
         words += [f"pipeline {self.pipeline}"] if self.pipeline > 1 else []
         return f"{' × '.join(words) or 'one GPU'}, {self.sequences} sequences at once" + (
-            ", checkpointing" if self.checkpointing else ""
+            ", checkpointing" if self.gradient_checkpointing else ""
         )
 
 
@@ -245,7 +245,7 @@ def memory_per_gpu(
     not lessen its activations; tensor parallelism does, all of them (Korthikanti et al. 2022).
     """
     data, tensor, pipeline, stage = layout.data, layout.tensor, layout.pipeline, layout.shard
-    whole = _one_copy(config, layout.sequences, T, optimizer, layout.checkpointing)
+    whole = _one_copy(config, layout.sequences, T, optimizer, layout.gradient_checkpointing)
     worst = whole.moments[max(("backward begins", "inside a block"), key=whole.at)]
     fullest = math.ceil(config.n_layer / pipeline) / config.n_layer / tensor  # the part of the blocks that it has
     in_flight = min(pipeline, max(1, sequences // (data * layout.sequences)))
@@ -265,9 +265,9 @@ def memory_per_gpu(
 
 
 @functools.lru_cache(maxsize=256)
-def _one_copy(config: GPTConfig, B: int, T: int, optimizer: str, checkpointing: bool) -> Memory:
+def _one_copy(config: GPTConfig, B: int, T: int, optimizer: str, gradient_checkpointing: bool) -> Memory:
     """The account of a whole model on one GPU, with gradients kept between micro-batches."""
-    return estimate_memory(config, B, T, torch.bfloat16, optimizer, checkpointing, accumulation=2)
+    return estimate_memory(config, B, T, torch.bfloat16, optimizer, gradient_checkpointing, accumulation=2)
 
 
 def step_time(
@@ -283,7 +283,7 @@ def step_time(
     d, t, p, C, L = layout.data, layout.tensor, layout.pipeline, config.n_embd, config.n_layer
     parameters = count_parameters(config) / (t * p)
     micro = max(1, sequences // (d * layout.sequences))  # micro-batches, one after the other
-    again = 4 / 3 if layout.checkpointing else 1
+    again = 4 / 3 if layout.gradient_checkpointing else 1
     compute = flops_per_token(config, T) * sequences * T * again / (gpus * gpu.peak * KERNELS)
     chunks = min(8, L // p)
     stream = 2 * layout.sequences * T * C  # bytes of the residual stream of a micro-batch, in 16 bits
@@ -295,7 +295,7 @@ def step_time(
         hides = compute if layout.shard == 3 else compute * 2 / 3 / micro
         waiting += max(0.0, sent["data"] / (gpu.link if d * t <= gpu.node else gpu.network) - hides)
     if t > 1:
-        sums = 6 if layout.checkpointing else 4  # of activations in a block, forward and backward
+        sums = 6 if layout.gradient_checkpointing else 4  # of activations in a block, forward and backward
         sent["tensor"] = micro * L / p * sums * 2 * (t - 1) / t * stream
         waiting += sent["tensor"] / gpu.link
     if p > 1:
@@ -313,6 +313,6 @@ def _advice(layout: Layout, memory: dict[str, int], gpu: GPU) -> str:
         words.append("Matrices are cut inside a node, where links are fast.")
     if layout.pipeline > 1:
         words.append("Blocks are dealt out, for a pipeline sends least.")
-    if layout.checkpointing:
+    if layout.gradient_checkpointing:
         words.append("Activations are computed again, a third more work, for they would not fit.")
     return " ".join(words)

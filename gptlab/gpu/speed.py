@@ -35,14 +35,14 @@ def measure(work: Callable[[], object], device: str | torch.device = "cpu", repe
     return statistics.median(times)
 
 
-def matrix_rate(
+def matmul_flops(
     device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, n: int | None = None, repeats: int = 7
 ) -> float:
     """The first ceiling: FLOP/s of a product of two n × n matrices, as fast as this machine makes one.
 
     n is 768 on a CPU and 8192 on a GPU, unless given: large enough that moving the numbers costs next to nothing.
 
-    >>> matrix_rate("cpu", n=64) > 1e6
+    >>> matmul_flops("cpu", n=64) > 1e6
     True
     """
     n = n or (768 if torch.device(device).type == "cpu" else 8192)
@@ -87,7 +87,7 @@ class Roofline:
     @classmethod
     def of(cls, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> "Roofline":
         """The roofline of this machine, measured."""
-        return cls(matrix_rate(device, dtype), bandwidth(device))
+        return cls(matmul_flops(device, dtype), bandwidth(device))
 
     @property
     def ridge(self) -> float:

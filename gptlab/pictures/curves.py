@@ -213,14 +213,14 @@ def excess(
 @styled
 def rate(config: Any, *, title: str = "") -> Picture:
     """The learning rate of each step: of one `TrainConfig`, or of several in a dict from name to config."""
-    from gptlab.training import rate_factor
+    from gptlab.training import lr_multiplier
 
     configs = config if isinstance(config, Mapping) else {"": config}
     figure, axes = canvas(7.2, 3.0)
     said = []
     for i, (name, c) in enumerate(configs.items()):
         steps = np.arange(c.steps)
-        rates = np.asarray([c.learning_rate * rate_factor(int(s), c) for s in steps])
+        rates = np.asarray([c.learning_rate * lr_multiplier(int(s), c) for s in steps])
         axes.plot(steps + 1, rates, color=SERIES[i % 7], linestyle=DASHES[i % 7], label=name)
         said.append(
             f"{name + ': ' if name else ''}up in {c.warmup} steps to {tidy(c.learning_rate)}, last {tidy(rates[-1])}"

@@ -911,7 +911,7 @@ def examine(model):
 
 
 # %%
-schedule = dict(learning_rate=1e-2, warmup=20, decay=0.5)  # these words are for 10
+schedule = dict(learning_rate=1e-2, warmup=20, decay_fraction=0.5)  # these words are for 10
 plan = training.TrainConfig(steps=240, evaluate_every=0, **schedule)
 table, ends = {}, {}
 

@@ -114,7 +114,7 @@ end, V = tokenizer.special_tokens["<|endoftext|>"], tokenizer.vocab_size
 steps, each = 250, 8  # stories in each step
 told = [[*tokenizer.encode(story.text), end] for story in fables.tell(steps * each, seed=1000)]
 judge = StoryEvaluation(fables.tell(64, seed=1), tokenizer, end)
-rates = dict(optimizer="muon", learning_rate=0.03, matrix_rate=0.04, warmup=20)
+rates = dict(optimizer="muon", learning_rate=0.03, muon_lr=0.04, warmup=20)
 plan = TrainConfig(steps=steps, evaluate_every=50, **rates)
 runs, models = {}, {}
 

@@ -255,7 +255,7 @@ pictures.table(rows, ["work, in float32", "FLOPs for each byte"], align="lr")
 
 # %%
 roof = gpu.Roofline(
-    rate=max(gpu.matrix_rate(device, dtype, repeats=1) for _ in range(20)),  # a ceiling is the best that was seen
+    rate=max(gpu.matmul_flops(device, dtype, repeats=1) for _ in range(20)),  # a ceiling is the best that was seen
     bandwidth=max(gpu.bandwidth(device, repeats=1) for _ in range(8)),
 )
 print(f"arithmetic: {roof.rate / 1e9:,.0f} GFLOP/s in {str(dtype)[6:]}")
@@ -420,15 +420,15 @@ print("float16, multiplied by 65,536 first and divided after:", f"{scaled.item()
 # %%
 n = 768 if not on_gpu else 8192
 kinds = (torch.float32, torch.bfloat16, torch.float16)
-rates = {str(kind)[6:]: gpu.matrix_rate(device, kind, n) / 1e9 for kind in kinds}
+rates = {str(kind)[6:]: gpu.matmul_flops(device, kind, n) / 1e9 for kind in kinds}
 if on_gpu and torch.cuda.get_device_capability(device) >= (8, 0):
     torch.set_float32_matmul_precision("high")
-    rates["TF32"] = gpu.matrix_rate(device, torch.float32, n) / 1e9
+    rates["TF32"] = gpu.matmul_flops(device, torch.float32, n) / 1e9
     torch.set_float32_matmul_precision("highest")
 pictures.compare(rates, "GFLOP/s", best="high", title=f"Products of {n} × {n} matrices on {device}")
 
 # %%
-brief = TrainConfig(steps=30, optimizer="muon", learning_rate=0.02, matrix_rate=0.05, warmup=10, evaluate_every=0)
+brief = TrainConfig(steps=30, optimizer="muon", learning_rate=0.02, muon_lr=0.05, warmup=10, evaluate_every=0)
 told = StoryBatches(documents(30 * B, seed=5), B, start=end, shuffle=False)
 rows, exact = [], None
 for kind in (torch.float32, torch.bfloat16, torch.float16):
@@ -717,15 +717,15 @@ print("weighed by their tokens: equal to the whole batch:", bool((by_tokens - wh
 show(training.add_gradients)
 
 # %% [markdown]
-# In a `TrainConfig` it is one word, `accumulate=4`. A batch of stories of different lengths, at once and in four parts
-# (the small model, on the CPU, on every machine):
+# In a `TrainConfig` it is one word, `gradient_accumulation=4`. A batch of stories of different lengths, at once and in
+# four parts (the small model, on the CPU, on every machine):
 
 # %% tags=["nbval-check-output"]
 runs = {}
-for accumulate in (1, 4):
-    how = dataclasses.replace(brief, steps=6, accumulate=accumulate)
+for parts in (1, 4):
+    how = dataclasses.replace(brief, steps=6, gradient_accumulation=parts)
     on_cpu = StoryBatches(told.documents, 8, start=end, shuffle=False)
-    runs[accumulate] = training.train(new_model(for_cpu, "cpu"), on_cpu, how, progress=False).losses
+    runs[parts] = training.train(new_model(for_cpu, "cpu"), on_cpu, how, progress=False).losses
 apart = max(abs(a - b) for a, b in zip(runs[1], runs[4], strict=True))
 print("six steps, at once and in four parts, the same losses within 1e-4:", apart < 1e-4)
 
@@ -774,10 +774,10 @@ print(estimate)
 
 
 # %%
-def measured_step(block, checkpointing=False, device="cpu", B=8, T=104):
+def measured_step(block, gradient_checkpointing=False, device="cpu", B=8, T=104):
     """The memory of a training step, the operations of its way forward, and its seconds."""
     model = new_model(block, device)
-    model = gpu.checkpoint_blocks(model) if checkpointing else model
+    model = gpu.checkpoint_blocks(model) if gradient_checkpointing else model
     (optimizer,) = training.make_optimizers(model, TrainConfig())
     ids = torch.randint(V, (B, T), device=device)
 
@@ -829,7 +829,7 @@ else:
 # When the way back comes to it, the block runs forward again and keeps everything, for itself alone.
 
 # %%
-again, _, seconds_again = measured_step(block, checkpointing=True)
+again, _, seconds_again = measured_step(block, gradient_checkpointing=True)
 pictures.memory_timeline({"all kept": real, "computed again": again})
 
 # %%
@@ -841,9 +841,9 @@ pictures.table(rows, ["activations", "peak (MB)", "a step (ms)"], align="lrr")
 
 
 # %% tags=["nbval-check-output"]
-def gradients_of(checkpointing):
+def gradients_of(gradient_checkpointing):
     model = new_model(block, "cpu")
-    model = gpu.checkpoint_blocks(model) if checkpointing else model
+    model = gpu.checkpoint_blocks(model) if gradient_checkpointing else model
     ids = torch.randint(V, (8, 104), generator=torch.Generator().manual_seed(2))
     model(ids, ids)[1].backward()
     return torch.cat([p.grad.flatten() for p in model.parameters()])
@@ -854,7 +854,7 @@ print("blocks run forward in a step: 4 before,", 4 + 4, "now")
 
 # %% [markdown]
 # About a third more work in FLOPs (forward is one of three thirds, and is done twice), for less memory; the more
-# blocks, the more is saved. In `TrainConfig` it is one word, `checkpointing=True`.
+# blocks, the more is saved. In `TrainConfig` it is one word, `gradient_checkpointing=True`.
 #
 # ### And GPT-2?
 #
@@ -868,7 +868,7 @@ account = {
     "plain, float32": dict(dtype=torch.float32, flash=False),
     "flash, float32": dict(dtype=torch.float32),
     "flash, bfloat16": dict(dtype=torch.bfloat16),
-    "and checkpointing": dict(dtype=torch.bfloat16, checkpointing=True),
+    "and checkpointing": dict(dtype=torch.bfloat16, gradient_checkpointing=True),
 }
 wholes, rows = {}, []
 for name, how in account.items():
@@ -992,8 +992,8 @@ print(f"the package / what torch counts on a small model: {ratio:.3f}")
 # training of the small model reach? A tenth, a half, nearly all?
 
 # %%
-rates = dict(learning_rate=0.02, matrix_rate=0.05, warmup=20)
-rates |= dict(learning_rate=0.005, matrix_rate=0.03) if on_gpu else {}  # a wider model takes smaller steps
+rates = dict(learning_rate=0.02, muon_lr=0.05, warmup=20)
+rates |= dict(learning_rate=0.005, muon_lr=0.03) if on_gpu else {}  # a wider model takes smaller steps
 plan = TrainConfig(steps=steps, optimizer="muon", evaluate_every=steps // 8, **rates)
 batches = StoryBatches(documents(steps * B, seed=1000), B, start=end, shuffle=False)
 judge = StoryEvaluation(fables.tell(128, seed=1), words, end)
@@ -1091,11 +1091,11 @@ print(f"foretold after a quarter: {foretold:.1f} s of training; it took {history
 # %%
 base = gpu.RECIPES["fables"]
 how = dataclasses.replace(base.training, steps=40, save_every=10, evaluate_every=0)
-modest = dataclasses.replace(base, B=6, model=base.model | dict(n_embd=32, n_head=4), training=how)
+modest = dataclasses.replace(base, batch_size=6, model=base.model | dict(n_embd=32, n_head=4), training=how)
 
 
 def fresh():
-    return gpu.prepare(modest, "cpu")
+    return gpu.build(modest, "cpu")
 
 
 unharmed = fresh()
@@ -1178,7 +1178,7 @@ print("exactly as if nothing had happened:", resumed.losses == whole.losses)
 # and so does the data.
 
 # %%
-halfway = dataclasses.replace(how, steps=40, save_every=20, keep=2)
+halfway = dataclasses.replace(how, steps=40, save_every=20, save_total_limit=2)
 unharmed = fresh()
 training.train(unharmed.model, unharmed.batches, halfway, folder=folder / "halfway", progress=False)
 weights_only, _ = checkpoints.load_model(folder / "halfway" / "step-00000020")
@@ -1246,7 +1246,7 @@ _ = (folder / "rank.py").write_text(PROGRAM)
 # another, and each rank puts its model and its rows on a card of its own.
 
 # %% tags=["nbval-check-output"]
-launched = distributed.launch([str(folder / "rank.py"), str(folder / "gradients")], ranks=2, time_limit=150)
+launched = distributed.launch([str(folder / "rank.py"), str(folder / "gradients")], world_size=2, time_limit=150)
 print(*sorted(re.findall(r"rank \d of \d read rows \[.*?\]", launched.output)), sep="\n")
 torch.manual_seed(0)
 alone = GPT(GPTConfig(vocab_size=11, context=9, n_layer=2, n_head=2, n_embd=12))
@@ -1312,11 +1312,11 @@ print("the newest checkpoint:", checkpoints.latest(run).name)
 
 # %% tags=["nbval-check-output"]
 command = ["-m", "gptlab", *ARGUMENTS, "--folder", str(run), "--resume", "--parallel", "sharded"]
-launched = distributed.launch(command, ranks=2, time_limit=150)
+launched = distributed.launch(command, world_size=2, time_limit=150)
 state = json.loads((checkpoints.latest(run) / "state.json").read_text(encoding="utf-8"))
 losses = state["history"]["losses"]
 apart = max(abs(a - b) for a, b in zip(losses, whole.losses, strict=True))
-print("exit code:", launched.code, "  steps:", len(losses), "  ranks at the end:", state["ranks"])
+print("exit code:", launched.code, "  steps:", len(losses), "  ranks at the end:", state["world_size"])
 print("two ranks, one killed, resumed sharded; all losses within 1e-4 of one process:", apart < 1e-4)
 
 # %% [markdown]
@@ -1329,7 +1329,7 @@ print("two ranks, one killed, resumed sharded; all losses within 1e-4 of one pro
 cards = torch.cuda.device_count()
 if cards > 1:
     command = ["-m", "gptlab", "train", "fables", "--steps", "200", "--folder", str(folder / "cards")]
-    launched = distributed.launch(command, ranks=cards, time_limit=150)
+    launched = distributed.launch(command, world_size=cards, time_limit=150)
     print(launched.output or launched.reason)
 else:
     print("one GPU here," if cards else "no CUDA here,", "so nothing is shared between GPUs")
@@ -1474,7 +1474,7 @@ pictures.lines(curves, "parameters N (millions)", "loss (nats a token)", log="x"
 def rung(channels, seed):
     """Train one small model for eighty steps; its size, and its loss in nats a story."""
     made = GPTConfig.modern(V, 160, n_layer=1, n_head=4, n_embd=channels, mlp_size=2 * channels, convolution=4)
-    how = TrainConfig(steps=80, optimizer="muon", learning_rate=0.03, matrix_rate=0.08, warmup=10, evaluate_every=0)
+    how = TrainConfig(steps=80, optimizer="muon", learning_rate=0.03, muon_lr=0.08, warmup=10, evaluate_every=0)
     model = new_model(made, "cpu", seed=seed)
     stories = StoryBatches(documents(80 * 8, seed=1000 + seed), 8, start=end, shuffle=False)
     *_, history = training.run(model, stories, how, evaluate=judge)
@@ -1541,12 +1541,12 @@ if on_gpu:
     play, changes = gpu.RECIPES["shakespeare-gpu"], {}
 else:
     play, changes = gpu.RECIPES["shakespeare"], dict(steps=270, evaluate_every=135)
-    play = dataclasses.replace(play, B=12)  # 12 rows of 64 characters, as in nanoGPT's CPU settings
+    play = dataclasses.replace(play, batch_size=12)  # 12 rows of 64 characters, as in nanoGPT's CPU settings
 plan = dataclasses.replace(play.training, **changes)
 
 plays, acting = None, iter(())
 if "shakespeare" in corpora.available():
-    scene = gpu.prepare(play, device)
+    scene = gpu.build(play, device)
     acting = training.run(scene.model, scene.batches, plan, evaluate=scene.evaluate, dtype=dtype)
 else:
     print("Tiny Shakespeare is not here, so we go on without it. `python -m gptlab fetch` gets it.")
