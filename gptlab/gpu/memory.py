@@ -80,8 +80,8 @@ def estimate_memory(
 
     Weights, gradients and optimiser are float32; with a 16-bit `dtype` the products are made in it (autocast), which
     keeps a copy of each matrix. With `gradient_checkpointing` a block keeps its input only, and is computed again in
-    the backward pass (Chen et al. 2016). Without `flash` attention keeps its weights [B, H, T, T]. With `accumulation` the
-    gradients of earlier parts of the batch are there from the beginning. `device` matters for dropout's masks, which
+    the backward pass (Chen et al. 2016). Without `flash` attention keeps its weights [B, H, T, T]. With `accumulation`
+    the gradients of earlier parts of the batch are there from the beginning. `device` matters for dropout's masks, which
     take a byte a number on a GPU and a whole number on a CPU, and for what is normed in 16 bits.
 
     Not in the account: what torch itself needs (some hundred MB on a GPU), and gaps between the pieces of memory.
