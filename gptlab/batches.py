@@ -7,7 +7,7 @@ A text that is larger than memory stays on disk: `write_tokens` makes the file, 
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -166,6 +166,61 @@ class StoryBatches:
         chosen = self._order[place * self.B : (place + 1) * self.B]
         rows = [np.array([self.start, *self.documents[i]], dtype=np.int64) for i in chosen]
         return _batch([torch.from_numpy(row) for row in rows], fill=0)
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+    """Anything that gives the batch of a step, the same one each time it is asked: what `gptlab.training` trains on."""
+
+    def batch(self, step: int) -> Batch:
+        """The ids and targets of a step, from 0."""
+
+
+def as_batch_source(batches: BatchSource | Iterable) -> BatchSource:
+    """Anything that has batches, as something with `batch(step)`.
+
+    Args:
+        batches: a `BatchSource`, which comes back as it is; or an iterable of (ids, targets), such as a DataLoader,
+            which is iterated again from its start whenever it ends.
+
+    >>> pairs = [(torch.tensor([[1, 2]]), torch.tensor([[2, 3]])), (torch.tensor([[4, 5]]), torch.tensor([[5, 6]]))]
+    >>> source = as_batch_source(pairs)
+    >>> [source.batch(step).ids.tolist() for step in range(3)]
+    [[[1, 2]], [[4, 5]], [[1, 2]]]
+
+    Raises:
+        TypeError: it has neither.
+    """
+    if hasattr(batches, "batch"):
+        return batches
+    if not isinstance(batches, Iterable):
+        raise TypeError(
+            f"a {type(batches).__name__} has no batches: pass something with batch(step), or an iterable of "
+            "(ids, targets) such as a DataLoader"
+        )
+    return _Iterated(batches)
+
+
+class _Iterated:
+    """The batches of an iterable, one after the other: it can't jump to a step."""
+
+    def __init__(self, pairs: Iterable):
+        self.pairs, self.iterator, self.next_step = pairs, iter(pairs), 0
+
+    def batch(self, step: int) -> Batch:
+        if step != self.next_step:
+            raise ValueError(
+                f"these batches can only be iterated: the next one is of step {self.next_step}, not of {step}; "
+                "to resume a run exactly, pass something with batch(step), such as gptlab.batches.Batches"
+            )
+        pair = next(self.iterator, None)
+        if pair is None:
+            self.iterator = iter(self.pairs)
+            pair = next(self.iterator, None)
+        if pair is None:
+            raise ValueError(f"the {type(self.pairs).__name__} that should give batches is empty")
+        self.next_step += 1
+        return Batch(*pair)
 
 
 def write_tokens(path: str | Path, pieces: Iterable[Ids], dtype: str = "uint16") -> int:

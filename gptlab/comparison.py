@@ -17,8 +17,9 @@ from gptlab.batches import IGNORE
 from gptlab.corpora import fables
 from gptlab.corpora.fables import Fable
 from gptlab.embedding import BigramLanguageModel
+from gptlab.evaluation import StoryEvaluation
+from gptlab.schedule import TrainConfig
 from gptlab.tokens import Tokenizer
-from gptlab.training import StoryEvaluation, TrainConfig
 
 REACH = 13  # tokens that the window and the convolutions see, the present one included
 RATES = TrainConfig(steps=300, optimizer="muon", learning_rate=0.03, muon_lr=0.08, warmup=30, evaluate_every=50)

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from test_kill import arguments, last, state, text  # noqa: F401
 
 from gptlab.batches import IGNORE, Batches, StoryBatches
+from gptlab.cluster import distributed
+from gptlab.cluster.distributed import RowsOfRank
+from gptlab.cluster.launching import launch, reason_in
 from gptlab.corpora.shards import Row, ShardBatches
-from gptlab.gpu import distributed
-from gptlab.gpu.distributed import Part, launch, why
-from gptlab.training import SingleProcess, TrainConfig, run
+from gptlab.ranks import SingleProcess
+from gptlab.training import TrainConfig, run
 
 # ---------------------------------------------------------------------------------------------------- parts of a batch
 
@@ -28,7 +30,7 @@ def test_the_parts_of_the_ranks_are_the_batch_and_as_many_rows_each(lengths, B, 
     batches = StoryBatches([list(range(length)) for length in lengths], B=B, start=0)
     for step in range(len(batches)):
         whole = batches.batch(step)
-        parts = [Part(batches, rank, ranks).batch(step) for rank in range(ranks)]
+        parts = [RowsOfRank(batches, rank, ranks).batch(step) for rank in range(ranks)]
         ids, targets = (torch.cat(rows) for rows in zip(*parts, strict=True))
         assert len({len(part.ids) for part in parts}) == 1
         assert torch.equal(ids[: len(whole.ids)], whole.ids) and torch.equal(targets[: len(whole.ids)], whole.targets)
@@ -47,7 +49,7 @@ def test_a_rank_reads_only_its_own_rows_of_shards():
     seen = []
     for rank in range(3):
         row = Counting([numbers])
-        part = Part(ShardBatches(row, B=6, T=5, seed=1), rank, 3)
+        part = RowsOfRank(ShardBatches(row, B=6, T=5, seed=1), rank, 3)
         whole = Batches(numbers, B=6, T=5, seed=1).batch(4)
         assert torch.equal(part.batch(4).ids, whole.ids[2 * rank : 2 * rank + 2])
         seen.append(row.seen)
@@ -187,16 +189,16 @@ def test_a_rank_that_is_killed_ends_the_job_with_a_reason_and_one_goes_on(text, 
 
 
 def test_a_program_that_takes_too_long_is_ended_and_what_it_printed_is_kept():
-    engine = (sys.executable, "-u", "-c", "import time; print('here'); time.sleep(60)")
-    launched = launch([], time_limit=2, engine=engine)
+    launcher = (sys.executable, "-u", "-c", "import time; print('here'); time.sleep(60)")
+    launched = launch([], time_limit=2, launcher=launcher)
     assert launched.reason == "stopped after the time limit of 2 s" and launched.output == "here\n"
     assert launched.code == -signal.SIGTERM and launched.seconds < 30
 
 
 def test_a_program_that_fails_or_ends_well_is_told_apart():
-    failed = launch([], engine=(sys.executable, "-c", "import sys; print('no'); sys.exit(3)"))
+    failed = launch([], launcher=(sys.executable, "-c", "import sys; print('no'); sys.exit(3)"))
     assert (failed.code, failed.reason, failed.output) == (3, "ended with exit code 3", "no\n")
-    went = launch(["--steps", "5"], world_size=4, engine=(sys.executable, "-c", "import sys; print(*sys.argv[1:])"))
+    went = launch(["--steps", "5"], world_size=4, launcher=(sys.executable, "-c", "import sys; print(*sys.argv[1:])"))
     assert (went.code, went.reason, went.output) == (0, "", "--nproc-per-node 4 --steps 5\n")
 
 
@@ -214,19 +216,10 @@ def test_a_program_that_fails_or_ends_well_is_told_apart():
     ids=["one failed", "none", "what was killed comes before what lost it"],
 )  # fmt: skip
 def test_the_reason_is_read_from_what_torchrun_says(output, reason):
-    assert why(output) == reason
+    assert reason_in(output) == reason
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
-
-
-def test_a_process_knows_whether_it_is_one_of_several(monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert not distributed.is_one_of_several()
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert not distributed.is_one_of_several()
-    monkeypatch.setenv("RANK", "1")
-    assert distributed.is_one_of_several()
 
 
 def test_each_rank_of_a_host_has_a_gpu_of_its_own(monkeypatch):

@@ -12,6 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gptlab import gpu, training
 from gptlab.model import GPT, GPTConfig
+from gptlab.optimizers import make_optimizers
+from gptlab.train_step import checkpoint_blocks
 
 LLAMA = dict(norm="rmsnorm", position="rope", mlp="swiglu", bias=False, n_kv_head=2, tie_weights=False)
 MODERN = dict(position="rope", mlp="relu2", bias=False, qk_norm=True, convolution=3, init="zero")
@@ -172,8 +174,8 @@ def test_the_time_of_a_work_is_its_median_and_its_first_runs_do_not_count():
 def a_step(config, B, T, dtype, optimizer, checkpointing):
     """A model, its optimisers, and a function that makes one training step, as `training.run` does."""
     model = GPT(config)
-    model = gpu.checkpoint_blocks(model) if checkpointing else model
-    optimizers = training.make_optimizers(model, training.TrainConfig(optimizer=optimizer))
+    model = checkpoint_blocks(model) if checkpointing else model
+    optimizers = make_optimizers(model, training.TrainConfig(optimizer=optimizer))
     ids = torch.randint(config.vocab_size, (B, T))
 
     def step():

@@ -480,7 +480,7 @@ def test_what_is_no_model_is_told_apart(folder, tmp_path):
         load_model(tmp_path)
     with pytest.raises(ValueError, match="a Linear cannot be loaded"):
         load_model(torch.nn.Linear(2, 3))
-    checkpoints.save_model(tmp_path / "ours", small())
+    checkpoints.save_model(small(), tmp_path / "ours")
     with pytest.raises(ValueError, match=r"a model of this course: gptlab\.checkpoints\.load_model"):
         load_model(tmp_path / "ours")
     whole = (folder / "model.safetensors").read_bytes()
@@ -735,7 +735,7 @@ def test_writing_a_tokenizer_needs_no_torch():
 def test_the_command_exports_a_model(with_tokenizer, tmp_path, capsys):
     tokenizer = CharTokenizer.from_text("the fox and the hen") if with_tokenizer else None
     model = small(vocab_size=13)
-    checkpoints.save_model(tmp_path / "run", model, tokenizer)
+    checkpoints.save_model(model, tmp_path / "run", tokenizer)
     export(tmp_path / "run", tmp_path / "mine")
     said = capsys.readouterr().out
     assert f"GPT2LMHeadModel of {model.count_parameters():,} parameters" in said

@@ -19,8 +19,9 @@ from gptlab.bpe import BPETokenizer, train_textbook
 from gptlab.corpora import fables
 from gptlab.pictures.html import escape
 from gptlab.pictures.style import drawable, visible
+from gptlab.schedule import lr_multiplier
 from gptlab.tokens import ByteTokenizer, CharTokenizer
-from gptlab.training import History, TrainConfig, lr_multiplier
+from gptlab.training import History, TrainConfig
 
 STORY = fables.tell(1, seed=0)[0]
 NASTY = '<b>bold</b> & "quoted" <script>x</script> https://example.org\n\t狐🦊 $5$ | 100 %'

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
-from gptlab.training import TrainConfig, lr_multiplier
+from gptlab.schedule import TrainConfig, lr_multiplier
 
 
 def _generator(rng: random.Random) -> torch.Generator:
@@ -329,7 +329,7 @@ _RATE = Exercise(
         "1 to 0.",
         "`lowest + (highest - lowest) * fall` maps 1 to the highest rate and 0 to the lowest.",
     ],
-    package="gptlab.training.lr_multiplier",
+    package="gptlab.schedule.lr_multiplier",
 )
 
 # ---- training.5 ------------------------------------------------------------------------------------------------------

@@ -326,7 +326,7 @@ def save_model(
                 **named,
             }
         )
-    with checkpoints._replacing(folder) as draft:
+    with checkpoints.replacing(folder) as draft:
         for name, text in texts.items():
             (draft / name).write_text(text, encoding="utf-8")
         save_file(_tensors(model, config["model_type"]), draft / WEIGHTS, metadata={"format": "pt"})

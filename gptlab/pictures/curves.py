@@ -159,7 +159,7 @@ def excess(
     Form is learned at once; recall comes later, in one fall, whose steepest part is marked.
 
     Args:
-        history: whose evaluations are those of `gptlab.training.StoryEvaluation`.
+        history: whose evaluations are those of `gptlab.evaluation.StoryEvaluation`.
         x: "steps" or "seconds".  log: three lines on a logarithmic height instead of stacked areas.
         top: the height where the picture ends; chosen unless given: the first values are far higher.
 
@@ -213,7 +213,7 @@ def excess(
 @styled
 def rate(config: Any, *, title: str = "") -> Picture:
     """The learning rate of each step: of one `TrainConfig`, or of several in a dict from name to config."""
-    from gptlab.training import lr_multiplier
+    from gptlab.schedule import lr_multiplier
 
     configs = config if isinstance(config, Mapping) else {"": config}
     figure, axes = canvas(7.2, 3.0)

@@ -48,6 +48,7 @@ from gptlab.attention import MultiHeadAttention, attend, merge_heads, split_head
 from gptlab.breaking import FAULTS, broken
 from gptlab.corpora import fables
 from gptlab.embedding import TokenAndPositionEmbedding
+from gptlab.evaluation import StoryEvaluation
 from gptlab.exercises import check, find, predict, progress, quiz, recap
 from gptlab.masking import assert_causal, causal
 from gptlab.model import GPT, MLP, Block, GPTConfig
@@ -1013,7 +1014,7 @@ predict("model.g", ...)
 
 
 # %%
-evaluation = training.StoryEvaluation(fables.tell(48, seed=7), tokenizer, end)
+evaluation = StoryEvaluation(fables.tell(48, seed=7), tokenizer, end)
 
 
 def without(part, hook, kind="forward"):

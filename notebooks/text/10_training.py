@@ -49,12 +49,13 @@ import textwrap
 import torch
 import torch.nn.functional as F
 
-from gptlab import sampling, training
+from gptlab import sampling, schedule, training
 from gptlab.batches import StoryBatches
 from gptlab.bpe import BPETokenizer
 from gptlab.corpora import fables
+from gptlab.evaluation import StoryEvaluation, mean_loss
 from gptlab.model import GPT, GPTConfig
-from gptlab.training import StoryEvaluation, TrainConfig
+from gptlab.training import TrainConfig
 
 _ = torch.manual_seed(0)
 
@@ -261,7 +262,7 @@ pictures.rate(how)
 
 # %% tags=["nbval-check-output"]
 ours = [factor(step, 900, 30, how.decay_fraction) for step in range(900)]
-theirs = [training.lr_multiplier(step, how) for step in range(900)]
+theirs = [schedule.lr_multiplier(step, how) for step in range(900)]
 print("equal at every step:", all(math.isclose(a, b) for a, b in zip(ours, theirs, strict=True)))
 print("first, highest, last:", round(theirs[0], 4), max(theirs), round(theirs[-1], 4))
 
@@ -488,7 +489,7 @@ def short_run(B=8, **changes):
     plan = {"steps": 100, "learning_rate": 8e-3, "warmup": 10, "evaluate_every": 0} | changes
     batches = StoryBatches(documents, B, start=end, seed=1)
     training.train(small, batches, TrainConfig(**plan), progress=False)
-    return training.mean_loss(small, validation)
+    return mean_loss(small, validation)
 
 
 tried = (5e-4, 2e-3, 8e-3, 3e-2, 0.2)
@@ -533,7 +534,7 @@ small = GPT(GPTConfig.modern(V, 160, n_layer=2, n_head=4, n_embd=64, convolution
 
 
 def both(model):
-    return {"seen": training.mean_loss(model, seen), "new": training.mean_loss(model, validation)}
+    return {"seen": mean_loss(model, seen), "new": mean_loss(model, validation)}
 
 
 plan = TrainConfig(steps=240, optimizer="muon", learning_rate=8e-3, warmup=10, evaluate_every=20)

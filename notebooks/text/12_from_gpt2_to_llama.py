@@ -46,11 +46,12 @@ import torch.nn.functional as F
 from gptlab import attention, checkpoints, gpu, huggingface, llama, masking, pictures, sampling, show, training
 from gptlab.batches import StoryBatches
 from gptlab.corpora import fables
+from gptlab.evaluation import StoryEvaluation
 from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
 from gptlab.llama import llama_config
 from gptlab.model import GPT, GPTConfig, RopeScaling, part
 from gptlab.pictures.style import SERIES, canvas, finish
-from gptlab.training import StoryEvaluation, TrainConfig
+from gptlab.training import TrainConfig
 
 torch.manual_seed(0)
 torch.set_num_threads(1)  # these matrices are so small that a second core would mostly wait

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 
 import torch
 
-from gptlab import gpu, training
+from gptlab import runs, training
 from gptlab.training import History
 
 TARGETS = (1.88, 1.60)
 TURN = 20  # steps
 
 
-def contestants() -> dict[str, gpu.Recipe]:
+def contestants() -> dict[str, runs.Recipe]:
     """The four runs, by name. The modern ones differ in their length: a rate that falls to zero must know it."""
-    base, modern = gpu.RECIPES["nanogpt-cpu"], gpu.RECIPES["shakespeare"]
+    base, modern = runs.RECIPES["nanogpt-cpu"], runs.RECIPES["shakespeare"]
 
     brief = dataclasses.replace(
         modern,
@@ -36,12 +36,12 @@ def contestants() -> dict[str, gpu.Recipe]:
     }
 
 
-def race(recipes: dict[str, gpu.Recipe]) -> dict[str, History]:
+def race(recipes: dict[str, runs.Recipe]) -> dict[str, History]:
     """Train all, in turns; for each the history with its evaluations on the whole validation text."""
     running: dict[str, Iterator[History]] = {}
     histories: dict[str, History] = {}
     for name, recipe in recipes.items():
-        prepared = gpu.build(recipe)
+        prepared = runs.build(recipe)
         running[name] = training.run(prepared.model, prepared.batches, recipe.training, evaluate=prepared.evaluate)
         print(
             f"{name}: {prepared.model.count_parameters():,} parameters, "
