@@ -88,8 +88,19 @@ _LESSONS = tuple(
     found.topic for found in NOTEBOOKS if found.topic not in ("start_here", "inside_the_model", "your_own_gpt")
 )
 _LABORATORIES = ("comparison", "breaking")  # what the notebooks on attention and the model take apart
-_ROOMS = ("splitting", "segmentation", "muon", "evaluation")
-_DOORS = ("downloads", "encodings", "huggingface", "checkpoints")
+_ROOMS = (
+    "splitting",
+    "segmentation",
+    "batch_source",
+    "config",
+    "cache",
+    "checks",
+    "parts",
+    "next_token",
+    "muon",
+    "evaluation",
+)
+_DOORS = ("downloads", "encodings", "pretrained", "huggingface", "checkpoints")
 _WINGS = ("corpora", "pictures", "exercises", "commands")
 _TOOLS = {"show": "source", "trace": "tracing"}  # two functions that are asked for everywhere
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gptlab import tokens
-from gptlab.model import GPT, GPTConfig, device_of
+from gptlab.model import GPT, GPTConfig, current_names, device_of
 
 MODEL, CONFIG, OPTIMIZERS, STATE, TOKENIZER, NOTES = (
     "model.safetensors",
@@ -353,7 +353,7 @@ def _broken(path: Path, error: Exception) -> CheckpointError:
 
 @torch.no_grad()
 def _fill(model: nn.Module, path: Path) -> None:
-    saved = _read(path)
+    saved = current_names(_read(path))
     own = {name.replace("_orig_mod.", ""): parameter for name, parameter in model.named_parameters()}
     wrong = sorted(saved.keys() ^ own.keys()) + sorted(
         f"{name} {tuple(saved[name].shape)} for {tuple(own[name].shape)}"

@@ -73,7 +73,7 @@ def test_muon_gets_the_matrices_inside_the_blocks_and_nothing_else():
     matrices = {names[id(p)] for group in muon.param_groups for p in group["params"]}
     others = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
     assert matrices | others == set(names.values()) and not matrices & others
-    assert "blocks.0.mlp.widen.weight" in matrices and "blocks.1.attention.query.weight" in matrices
+    assert "blocks.0.mlp.up.weight" in matrices and "blocks.1.attention.query.weight" in matrices
     assert {"embedding.token.weight", "blocks.0.convolution.weight", "blocks.0.norm1.weight"} <= others
 
 
@@ -150,13 +150,13 @@ def test_resuming_where_nothing_was_saved_starts_from_the_beginning(tmp_path):
 def test_a_loss_that_is_not_a_number_stops_the_run_with_its_circumstances():
     model = small_model()
     with torch.no_grad():
-        model.blocks[0].mlp.widen.weight[0, 0] = math.nan
+        model.blocks[0].mlp.up.weight[0, 0] = math.nan
     before = weights(model)
     with pytest.raises(NonFiniteLoss, match=r"nan at step 0 \(learning rate .*, gradient norm .*float32\).*smaller"):
         train(model, Batches(IDS, B=2, T=8), TrainConfig(steps=3), progress=False)
     assert torch.equal(weights(model).nan_to_num(), before.nan_to_num())
     with torch.no_grad():
-        model.blocks[0].mlp.widen.weight[0, 0] = 0.0
+        model.blocks[0].mlp.up.weight[0, 0] = 0.0
     assert train(model, Batches(IDS, B=2, T=8), TrainConfig(steps=1), progress=False).losses[0] < 4  # as if it were new
 
 
