@@ -88,8 +88,22 @@ _LESSONS = tuple(
     found.topic for found in NOTEBOOKS if found.topic not in ("start_here", "inside_the_model", "your_own_gpt")
 )
 _LABORATORIES = ("comparison", "breaking")  # what the notebooks on attention and the model take apart
-_ROOMS = ("splitting", "segmentation", "optimizers", "ranks", "schedule", "train_step", "evaluation")
-_DOORS = ("downloads", "encodings", "huggingface", "checkpoints")
+_ROOMS = (
+    "ranks",
+    "schedule",
+    "splitting",
+    "segmentation",
+    "batch_source",
+    "config",
+    "cache",
+    "checks",
+    "parts",
+    "next_token",
+    "optimizers",
+    "train_step",
+    "evaluation",
+)
+_DOORS = ("downloads", "encodings", "pretrained", "huggingface", "checkpoints")
 _WINGS = ("corpora", "runs", "pictures", "exercises", "commands")
 _TOOLS = {"show": "source", "trace": "tracing"}  # two functions that are asked for everywhere
 

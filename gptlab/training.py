@@ -157,7 +157,7 @@ def run(
         ValueError: no target of a batch counts, or a run is resumed with batches that can only be iterated.
     """
     processes = ranks.SingleProcess() if processes is None else processes
-    batches = processes.own_rows(as_batch_source(batches))
+    source = processes.own_rows(as_batch_source(batches))
     train_step = TrainStep(model, config, dtype, processes)
     history = History()
     busy = getattr(stop, "busy", contextlib.nullcontext)
@@ -172,6 +172,11 @@ def run(
         model.train()  # an evaluation may have switched dropout off
 
     if folder is not None and (state := _start(folder, train_step, resume)) is not None:
+        if not hasattr(batches, "batch"):
+            raise ValueError(
+                f"a run can't be resumed with a {type(batches).__name__}, which cannot be asked for the batch of step "
+                f"{state['step']}: pass something with batch(step), such as gptlab.batches.Batches"
+            )
         history = History(**state["history"])
         evaluated = history.evaluations[-1]["step"] if history.evaluations else 0
         if evaluate is not None and is_due(config.evaluate_every) and evaluated != history.steps:
@@ -183,7 +188,7 @@ def run(
         for step in range(history.steps, config.steps):
             # 1. One update, timed.
             started = time.perf_counter()
-            own_loss, norm, counted = train_step.gradients(batches.batch(step), step)
+            own_loss, norm, counted = train_step.gradients(source.batch(step), step)
             loss, stopping = processes.sum(own_loss, int(stop()))
             rate = train_step.apply(loss, norm, step)
             history.seconds += time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""The door: GPT-2 and Llama of `transformers` are our `GPT`, both ways; what does not fit is refused by name."""
+"""Hugging Face: GPT-2 and Llama of `transformers` are our `GPT`, both ways; what does not fit is refused by name."""
 
 import copy
 import json
@@ -172,7 +172,7 @@ def tiny_llama(**changes):
 
 
 @needs_transformers
-def test_turns_of_the_wrong_pairing_fail_the_same_comparison(monkeypatch):
+def test_rotations_of_the_wrong_pairing_fail_the_same_comparison(monkeypatch):
     theirs = tiny_llama()
     ours = load_model(theirs)
     assert_same_logits(ours, theirs)
@@ -192,7 +192,7 @@ def test_turns_of_the_wrong_pairing_fail_the_same_comparison(monkeypatch):
 
 
 @needs_transformers
-def test_llama_31_turns_its_long_context_as_there():
+def test_llama_31_rotates_its_long_context_as_there():
     scaling = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
     scaling["original_max_position_embeddings"] = 8192
     shape = dict(hidden_size=128, num_attention_heads=1, num_key_value_heads=1, rope_theta=500_000.0)
@@ -219,7 +219,7 @@ BEFORE = "original_max_position_embeddings"
         ({"rope_parameters": STRETCH}, 1e4, 64),
     ],
 )
-def test_where_two_entries_speak_of_turns_the_same_one_counts_as_there(entries, theta, context, tmp_path):
+def test_where_two_entries_speak_of_rotations_the_same_one_counts_as_there(entries, theta, context, tmp_path):
     save_model(small(**LLAMA, context=64), tmp_path / "model")
     del_both = dict.fromkeys(("rope_scaling", "rope_theta"))
     written = {**json.loads((tmp_path / "model" / "config.json").read_text()), **del_both}

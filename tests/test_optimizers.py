@@ -28,7 +28,7 @@ def test_muon_gets_the_matrices_inside_the_blocks_and_nothing_else():
     matrices = {names[id(p)] for group in muon.param_groups for p in group["params"]}
     others = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
     assert matrices | others == set(names.values()) and not matrices & others
-    assert "blocks.0.mlp.widen.weight" in matrices and "blocks.1.attention.query.weight" in matrices
+    assert "blocks.0.mlp.up.weight" in matrices and "blocks.1.attention.query.weight" in matrices
     assert {"embedding.token.weight", "blocks.0.convolution.weight", "blocks.0.norm1.weight"} <= others
 
 

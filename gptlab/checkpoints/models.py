@@ -9,7 +9,8 @@ from torch import nn
 from gptlab import tokens
 from gptlab.checkpoints import storage
 from gptlab.checkpoints.storage import CONFIG, MODEL, NOTES, TOKENIZER, CheckpointError
-from gptlab.model import GPT, GPTConfig
+from gptlab.config import GPTConfig
+from gptlab.model import GPT
 
 
 def save_model(

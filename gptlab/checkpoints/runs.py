@@ -19,7 +19,8 @@ from gptlab import ranks
 from gptlab.checkpoints import storage
 from gptlab.checkpoints.generators import generator_states, restore_generators
 from gptlab.checkpoints.storage import CONFIG, MODEL, OPTIMIZERS, STATE, CheckpointError
-from gptlab.model import GPTConfig, device_of
+from gptlab.config import GPTConfig
+from gptlab.model import device_of
 
 
 def save(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gptlab import files, ranks
+from gptlab.model import current_names
 
 MODEL = "model.safetensors"
 CONFIG = "config.json"
@@ -116,7 +117,7 @@ def fill(model: nn.Module, path: Path) -> None:
     Raises:
         CheckpointError: the file cannot be read, or holds other names or shapes, naming up to five.
     """
-    saved, own = read_tensors(path), named_weights(model)
+    saved, own = current_names(read_tensors(path)), named_weights(model)
     wrong = sorted(saved.keys() ^ own.keys()) + sorted(
         f"{name} {tuple(saved[name].shape)} for {tuple(own[name].shape)}"
         for name in saved.keys() & own.keys()

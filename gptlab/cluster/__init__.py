@@ -7,7 +7,7 @@
 - `planning`: on paper: will it fit, how is it divided, how long does it take?
 - `scaling`: how large a model, on how many tokens; laws fitted to small runs.
 
->>> from gptlab.model import GPTConfig
+>>> from gptlab.config import GPTConfig
 >>> plan(GPTConfig.gpt2("124M"), gpus=8, gpu="A100", tokens=300e9, T=1024, mfu=0.35).layout.data
 8
 """

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 
 from gptlab.cluster.gpus import GPU, KERNELS
+from gptlab.config import GPTConfig
 from gptlab.gpu.account import count_parameters, flops_per_token
 from gptlab.gpu.memory import Memory, estimate_memory
-from gptlab.model import GPTConfig
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from gptlab.cluster.gpus import GPU, GPUS, USABLE
 from gptlab.cluster.layouts import Layout, layouts, memory_per_gpu, step_time
+from gptlab.config import GPTConfig
 from gptlab.gpu.account import count_parameters, flops_per_token
-from gptlab.model import GPTConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ Conventions, because counts of the same model differ by a factor of two from pap
   and nanoGPT count). What is computed a second time (activation checkpointing, flash attention's scores) isn't
   counted: it is work that the model did not ask for.
 
->>> from gptlab.model import GPTConfig
+>>> from gptlab.config import GPTConfig
 >>> f"{flops_per_token(GPTConfig.gpt2('124M'), T=1024) / 1e6:.0f} million FLOPs per token, forward and backward"
 '854 million FLOPs per token, forward and backward'
 """
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 
-from gptlab.model import GPTConfig
+from gptlab.config import GPTConfig
 
 
 def mlp_width(config: GPTConfig) -> int:

@@ -4,7 +4,7 @@ A step has moments, and each holds something else: the loss has been computed (a
 logits), the backward pass begins (the loss's own gradients come on top), it is inside a block, it ends (all gradients
 are there, the activations gone), the weights are updated. The highest of them decides whether the step fits.
 
->>> from gptlab.model import GPTConfig
+>>> from gptlab.config import GPTConfig
 >>> estimate_memory(GPTConfig.gpt2("124M"), B=12, T=1024, dtype=torch.bfloat16, flash=True).worst
 'backward begins'
 """
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
+from gptlab.config import GPTConfig
 from gptlab.gpu.account import count_parameters, key_value_width, mlp_matrices, mlp_width
-from gptlab.model import GPTConfig
 
 LINES = ("weights", "gradients", "optimiser", "16-bit copies", "activations", "logits", "workspace")
 OPTIMIZERS = ("adamw", "muon", "sgd")

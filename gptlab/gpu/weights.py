@@ -66,7 +66,7 @@ def quantize(model: GPT) -> GPT:
     The model itself is unchanged, and so are embedding tables, norms and biases, which the copy shares. A head that is
     tied to the table gets an int8 copy of its own.
 
-    >>> from gptlab.model import GPTConfig
+    >>> from gptlab.config import GPTConfig
     >>> model = GPT(GPTConfig(vocab_size=50, context=8, n_layer=1, n_head=2, n_embd=12)).eval()
     >>> ids = torch.tensor([[3, 1, 4]])
     >>> bool((quantize(model)(ids)[0] - model(ids)[0]).abs().max() < 0.05)

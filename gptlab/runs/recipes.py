@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gptlab.model import GPTConfig
+from gptlab.config import GPTConfig
 from gptlab.schedule import TrainConfig
 
 SIZES = ("context", "n_layer", "n_head", "n_embd", "dropout")  # what a model keeps when its parts are exchanged

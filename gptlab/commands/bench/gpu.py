@@ -19,7 +19,8 @@ from gptlab import gpu, huggingface, sampling
 from gptlab.batches import Batch
 from gptlab.commands import environment
 from gptlab.commands.bench.generate import take_turns
-from gptlab.model import GPT, GPTConfig
+from gptlab.config import GPTConfig
+from gptlab.model import GPT
 from gptlab.ranks import SingleProcess
 from gptlab.runs import records
 from gptlab.schedule import TrainConfig
