@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from gptlab.attention import watch
 from gptlab.batches import IGNORE
-from gptlab.breaking import FAULTS, broken
 from gptlab.exercises import predictions
+from gptlab.lab.breaking import FAULTS, broken
 from gptlab.masking import assert_causal
 from gptlab.model import GPT, GPTConfig
 

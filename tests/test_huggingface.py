@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 
 from gptlab import checkpoints, commands, huggingface, llama, sampling
 from gptlab.bpe import GPT2_PATTERN, BPETokenizer
-from gptlab.breaking import broken
 from gptlab.commands.export import export
 from gptlab.corpora import fables
 from gptlab.embedding import BigramLanguageModel
 from gptlab.huggingface import load_model, read_config, save_model, tokenizer_json, write_config
+from gptlab.lab.breaking import broken
 from gptlab.model import GPT, GPTConfig, RopeScaling
 from gptlab.tokens import ByteTokenizer, CharTokenizer, WordTokenizer
 from gptlab.unigram import UnigramTokenizer

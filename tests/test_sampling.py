@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptlab.bpe import BPETokenizer
-from gptlab.breaking import broken
+from gptlab.lab.breaking import broken
 from gptlab.model import GPT, GPTConfig
 from gptlab.sampling import (
     KVCache,

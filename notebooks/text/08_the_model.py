@@ -45,11 +45,11 @@ from torch import nn
 
 from gptlab import batches, checkpoints, gpu, huggingface, pictures, show, trace, training
 from gptlab.attention import MultiHeadAttention, attend, merge_heads, split_heads, watch
-from gptlab.breaking import FAULTS, broken
 from gptlab.corpora import fables
 from gptlab.embedding import TokenAndPositionEmbedding
 from gptlab.evaluation import StoryEvaluation
 from gptlab.exercises import check, find, predict, progress, quiz, recap
+from gptlab.lab.breaking import FAULTS, broken
 from gptlab.masking import assert_causal, causal
 from gptlab.model import GPT, MLP, Block, GPTConfig
 from gptlab.pictures.style import DASHES, SERIES, canvas, finish
@@ -874,7 +874,7 @@ for fault, what in FAULTS.items():
     print(f"{fault:15} {what}")
 
 # %% [markdown]
-# The package breaks them with small changes in `gptlab/breaking.py`. For each patient you get the loss before training,
+# The package breaks them with small changes in `gptlab/lab/breaking.py`. For each patient you get the loss before training,
 # after 50 steps, and at the end; and the answers to four questions that the loss does not ask:
 #
 # - *future*: does `assert_causal` find a leak?

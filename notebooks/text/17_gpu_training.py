@@ -66,10 +66,10 @@ from torch.utils.flop_counter import FlopCounterMode
 # %%
 from gptlab import attention, checkpoints, cluster, corpora, gpu, pictures, runs, sampling, show, training
 from gptlab.batches import IGNORE, Batches, StoryBatches, write_tokens
-from gptlab.comparison import StoryWords
 from gptlab.corpora import fables
 from gptlab.evaluation import StoryEvaluation
 from gptlab.exercises import check, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
+from gptlab.lab.comparison import StoryWords
 from gptlab.llama import llama_config
 from gptlab.masking import causal
 from gptlab.model import GPT, GPTConfig
