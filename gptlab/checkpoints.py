@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gptlab import tokens
+from gptlab import tokenizers, tokens
 from gptlab.model import GPT, GPTConfig, device_of
 
 MODEL, CONFIG, OPTIMIZERS, STATE, TOKENIZER, NOTES = (
@@ -95,7 +95,7 @@ def load_model(folder: str | Path) -> tuple[GPT, tokens.Tokenizer | None]:
     model = GPT(GPTConfig.from_json((folder / CONFIG).read_text(encoding="utf-8")))
     _fill(model, folder / MODEL)
     beside = [place / TOKENIZER for place in (folder, folder.parent) if (place / TOKENIZER).is_file()]
-    return model.eval(), tokens.load(beside[0]) if beside else None
+    return model.eval(), tokenizers.load(beside[0]) if beside else None
 
 
 def committed(name: str) -> tuple[GPT, tokens.Tokenizer | None]:

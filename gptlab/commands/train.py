@@ -371,12 +371,12 @@ def _check_export(export: Path, folder: Path) -> None:
 
 def _check_tokens(tokenizer: Any, folder: Path) -> None:
     """See that the ids mean what they meant when the run in `folder` began."""
-    from gptlab import checkpoints, tokens
+    from gptlab import checkpoints, tokenizers
 
     path = folder / checkpoints.TOKENIZER
     if not path.is_file():
         return
-    saved = tokens.load(path)
+    saved = tokenizers.load(path)
     there, here = (json.loads(json.dumps(one.to_json())) for one in (saved, tokenizer))
     if there != here:
         raise checkpoints.CheckpointError(

@@ -17,10 +17,9 @@ from gptlab.corpora import fables
 from gptlab.corpora.shards import Shards, are_shards
 from gptlab.evaluation import StoryEvaluation, mean_loss
 from gptlab.model import GPT, GPTConfig
+from gptlab.tokens import END_OF_TEXT as END
 from gptlab.tokens import CharTokenizer, Tokenizer
 from gptlab.training import TrainConfig
-
-END = "<|endoftext|>"  # stands between two texts
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def prepare(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = T
 
 def _prepare_fables(recipe: Recipe, device: str | torch.device) -> Prepared:
     tokenizer = _tokenizer(recipe, fables.book())
-    end = tokenizer.special_tokens[END]
+    end = tokenizer.end
     stories = fables.tell(recipe.training.steps * recipe.B, seed=1000 + recipe.seed)
     documents = [[*tokenizer.encode(story.text), end] for story in stories]
     evaluation = StoryEvaluation(fables.tell(256, seed=1), tokenizer, end)
