@@ -723,7 +723,9 @@ def test_a_tokenizer_from_elsewhere_is_refused():
 
 
 def test_writing_a_tokenizer_needs_no_torch():
-    code = "import sys; from gptlab import bpe; bpe.BPETokenizer.train('aa', 257).to_huggingface_json(); "
+    code = (
+        "import sys; from gptlab import bpe, huggingface as hf; hf.tokenizer_json(bpe.BPETokenizer.train('aa', 257)); "
+    )
     code += "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

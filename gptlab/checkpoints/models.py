@@ -6,17 +6,18 @@ from pathlib import Path
 
 from torch import nn
 
-from gptlab import tokens
+from gptlab import tokenizers
 from gptlab.checkpoints import storage
 from gptlab.checkpoints.storage import CONFIG, MODEL, NOTES, TOKENIZER, CheckpointError
 from gptlab.config import GPTConfig
 from gptlab.model import GPT
+from gptlab.tokenizing import Tokenizer
 
 
 def save_model(
     model: nn.Module,
     folder: str | Path,
-    tokenizer: tokens.Tokenizer | None = None,
+    tokenizer: Tokenizer | None = None,
     notes: dict | None = None,
 ) -> None:
     """Save a trained model in this project's own format; `huggingface.save_model` writes that of transformers.
@@ -69,7 +70,7 @@ def check_folder(folder: str | Path) -> None:
     )
 
 
-def load_model(folder: str | Path) -> tuple[GPT, tokens.Tokenizer | None]:
+def load_model(folder: str | Path) -> tuple[GPT, Tokenizer | None]:
     """The model that `save_model` or a training run saved, in evaluation mode, and its tokenizer.
 
     Args:
@@ -87,10 +88,10 @@ def load_model(folder: str | Path) -> tuple[GPT, tokens.Tokenizer | None]:
     model = GPT(GPTConfig.from_json((folder / CONFIG).read_text(encoding="utf-8")))
     storage.fill(model, folder / MODEL)
     beside = [path / TOKENIZER for path in (folder, folder.parent) if (path / TOKENIZER).is_file()]
-    return model.eval(), tokens.load(beside[0]) if beside else None
+    return model.eval(), tokenizers.load(beside[0]) if beside else None
 
 
-def committed(name: str) -> tuple[GPT, tokens.Tokenizer | None]:
+def committed(name: str) -> tuple[GPT, Tokenizer | None]:
     """A model that this project has trained and ships in data/models: "fables".
 
     Raises:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FILES = (CONFIG, WEIGHTS, "generation_config.json", "tokenizer.json", "tokenizer_config.json")  # what we write
-END = "<|endoftext|>"  # the special token that ends a text
 
 
 def load_model(
@@ -66,7 +65,7 @@ def save_model(
     _check_target(folder, overwrite)
     config = write_config(model.config) | {"torch_dtype": str(model.head.weight.dtype).removeprefix("torch.")}
     texts = {} if tokenizer is None else {"tokenizer.json": tokenizer_json(tokenizer)}
-    end = getattr(tokenizer, "special_tokens", {}).get(END)
+    end = None if tokenizer is None else tokenizer.end
     if tokenizer is not None and tokenizer.vocab_size > model.config.vocab_size:
         raise ValueError(
             f"the tokenizer has {tokenizer.vocab_size} ids, but the model only {model.config.vocab_size}: "
@@ -76,7 +75,8 @@ def save_model(
     texts[CONFIG] = _dump(config | marks)
     texts["generation_config.json"] = _dump({**marks, "pad_token_id": end})
     if tokenizer is not None:
-        named = {} if end is None else {"bos_token": END, "eos_token": END}
+        name = next((token for token, id in tokenizer.special_tokens.items() if id == end), None)
+        named = {} if name is None else {"bos_token": name, "eos_token": name}
         texts["tokenizer_config.json"] = _dump(
             {
                 "tokenizer_class": "PreTrainedTokenizerFast",

@@ -39,7 +39,7 @@ class StoryWords:
     def __init__(self):
         self.pieces = ["<|end|>", *sorted(set(self.split(fables.book(600))))]  # every word of the grammar
         self.id_of = {piece: i for i, piece in enumerate(self.pieces)}
-        self.end, self.vocab_size = 0, len(self.pieces)
+        self.end, self.special_tokens, self.vocab_size = 0, {"<|end|>": 0}, len(self.pieces)
 
     @staticmethod
     def split(text: str) -> list[str]:
