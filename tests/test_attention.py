@@ -19,6 +19,7 @@ from gptlab.attention import (
     split_heads,
     watch,
 )
+from gptlab.cache import LayerCache
 from gptlab.checkpoints import committed
 from gptlab.masking import causal
 from gptlab.model import GPT, GPTConfig
@@ -363,18 +364,18 @@ def test_a_model_is_watched_with_its_norms_rotations_and_shared_heads():
     model, ids = GPT(config), torch.randint(50, (2, 11))
     torch.nn.init.normal_(model.blocks[0].attention.query_norm.weight)
     found = watch(model, ids)
-    x, turn = model.embedding(ids), model.position(0, 11)
+    x, rotate = model.embedding(ids), model.position(0, 11)
     for block, weights in zip(model.blocks, found, strict=True):
         a, h = block.attention, block.convolution(block.norm1(x))
-        q = turn(a.query_norm(a.query(h).view(2, 11, 6, 4).transpose(1, 2)))
-        k = turn(a.key_norm(a.key(h).view(2, 11, 2, 4).transpose(1, 2)))
+        q = rotate(a.query_norm(a.query(h).view(2, 11, 6, 4).transpose(1, 2)))
+        k = rotate(a.key_norm(a.key(h).view(2, 11, 2, 4).transpose(1, 2)))
         by_hand = torch.zeros(2, 6, 11, 11)
         for head in range(6):
             scores = (q[:, head] @ k[:, head // 3].mT / 2).masked_fill(~causal(11), -math.inf)
             by_hand[:, head] = scores.softmax(-1)
         assert torch.allclose(weights, by_hand, atol=1e-6)
         assert torch.allclose(weights.sum(-1), torch.ones(2, 6, 11), atol=1e-5) and not weights.triu(1).any()
-        x = block(x, is_causal=True, rotate=turn)
+        x = block(x, is_causal=True, rotate=rotate)
 
 
 def test_watching_changes_nothing_and_ends():
@@ -401,4 +402,4 @@ def test_what_cannot_be_watched_is_said():
     with pytest.raises(ValueError, match="Linear called none of its 0 attentions"):
         watch(torch.nn.Linear(3, 4), draw(2, 3))
     with pytest.raises(ValueError, match="no cache"):
-        make("self").weights(draw(2, 5, 24), cache=object())
+        make("self").weights(draw(2, 5, 24), cache=LayerCache(5))

@@ -239,7 +239,7 @@ def test_what_cannot_be_batched_is_refused_with_both_sides(make, words):
 def test_a_file_that_cannot_be_ids_is_refused(tmp_path):
     path = tmp_path / "ids.bin"
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"ids.bin has 0 bytes, which is no whole number of uint16"):
+    with pytest.raises(ValueError, match=r"ids.bin has 0 bytes, which is not a whole number of uint16"):
         Batches.from_file(path, 1, 1)
     path.write_bytes(b"12345")
     with pytest.raises(ValueError, match=r"5 bytes, .* uint16 ids of 2 bytes: pass the dtype"):

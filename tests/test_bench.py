@@ -24,7 +24,7 @@ def small_peer(monkeypatch):
 def known_choices(monkeypatch):
     monkeypatch.setattr(gpu, "pick_weights", lambda device="cpu": "int8")
     monkeypatch.setattr(gpu, "pick_matrix_dtype", lambda device="cpu": torch.bfloat16)
-    monkeypatch.setattr(gpu, "matrix_rate", lambda device, dtype: 1e12)
+    monkeypatch.setattr(gpu, "matmul_flops", lambda device, dtype: 1e12)
     monkeypatch.setattr(gpu, "bandwidth", lambda device: 2e10)
     monkeypatch.setattr(gpu, "pick_device", lambda: torch.device("cpu"))
 
@@ -84,7 +84,7 @@ def test_what_was_measured_is_kept_with_its_machine(tmp_path, monkeypatch):
     bench("gpu", record=tmp_path / "here.json")
     (record,) = records.read(tmp_path / "here.json")
     assert record.what == "bench gpu" and record.kind == "cpu" and record.device == gpu.device_name()
-    assert record.numbers["matrix rate in float32 (TFLOP/s)"] == 1 and record.numbers["memory bandwidth (GB/s)"] == 20
+    assert record.numbers["matmul rate in float32 (TFLOP/s)"] == 1 and record.numbers["memory bandwidth (GB/s)"] == 20
     memory, training, generating = record.tables.values()
     assert len(memory) == 6 and all(0.85 < row["ratio"] < 1.15 for row in memory)
     assert [(row[""], row["B"]) for row in training] == [

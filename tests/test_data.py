@@ -7,7 +7,7 @@ import torch
 
 from gptlab import checkpoints, sampling
 from gptlab.corpora import fables
-from gptlab.training import StoryEvaluation
+from gptlab.evaluation import StoryEvaluation
 
 FOLDER = Path(__file__).parents[1] / "data" / "models" / "fables"
 

@@ -8,7 +8,7 @@ import torch
 
 from gptlab.batches import IGNORE
 from gptlab.masking import assert_causal, causal, documents
-from gptlab.model import GPT, GPTConfig, RopeScaling, part
+from gptlab.model import GPT, GPTConfig, RopeScaling
 
 IDS = torch.randint(0, 50, (3, 7), generator=torch.Generator().manual_seed(0))
 VARIANTS = [
@@ -35,8 +35,8 @@ def test_the_first_loss_is_that_of_knowing_nothing(changes):
 def test_the_loss_is_the_mean_surprise_at_the_targets(changes):
     model = small(**changes)
     logits, loss = model(IDS[:, :-1], IDS[:, 1:])
-    chances = logits.detach().softmax(dim=-1)
-    nats = [-math.log(chances[b, t, IDS[b, t + 1]]) for b in range(3) for t in range(6)]
+    probabilities = logits.detach().softmax(dim=-1)
+    nats = [-math.log(probabilities[b, t, IDS[b, t + 1]]) for b in range(3) for t in range(6)]
     assert loss.item() == pytest.approx(sum(nats) / len(nats), abs=1e-5)
 
 
@@ -75,8 +75,8 @@ def test_a_model_that_starts_with_zero_projections_starts_as_its_embedding():
 def test_projections_back_to_the_stream_start_smaller_the_deeper_the_model():
     for n_layer in (2, 8):
         model = small(n_layer=n_layer, n_embd=96)
-        assert model.blocks[0].mlp.output.weight.std().item() == pytest.approx(0.02 / (2 * n_layer) ** 0.5, rel=0.1)
-        assert model.blocks[0].mlp.widen.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert model.blocks[0].mlp.down.weight.std().item() == pytest.approx(0.02 / (2 * n_layer) ** 0.5, rel=0.1)
+        assert model.blocks[0].mlp.up.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
 def test_dropout_is_off_when_evaluating():
@@ -142,7 +142,7 @@ def test_an_impossible_scaling_is_refused(changes):
 def test_the_mlps_biases_are_like_the_others_unless_said_otherwise(mlp):
     for bias, mlp_bias, expected in ((True, None, True), (True, False, False), (False, True, True)):
         model = small(mlp=mlp, bias=bias, mlp_bias=mlp_bias)
-        assert (model.blocks[0].mlp.output.bias is not None) == expected
+        assert (model.blocks[0].mlp.down.bias is not None) == expected
         assert (model.blocks[0].attention.key.bias is not None) == bias
 
 
@@ -166,11 +166,6 @@ def test_a_sequence_longer_than_the_context_is_refused_with_both_numbers():
 def test_a_token_outside_the_vocabulary_is_refused_with_both_numbers():
     with pytest.raises(ValueError, match=r"token id 50 is outside the vocabulary \[0, 50\)"):
         small()(torch.tensor([[3, 50]]))
-
-
-def test_parts_are_found_by_name_wherever_they_were_registered():
-    assert part("norm", "layernorm")(8, GPTConfig(5)).weight.shape == (8,)
-    assert type(part("norm", "rmsnorm")(8, GPTConfig(5))).__name__ == "RMSNorm"
 
 
 @pytest.mark.parametrize("changes", [{}, dict(position="rope", norm="rmsnorm", mlp="swiglu", n_kv_head=1)])

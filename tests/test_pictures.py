@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from gptlab import pictures
 from gptlab.bpe import BPETokenizer, train_textbook
 from gptlab.corpora import fables
-from gptlab.pictures.html import escape
+from gptlab.html import escape
 from gptlab.pictures.style import drawable, visible
+from gptlab.schedule import lr_multiplier
 from gptlab.tokens import ByteTokenizer, CharTokenizer
-from gptlab.training import History, TrainConfig, rate_factor
+from gptlab.training import History, TrainConfig
 
 STORY = fables.tell(1, seed=0)[0]
 NASTY = '<b>bold</b> & "quoted" <script>x</script> https://example.org\n\t狐🦊 $5$ | 100 %'
@@ -204,7 +205,7 @@ def test_axes_say_what_they_measure(figures):
         assert axes.get_xlabel() and axes.get_ylabel(), name
     for name in ("by_fact", "compare", "next_token", "lattice"):
         assert figures[name].axes[0].get_xlabel(), name
-    assert "nats a token" in figures["training"].axes[0].get_ylabel()
+    assert "nats per token" in figures["training"].axes[0].get_ylabel()
     assert "nats a story" in figures["excess"].axes[0].get_ylabel()
     assert "seconds" in figures["several"].axes[0].get_xlabel()
     assert "%" in figures["next_token"].axes[0].get_xlabel()
@@ -236,7 +237,7 @@ def test_every_kind_of_tokenizer_is_understood(bpe, sentence_piece):
     assert rows["BPE, V = 300"] == rows["ours, V = 299"]
     assert next(row for name, row in rows.items() if name.startswith("SentencePiece")).startswith("▁")
     assert rows["bytes, V = 256"] == "t|h|e| |f|o|x  (7 tokens)"
-    with pytest.raises(TypeError, match="int is no tokenizer"):
+    with pytest.raises(TypeError, match="int is not a tokenizer"):
         pictures.tokens("the fox", 3)
     with pytest.raises(ValueError, match="at least one"):
         pictures.tokens("the fox")
@@ -351,9 +352,9 @@ def test_the_excess_is_its_parts_and_the_fall_is_found():
 
 
 def test_the_rate_is_the_one_that_training_uses():
-    config = TrainConfig(steps=60, warmup=10, decay=0.5)
+    config = TrainConfig(steps=60, warmup=10, decay_fraction=0.5)
     drawn = pictures.rate(config).axes[0].lines[0].get_ydata()
-    assert list(drawn) == [config.learning_rate * rate_factor(step, config) for step in range(60)]
+    assert list(drawn) == [config.learning_rate * lr_multiplier(step, config) for step in range(60)]
 
 
 def test_facts_are_sorted_and_none_is_lost():

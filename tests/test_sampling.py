@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptlab.bpe import BPETokenizer
-from gptlab.breaking import broken
+from gptlab.lab.breaking import broken
 from gptlab.model import GPT, GPTConfig
 from gptlab.sampling import (
     KVCache,
@@ -24,7 +24,6 @@ from gptlab.sampling import (
     probabilities,
     stream,
     tell_stories,
-    unpad,
 )
 
 LOGITS = torch.tensor([0.0, 3.0, 1.0, 2.0])
@@ -67,11 +66,11 @@ def test_top_k_leaves_exactly_the_k_best_also_when_they_tie():
 
 
 def test_top_p_leaves_the_fewest_that_reach_p():
-    chances = LOGITS.softmax(-1)  # about 0.03, 0.64, 0.09, 0.24
+    likely = LOGITS.softmax(-1)  # about 0.03, 0.64, 0.09, 0.24
     assert probabilities(LOGITS, top_p=0.6).gt(0).tolist() == [False, True, False, False]
     assert probabilities(LOGITS, top_p=0.7).gt(0).tolist() == [False, True, False, True]
-    assert torch.allclose(probabilities(LOGITS, top_p=1.0), chances)
-    assert torch.allclose(probabilities(LOGITS, top_p=0.7)[1], chances[1] / (chances[1] + chances[3]))
+    assert torch.allclose(probabilities(LOGITS, top_p=1.0), likely)
+    assert torch.allclose(probabilities(LOGITS, top_p=0.7)[1], likely[1] / (likely[1] + likely[3]))
 
 
 def test_every_distribution_sums_to_one():
@@ -81,10 +80,10 @@ def test_every_distribution_sums_to_one():
 
 
 def test_min_p_leaves_what_is_not_too_far_below_the_best():
-    chances = LOGITS.softmax(-1)  # about 0.03, 0.64, 0.09, 0.24
+    likely = LOGITS.softmax(-1)  # about 0.03, 0.64, 0.09, 0.24
     assert probabilities(LOGITS, min_p=0.3).gt(0).tolist() == [False, True, False, True]
     assert probabilities(LOGITS, min_p=0.1).gt(0).tolist() == [False, True, True, True]
-    assert torch.allclose(probabilities(LOGITS, min_p=0), chances)
+    assert torch.allclose(probabilities(LOGITS, min_p=0), likely)
     assert probabilities(LOGITS, min_p=1).tolist() == [0, 1, 0, 0]
 
 
@@ -140,13 +139,13 @@ def test_the_same_distribution_as_the_processors_of_transformers(seed, temperatu
 
 
 def test_tokens_are_drawn_as_often_as_their_probabilities_say():
-    chances = probabilities(torch.randn(1, 12, generator=torch.Generator().manual_seed(2)), top_p=0.95)
+    likely = probabilities(torch.randn(1, 12, generator=torch.Generator().manual_seed(2)), top_p=0.95)
     n = 40_000
-    drawn = draw(chances.expand(n, -1).contiguous(), torch.Generator().manual_seed(0))
+    drawn = draw(likely.expand(n, -1).contiguous(), torch.Generator().manual_seed(0))
     counts = torch.bincount(drawn[:, 0], minlength=12)
-    possible = chances[0] > 0
+    possible = likely[0] > 0
     assert int(counts[~possible].sum()) == 0
-    expected = n * chances[0][possible]
+    expected = n * likely[0][possible]
     chi_square = float(((counts[possible] - expected) ** 2 / expected).sum())
     assert chi_square < 3.5 * int(possible.sum())  # its mean is the number of tokens less one
 
@@ -159,7 +158,7 @@ def test_tokens_are_drawn_as_often_as_their_probabilities_say():
         ({"top_p": 0.0}, "top_p=0"),
         ({"top_p": 1.5}, "1.5"),
         ({"min_p": -0.1}, "min_p=-0.1"),
-        ({"min_p": 1.1}, "a share of the largest"),
+        ({"min_p": 1.1}, "a fraction of the largest"),
         ({"repetition_penalty": 0.0, "seen": torch.tensor([1])}, "repetition_penalty=0"),
         ({"repetition_penalty": 1.2}, "needs `seen`"),
     ],
@@ -202,24 +201,24 @@ def test_a_reset_cache_is_a_new_one(changes):
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
-def test_past_its_room_a_cache_refuses_and_stays_as_it_was(changes):
+def test_past_its_length_a_cache_refuses_and_stays_as_it_was(changes):
     model, ids = small(**changes), draw_ids(2, 12)
     full = KVCache(model)
     model(ids, cache=full)
     with pytest.raises(ValueError, match="T=13 tokens do not fit the context of 12"):
         model(ids[:, :1], cache=full)
     assert full.length == 12
-    narrow = KVCache(model, room=5)
+    narrow = KVCache(model, max_length=5)
     model(ids[:, :4], cache=narrow)
-    with pytest.raises(ValueError, match="room for 5 tokens, not 6"):
+    with pytest.raises(ValueError, match="at most 5 tokens, not 6: build KVCache\\(model, max_length=6"):
         model(ids[:, 4:6], cache=narrow)
     assert torch.allclose(model(ids[:, 4:5], cache=narrow)[0], model(ids[:, :5])[0][:, -1:], atol=1e-5)
 
 
-@pytest.mark.parametrize("room", [0, 13])
-def test_a_room_that_makes_no_sense_is_refused(room):
-    with pytest.raises(ValueError, match=f"room={room} must lie between 1 and"):
-        KVCache(small(), room=room)
+@pytest.mark.parametrize("length", [0, 13])
+def test_a_length_beyond_the_context_is_refused(length):
+    with pytest.raises(ValueError, match=f"max_length={length} must lie between 1 and"):
+        KVCache(small(), max_length=length)
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
@@ -236,7 +235,7 @@ def test_a_cache_of_another_batch_is_refused(changes):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_bytes_of_a_cache_are_those_of_its_configuration(changes, dtype):
     model = small(**changes).to(dtype)
-    cache = KVCache(model, room=7)
+    cache = KVCache(model, max_length=7)
     model(draw_ids(3, 5), cache=cache)
     assert cache.bytes == cache_bytes(model.config, T=7, B=3, width=dtype.itemsize) > 0
 
@@ -270,11 +269,6 @@ def test_rows_of_different_lengths_end_with_their_own_stop_and_not_with_one_in_t
             end = [i for i in range(len(prompt), len(row)) if row[i] in stops]
             expected.append(row[: end[0] + 1] if end else row)
         assert generate_each(model, PROMPTS, 9, temperature=0, stop=stops) == expected
-
-
-def test_padding_is_taken_off_on_either_side():
-    keep = torch.tensor([[False, True, True], [True, True, False], [True, True, True]])
-    assert unpad(torch.tensor([[0, 4, 7], [4, 0, 0], [1, 2, 3]]), keep) == [[4, 7], [4, 0], [1, 2, 3]]
 
 
 def test_each_of_several_stop_tokens_ends_a_row():
@@ -320,7 +314,7 @@ def test_no_new_tokens_and_fewer():
     assert torch.equal(generate(model, ids, 0), ids)
     with pytest.raises(ValueError, match="max_new_tokens=-1"):
         generate(model, ids, -1)
-    with pytest.raises(ValueError, match="no token to go on from"):
+    with pytest.raises(ValueError, match="no token to continue from"):
         generate_each(model, [[1, 2], []], 3)
     assert generate_each(model, [], 3) == []
 
@@ -359,7 +353,7 @@ def test_generating_leaves_the_model_in_the_mode_it_was_in():
 
 
 def test_nothing_to_go_on_from_is_refused():
-    with pytest.raises(ValueError, match="no token to go on from"):
+    with pytest.raises(ValueError, match="no token to continue from"):
         generate(small(), torch.zeros(1, 0, dtype=torch.long), 3)
 
 
@@ -441,7 +435,8 @@ def test_a_left_padded_batch_says_the_same_as_in_transformers(family):
     expected = theirs.generate(
         ids * keep, attention_mask=keep.long(), max_new_tokens=12, do_sample=False, pad_token_id=0
     )  # fmt: skip
-    assert [row[-12:] for row in generate_each(ours, unpad(ids, keep), 12, temperature=0)] == expected[:, 6:].tolist()
+    prompts = [row[real].tolist() for row, real in zip(ids, keep, strict=True)]
+    assert [row[-12:] for row in generate_each(ours, prompts, 12, temperature=0)] == expected[:, 6:].tolist()
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])

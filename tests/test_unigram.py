@@ -17,6 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gptlab.corpora import fables, pydocs
+from gptlab.segmentation import fast_path
 from gptlab.tokens import StreamDecoder, Tokenizer, load
 from gptlab.unigram import (
     UnigramTokenizer,
@@ -175,7 +176,7 @@ def test_the_vocabulary_is_as_large_as_asked_and_its_probabilities_sum_to_one():
 
 
 def test_frequent_words_become_one_piece():
-    assert trained().cut("the fox lived and the hen lived") == [
+    assert trained().encode_as_pieces("the fox lived and the hen lived") == [
         "▁the",
         "▁fox",
         "▁lived",
@@ -200,7 +201,7 @@ def test_the_words_one_by_one_are_the_whole(text):
     whole = tokenizer.normalise(text)
     cuts = best_path(lattice(whole, tokenizer.logp, tokenizer._unknown_score))
     listed = sum(tokenizer.logp.get(whole[i:j], tokenizer._unknown_score) for i, j in pairwise(cuts))
-    ours = tokenizer._best_cuts(whole)
+    ours = fast_path(whole, tokenizer._trie, tokenizer._unknown_score)
     assert math.isclose(
         listed, sum(tokenizer.logp.get(whole[i:j], tokenizer._unknown_score) for i, j in pairwise(ours)), abs_tol=1e-6
     )
@@ -250,11 +251,11 @@ def test_an_unseen_character_is_an_error_without_bytes_and_names_itself():
 
 
 def test_coverage_leaves_rare_characters_to_the_bytes():
-    rare = UnigramTokenizer.train("the fox and the hen " * 50 + "Ж", 270, coverage=0.999)
+    rare = UnigramTokenizer.train("the fox and the hen " * 50 + "Ж", 270, character_coverage=0.999)
     assert "Ж" not in rare.pieces and rare.decode(rare.encode("Ж")) == "Ж"
     assert "Ж" in UnigramTokenizer.train("the fox and the hen " * 50 + "Ж", 270).pieces
-    with pytest.raises(ValueError, match=r"coverage=0\.9"):
-        UnigramTokenizer.train("the fox", 20, coverage=0.9, byte_fallback=False)
+    with pytest.raises(ValueError, match=r"character_coverage=0\.9"):
+        UnigramTokenizer.train("the fox", 20, character_coverage=0.9, byte_fallback=False)
 
 
 def test_training_does_not_depend_on_the_order_of_the_lines():
@@ -377,7 +378,7 @@ def test_a_hundred_thousand_identical_characters_take_time_in_proportion(text):
 
 
 def test_a_bpe_model_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match=r"ranks.*so it is BPE"):
+    with pytest.raises(ValueError, match=r"type BPE .its scores are ranks.*not Unigram"):
         UnigramTokenizer.from_sentencepiece(processor("default", "bpe"))
 
 

@@ -40,7 +40,7 @@ def sample(
     gpt, tokenizer = checkpoints.load_model(model)
     if tokenizer is None:
         raise ValueError(f"{str(model)!r} has no tokenizer.json, so its ids cannot be written as text")
-    end = getattr(tokenizer, "special_tokens", {}).get("<|endoftext|>")
+    end = tokenizer.end
     ids = ([] if end is None else [end]) + (tokenizer.encode(prompt) if prompt else [])
     ids = ids or tokenizer.encode("\n")
     generator = torch.Generator().manual_seed(seed)

@@ -423,15 +423,15 @@ _COUNT = Exercise(
 def first_deviation(name, L):
     if name.endswith("bias") or "norm" in name:
         return None
-    if name.endswith("output.weight"):
+    if name.endswith(("output.weight", "down.weight")):
         return 0.02 / (2 * L) ** 0.5  # L blocks add to the stream twice each
     return 0.02
 
 
 _NAMES = (
-    "blocks.0.attention.output.weight", "embedding.token.weight", "blocks.1.mlp.output.weight",
-    "blocks.0.attention.query.weight", "blocks.2.mlp.widen.weight", "embedding.position.weight",
-    "blocks.1.mlp.output.bias", "blocks.3.norm1.weight", "norm.weight",
+    "blocks.0.attention.output.weight", "embedding.token.weight", "blocks.1.mlp.down.weight",
+    "blocks.0.attention.query.weight", "blocks.2.mlp.up.weight", "embedding.position.weight",
+    "blocks.1.mlp.down.bias", "blocks.3.norm1.weight", "norm.weight",
 )  # fmt: skip
 
 
@@ -446,7 +446,7 @@ def _deviation(output: Callable, other: Callable = lambda name, L: 0.02) -> Call
     def wrong(name, L):
         if name.endswith("bias") or "norm" in name:
             return None
-        return output(L) if name.endswith("output.weight") else other(name, L)
+        return output(L) if name.endswith(("output.weight", "down.weight")) else other(name, L)
 
     return wrong
 
@@ -458,8 +458,8 @@ _INIT = Exercise(
     difficulty=2,
     prompt="Say with which standard deviation GPT-2 draws the first numbers of a parameter, from its name. Matrices "
     "and tables: 0.02. The two matrices of a block that write into the stream are called `….attention.output.weight` "
-    "and `….mlp.output.weight`; theirs is smaller, by the root of the number of such matrices in the model. Biases "
-    'and norms are not drawn: `None`.\n\nInput: `name`, a `str` such as "blocks.3.mlp.widen.weight"; `L`, an `int`, '
+    "and `….mlp.down.weight`; theirs is smaller, by the root of the number of such matrices in the model. Biases "
+    'and norms are not drawn: `None`.\n\nInput: `name`, a `str` such as "blocks.3.mlp.up.weight"; `L`, an `int`, '
     "the number of blocks. Result: a `float` or `None`.",
     signature="def first_deviation(name: str, L: int) -> float | None",
     inputs=_name_inputs,
@@ -482,7 +482,7 @@ _INIT = Exercise(
             "Independent numbers add up in their squares: a sum of n has √n times the deviation. Divide by the root.",
         ),
         Mistake(
-            "only the MLP's output is made smaller",
+            "only the MLP's down-projection is made smaller",
             lambda name, L: 0.02 if name == "blocks.0.attention.output.weight" else first_deviation(name, L),
             "Attention writes into the stream as well, through its own `output.weight`.",
         ),
@@ -492,7 +492,7 @@ _INIT = Exercise(
                 lambda L: 0.02 / (2 * L) ** 0.5,
                 lambda name, L: 0.02 / (2 * L) ** 0.5 if name.startswith("blocks") else 0.02,
             ),
-            "Queries, keys, values and the widening matrix do not write into the stream. They keep 0.02.",
+            "Queries, keys, values and the up-projection do not write into the stream. They keep 0.02.",
         ),
         Mistake(
             "biases and norms are drawn too",
@@ -502,7 +502,8 @@ _INIT = Exercise(
     ],
     hints=[
         "Three cases: not drawn at all, writes into the stream, all the rest.",
-        "`name.endswith('output.weight')` finds the matrices that write into the stream. How many has the model?",
+        "`name.endswith(('output.weight', 'down.weight'))` finds the matrices that write into the stream. How many are "
+        "there in the model?",
         "`0.02 / (2 * L) ** 0.5` for those, `None` for names with `norm` in them or `bias` at their end, else 0.02.",
     ],
     package="gptlab.model.GPT._initialise",

@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gptlab.cache import KVCache, LayerCache
 from gptlab.model import GPT
-from gptlab.sampling import KVCache, LayerCache
 
 
 class StaticLayer(LayerCache):
     """A layer's cache at its full size, written in place at `position` [1]."""
 
     def __init__(self, filled: LayerCache, position: Int[Tensor, " 1"]):
-        super().__init__(filled.room)
+        super().__init__(filled.max_length)
         self.k, self.v, self.window, self.position = filled.k, filled.v, filled.window, position
         self.k[:, :, filled.length :], self.v[:, :, filled.length :] = 0, 0  # unwritten memory may hold NaN
 
@@ -41,7 +41,7 @@ class GraphedDecoder:
         ids: the prompt, [B, T]; it is read at once, with an ordinary cache.
         room: tokens that prompt and continuation may have together; the model's context unless given.
 
-    >>> from gptlab.model import GPTConfig
+    >>> from gptlab.config import GPTConfig
     >>> model = GPT(GPTConfig(vocab_size=50, context=12, n_layer=1, n_head=2, n_embd=12)).eval()
     >>> GraphedDecoder(model, torch.tensor([[4, 7, 1]])).generate(5).shape
     torch.Size([1, 8])
@@ -53,11 +53,11 @@ class GraphedDecoder:
     def __init__(self, model: GPT, ids: Int[Tensor, "B T"], room: int | None = None):
         self.model, self.ids = model.eval(), ids
         cache = KVCache(model, room)
-        if ids.shape[1] >= cache.room:
+        if ids.shape[1] >= cache.max_length:
             raise ValueError(
-                f"a prompt of {ids.shape[1]} tokens leaves no room in {cache.room}: shorten it, or pass room"
+                f"a prompt of {ids.shape[1]} tokens leaves no room in {cache.max_length}: shorten it, or pass room"
             )
-        self.room = cache.room
+        self.room = cache.max_length
         with torch.no_grad():
             logits, _ = model(ids, cache=cache)
             self.position = torch.tensor([ids.shape[1]], device=ids.device)
@@ -73,12 +73,12 @@ class GraphedDecoder:
             x = x + model.embedding.position(place)
         elif hasattr(model.embedding, "waves"):
             x = x + model.embedding.waves[place]
-        turn = None
+        rotate = None
         if model.position is not None:
-            turn = model.position.turner(model.position.cos[place], model.position.sin[place])
+            rotate = model.position.rotation(model.position.cos[place], model.position.sin[place])
         keep_mask = (torch.arange(self.room, device=place.device) <= place)[None, None]  # [1, 1, room]
         for block, layer in zip(model.blocks, self.layers, strict=True):
-            x = block(x, keep_mask, rotate=turn, cache=layer)
+            x = block(x, keep_mask, rotate=rotate, cache=layer)
         return model.head(model.norm(x))[:, -1]
 
     def step(self) -> Float[Tensor, "B V"]:

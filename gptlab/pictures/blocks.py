@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from gptlab.html import FRONT, GREY, INK, PALE, STONE, STRIPE
 from gptlab.pictures.style import (
-    GREY,
-    INK,
     LETTERS,
     MARKERS,
-    PALE,
     SERIES,
     Number,
     Picture,
@@ -43,7 +41,7 @@ def _block(block: Any, number: int) -> tuple[str, list[str], list[int]] | str:
     letters = letters.split()
     if len(letters) != len(sizes):
         raise ValueError(
-            f"{name}: {len(letters)} letters ({' '.join(letters)}) for the sizes {sizes}: give one letter an axis"
+            f"{name}: {len(letters)} letters ({' '.join(letters)}) for the sizes {sizes}: give one letter per axis"
         )
     if any(n < 1 for n in sizes):
         raise ValueError(f"{name}: a block of sizes {sizes} has nothing in it: each size must be at least 1")
@@ -56,8 +54,8 @@ def _drawn(n: int, most: int = MOST, broken: int = BROKEN) -> int:
 
 def _sheet(axes, x: Number, y: Number, rows: int, columns: int, broken: tuple[bool, bool], front: bool) -> None:
     """One grid of cells; an axis that is drawn broken has a gap in it."""
-    axes.add_patch(Rectangle((x, y), columns, rows, facecolor="#DCEBF5" if front else "#F3F8FB", zorder=2))
-    thin = {"color": "#8A8A8A", "linewidth": 0.5, "zorder": 2}
+    axes.add_patch(Rectangle((x, y), columns, rows, facecolor=FRONT if front else STRIPE, zorder=2))
+    thin = {"color": STONE, "linewidth": 0.5, "zorder": 2}
     axes.vlines(x + np.arange(columns + 1), y, y + rows, **thin)
     axes.hlines(y + np.arange(rows + 1), x, x + columns, **thin)
     axes.add_patch(Rectangle((x, y), columns, rows, fill=False, edgecolor=INK, linewidth=1.1, zorder=2))
@@ -117,13 +115,14 @@ def _draw(axes, x: Number, letter_width: Number, name: str, letters: list[str], 
 
 @styled
 def shapes(*blocks: Any, title: str = "") -> Picture:
-    """Tensors as blocks of cells: columns are the last axis, rows the one before, sheets behind each other the third.
+    """Tensors as blocks of cells: columns are the last axis, rows the one before, and sheets the one before that.
 
     The same letter has the same colour in every picture. An axis of more than 12 is drawn broken, with its real size.
 
     Args:
         blocks: `(name, "B T C", sizes)`, `(name, "B T C", tensor)`, `(name, tensor)` or a tensor; and between them
             strings, such as "@", "=" or "→".
+        title: over the picture.
 
     Raises:
         ValueError: if letters and sizes do not agree.
@@ -160,7 +159,7 @@ def shapes(*blocks: Any, title: str = "") -> Picture:
 
 
 def _plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates on the two directions of largest variance, and the part of the variance on each."""
+    """Coordinates on the two directions of largest variance, and the fraction of the variance on each."""
     centred = vectors - vectors.mean(axis=0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
     directions = directions[:2]
@@ -177,10 +176,13 @@ def _plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def embedding_map(
     vectors: Any, labels: Sequence[str], groups: Sequence[str] | None = None, *, title: str = ""
 ) -> Picture:
-    """Vectors as points on a plane, the one that keeps most of their variance (principal components).
+    """Vectors as points on a plane, the one that preserves most of their variance (principal components).
 
     Args:
-        vectors: [n, C].  labels: n names.  groups: n names of groups; each gets a colour and a marker.
+        vectors: [n, C].
+        labels: n names.
+        groups: n names of groups; each group gets a colour and a marker.
+        title: over the picture.
 
     Raises:
         ValueError: if there are not as many labels or groups as vectors.
@@ -208,16 +210,16 @@ def embedding_map(
     if groups is not None:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     _place(figure, axes, flat, [drawable(label) for label in labels])
-    alt = f"Map of {len(v)} vectors on their two main directions, which keep {100 * share.sum():.0f} % of the variance"
+    alt = f"Map of {len(v)} vectors on their two main directions, which show {100 * share.sum():.0f} % of the variance"
     if groups is not None:
         alt += f"; groups: {', '.join(f'{kind} ({member.count(kind)})' for kind in kinds)}"
     return finish(figure, f"{alt}.")
 
 
 def _place(figure, axes, flat: np.ndarray, labels: list[str]) -> None:
-    """Write each label near its point where it covers nothing, with a thin line to the point if it stands apart.
+    """Write each label near its point where it covers nothing, with a thin line to the point if it is further away.
 
-    Crowded points would push each other's labels about, so three orders are tried and the tidiest result is kept.
+    Crowded points would push each other's labels about, so three orders are tried and the tidiest result is used.
     """
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # lines to labels do not move the limits
     figure.draw_without_rendering()

@@ -1,13 +1,14 @@
-"""Numbers against numbers as lines: what is gained against what is paid, time against length."""
+"""Numbers against numbers as lines: gain against cost, time against length."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from gptlab.pictures.style import DASHES, INK, MARKERS, SERIES, Number, Picture, array, canvas, finish, styled, tidy
+from gptlab.html import INK
+from gptlab.pictures.style import DASHES, MARKERS, SERIES, Number, Picture, array, canvas, finish, styled, tidy
 
-# Where the label of a point stands, in points from it: each line has its own side, so that labels keep apart.
+# The offset of a label from its point, in points: each line has its own side, so that labels do not overlap.
 SIDES = ((7, 5, "left"), (-6, 5, "right"), (6, -14, "left"), (9, -4, "left"))
 
 
@@ -20,8 +21,13 @@ def lines(
 
     Args:
         series: from a name to points (x, y), or (x, y, "label") where the label is written beside the point.
-        x, y: what the axes are, with their units.  at: upright lines, from label to x.  level: flat ones, to y.
-        log: the axes with logarithmic scales: "x", "y" or "xy".  legend: where, as in matplotlib.
+        x: what the horizontal axis is, with its unit.
+        y: what the vertical axis is, with its unit.
+        at: vertical lines, from label to x.
+        level: horizontal lines, from label to y.
+        log: the axes with logarithmic scales: "x", "y" or "xy".
+        legend: its place, as in matplotlib.
+        title: over the picture.
 
     Raises:
         ValueError: for no series, or one without points.

@@ -2,21 +2,23 @@
 
 from collections.abc import Mapping
 
-from gptlab.pictures.style import GREY, INK, PALE, SERIES, Number, Picture, canvas, finish, styled, tidy
+from gptlab.html import GREY, INK, PALE
+from gptlab.pictures.style import SERIES, Number, Picture, canvas, finish, styled, tidy
 
 HATCH = ("", "//", "..", "\\\\", "xx", "--", "oo")
 COLOURS = (*SERIES[:6], GREY)
-# The parts of a model look the same in every picture; other names take the places that are left, in their order.
-PLACES = {"embedding": 0, "projections": 1, "attention": 2, "mlp": 3, "head": 4, "position": 5, "norms": 6}
+# The parts of a model look the same in every picture; other names take the looks that are left, in their order.
+LOOKS = {"embedding": 0, "projections": 1, "attention": 2, "mlp": 3, "head": 4, "position": 5, "norms": 6}
 
 
 @styled
 def shares(wholes: Mapping[str, Mapping[str, Number]], unit: str = "", *, title: str = "") -> Picture:
-    """One bar for each whole, all of one length, cut into the shares (%) of its parts; its sum stands at the end.
+    """One bar for each whole, all of one length, divided into the shares (%) of its parts, with its sum at the end.
 
     Args:
         wholes: from a name to a dict from part to number. A part that is 0 everywhere is left out.
         unit: of the numbers.
+        title: over the picture.
 
     Raises:
         ValueError: for nothing to draw, a negative number, or a whole whose parts sum to 0.
@@ -34,10 +36,10 @@ def shares(wholes: Mapping[str, Mapping[str, Number]], unit: str = "", *, title:
     kinds = [kind for kind in kinds if any(parts.get(kind, 0) for parts in wholes.values())]
     figure, axes = canvas(9.0, 0.46 * len(wholes) + 1.5)
     left, said = dict.fromkeys(wholes, 0.0), []
-    free = [i for i in range(7) if i not in {PLACES.get(kind) for kind in kinds}] or list(range(7))
-    others = [kind for kind in kinds if kind not in PLACES]
+    free = [i for i in range(7) if i not in {LOOKS.get(kind) for kind in kinds}] or list(range(7))
+    others = [kind for kind in kinds if kind not in LOOKS]
     for kind in kinds:
-        i = PLACES[kind] if kind in PLACES else free[others.index(kind) % len(free)]
+        i = LOOKS[kind] if kind in LOOKS else free[others.index(kind) % len(free)]
         widths = [100 * parts.get(kind, 0) / sum(parts.values()) for parts in wholes.values()]
         bars = axes.barh(
             range(len(wholes)), widths, left=list(left.values()), color=COLOURS[i], hatch=HATCH[i],

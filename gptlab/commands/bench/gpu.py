@@ -2,7 +2,7 @@
 
 Both models get the same weights, the same precision (autocast), the same `torch.compile` setting around model and
 loss, the same fused AdamW and the same batches, and take turns. The peer is told that its mask is the causal one, for
-compiled it would else build a tensor of it and lose the flash kernel. MFU is of the matrix rate that this device is
+compiled it would else build a tensor of it and lose the flash kernel. MFU is of the matmul rate that this device is
 measured to have, which is lower than the one of its data sheet. Where there is no CUDA the table says so: its figures
 are then those of a small model on a CPU.
 """
@@ -15,12 +15,16 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from gptlab import gpu, huggingface, sampling, training
+from gptlab import gpu, huggingface, sampling
 from gptlab.batches import Batch
 from gptlab.commands import environment
 from gptlab.commands.bench.generate import take_turns
-from gptlab.gpu import records
-from gptlab.model import GPT, GPTConfig
+from gptlab.config import GPTConfig
+from gptlab.model import GPT
+from gptlab.ranks import SingleProcess
+from gptlab.runs import records
+from gptlab.schedule import TrainConfig
+from gptlab.train_step import TrainStep, activation_checkpoints
 
 COLUMNS = {  # how a column is written
     "B": "{:>6}", "tokens/s": "{:>12,.1f}", "ratio": "{:>8.2f}", "MFU of the measured rate": "{:>26.1%}",
@@ -55,16 +59,16 @@ def bench_gpu(rounds: int = 5, record: Path | None = None) -> None:
 
     device = gpu.pick_device()
     dtype, size = gpu.pick_dtype(device), SIZES[device.type]
-    kept = records.begin("bench gpu", environment.this_command(), device)
+    kept = records.new("bench gpu", environment.this_command(), device)
     kept.versions["transformers"] = transformers.__version__
-    rate = gpu.matrix_rate(device, dtype)
+    rate = gpu.matmul_flops(device, dtype)
     precision = str(dtype).removeprefix("torch.")
     print(f"{kept.device}, {precision}, compiled: {'yes' if size.compile else 'no'}; "
-          f"matrix rate {rate / 1e12:.2f} TFLOP/s, measured")  # fmt: skip
+          f"matmul rate {rate / 1e12:.2f} TFLOP/s, measured")  # fmt: skip
     if device.type != "cuda":
         print("No GPU here: a small model takes the place of GPT-2 124M, and no figure below is one of a GPU.")
     kept.numbers |= {
-        f"matrix rate in {precision} (TFLOP/s)": rate / 1e12,
+        f"matmul rate in {precision} (TFLOP/s)": rate / 1e12,
         "memory bandwidth (GB/s)": gpu.bandwidth(device) / 1e9,
         "parameters": _models(size, torch.device("cpu"))[1].count_parameters(),
     }
@@ -82,7 +86,7 @@ def bench_gpu(rounds: int = 5, record: Path | None = None) -> None:
         print(f"\n{name}")
         _show(rows)
         if record is not None:
-            records.keep(kept, record)  # part by part, so that a run that is cut short has not been for nothing
+            records.add(kept, record)  # part by part, so that a run that is cut short has not been for nothing
     if record is not None:
         print(f"\nkept in {record}")
 
@@ -130,17 +134,17 @@ def _memory(device: torch.device, dtype: torch.dtype, size: Size) -> Iterator[li
         ("modern", modern, small, "adamw", False), ("modern, Muon", modern, large, "muon", False),
     ]  # fmt: skip
     for name, config, B, optimizer, checkpointing in cases:
-        plan = training.TrainConfig(steps=3, optimizer=optimizer, checkpointing=checkpointing, evaluate_every=0)
+        plan = TrainConfig(steps=3, optimizer=optimizer, gradient_checkpointing=checkpointing, evaluate_every=0)
         model = GPT(config).to(device)
-        update = training.Update(model, plan, dtype, training.Alone())
+        train_step = TrainStep(model, plan, dtype, SingleProcess())
         ids = torch.randint(config.vocab_size, (B, size.T))
 
-        def step(update: training.Update = update, ids: torch.Tensor = ids) -> None:
-            update.apply(*update.gradients(Batch(ids, ids), 0)[:2], 0)
+        def step(train_step: TrainStep = train_step, ids: torch.Tensor = ids) -> None:
+            train_step.apply(*train_step.gradients(Batch(ids, ids), 0)[:2], 0)
 
-        with training.activation_checkpoints(model, checkpointing):
+        with activation_checkpoints(model, checkpointing):
             step()  # makes the optimisers' averages
-            measured = gpu.measure_memory(step, model, update.optimizers).peak
+            measured = gpu.measure_memory(step, model, train_step.optimizers).peak
         predicted = gpu.estimate_memory(config, B, size.T, dtype, optimizer, checkpointing, device=device.type).total
         row = {"": name, "B": B, "predicted MiB": predicted / 2**20, "measured MiB": measured / 2**20}
         yield [row | {"ratio": predicted / measured}]

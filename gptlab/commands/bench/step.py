@@ -50,7 +50,9 @@ def bench_step(rounds: int = 5) -> None:
 
     def ours(dtype: torch.dtype):
         model = huggingface.load_model(fresh()).train()
-        config = training.TrainConfig(steps=1_000_000, learning_rate=1e-4, warmup=0, optimizer="adamw", clip=1.0)
+        config = training.TrainConfig(
+            steps=1_000_000, learning_rate=1e-4, warmup=0, optimizer="adamw", max_grad_norm=1.0
+        )
         running = training.run(model, _Same(), config, dtype=dtype)
         return lambda: next(running).losses[-1]
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate
 from pathlib import Path
 
-from gptlab import bpe, huggingface
+from gptlab import bpe
+from gptlab import huggingface as hf
 
 VOCAB_SIZE = 1024
 
@@ -109,7 +110,7 @@ def _encoders(ours: bpe.BPETokenizer) -> dict[str, Callable[[str], list[int]]]:
     if _have("tokenizers"):
         import tokenizers
 
-        huggingface = tokenizers.Tokenizer.from_str(ours.to_huggingface_json())
+        huggingface = tokenizers.Tokenizer.from_str(hf.tokenizer_json(ours))
         encoders["tokenizers"] = lambda text: huggingface.encode(text).ids
     return encoders
 
@@ -121,7 +122,7 @@ def _train_huggingface(text: str | Iterable[str], vocab_size: int):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(huggingface.for_oniguruma(bpe.GPT4_PATTERN)), behavior="isolated"),
+            pre_tokenizers.Split(Regex(hf.for_oniguruma(bpe.GPT4_PATTERN)), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

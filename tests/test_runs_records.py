@@ -7,13 +7,13 @@ import subprocess
 import pytest
 import torch
 
-from gptlab import gpu
-from gptlab.gpu import records
+from gptlab import gpu, runs
+from gptlab.runs import records
 
 
 @pytest.fixture
 def record():
-    made = records.begin("a run", "python -m gptlab train a", "cpu")
+    made = records.new("a run", "python -m gptlab train a", "cpu")
     made.numbers |= {"tokens/s": 12345.6, "MFU": 0.4567, "steps": 7, "nothing": None}
     made.curves["validation"] = [[1.0, 2.5], [2.0, 1.5]]
     return made
@@ -29,11 +29,11 @@ def test_a_record_prints_its_machine_before_its_figures(record):
 
 def test_a_file_keeps_what_was_there_and_replaces_the_same(record, tmp_path):
     path = tmp_path / "new" / "records.json"
-    records.keep(record, path)
+    records.add(record, path)
     other = dataclasses.replace(record, what="another run")
-    records.keep(other, path)
+    records.add(other, path)
     again = dataclasses.replace(record, numbers={"steps": 8})
-    records.keep(again, path)
+    records.add(again, path)
     assert records.read(path) == [other, again]
     assert [entry.name for entry in path.parent.iterdir()] == ["records.json"]
 
@@ -43,21 +43,21 @@ def test_a_file_of_something_else_is_named_and_stays(record, tmp_path, content):
     path = tmp_path / "notes.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=r"notes.json' is no file of records .*list of entries with what, device.*new"):
-        records.keep(record, path)
+        records.add(record, path)
     assert path.read_text() == content
 
 
 def test_runs_of_a_gpu_come_first(record, tmp_path):
     card = dataclasses.replace(record, what="on a card", kind="cuda", device="a card")
-    records.keep(record, tmp_path / "a.json")
-    records.keep(card, tmp_path / "b.json")
-    assert gpu.recorded(tmp_path) == [card, record]
-    assert gpu.recorded(tmp_path / "nowhere") == []
+    records.add(record, tmp_path / "a.json")
+    records.add(card, tmp_path / "b.json")
+    assert runs.recorded(tmp_path) == [card, record]
+    assert runs.recorded(tmp_path / "nowhere") == []
 
 
 def test_what_this_project_ships_is_complete():
     """A figure without its machine, day, command and commit is worth nothing; a changed commit cannot be had again."""
-    for found in gpu.recorded():
+    for found in runs.recorded():
         assert found.device and found.command.startswith(("python", "torchrun"))
         assert found.commit not in ("", "unknown")
         assert len(found.date) == 10 and found.date > "2026"
@@ -85,20 +85,20 @@ def test_devices_have_names(monkeypatch):
     assert gpu.device_name("cuda") == "Card 9000"
     assert gpu.device_name("mps").startswith("mps")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 123)
-    assert records.peak_memory("cuda") == 123
+    assert gpu.peak_memory("cuda") == 123
 
 
 def test_a_long_curve_is_thinned_without_losing_its_level():
     values = [float(i % 7) for i in range(1003)]
-    points = records.thinned(values, most=100)
+    points = records.downsampled(values, most=100)
     assert len(points) <= 100 and points[-1][0] == 1003 and points[0][0] == 11
     steps = [step - before for (step, _), before in zip(points, [0, *(s for s, _ in points)], strict=False)]
     total = sum(count * value for count, (_, value) in zip(steps, points, strict=True))
     assert total / 1003 == pytest.approx(sum(values) / 1003, abs=1e-3)
-    assert records.thinned([3.0]) == [[1, 3.0]] and records.thinned([]) == []
+    assert records.downsampled([3.0]) == [[1, 3.0]] and records.downsampled([]) == []
 
 
 def test_a_record_is_plain_json(record, tmp_path):
-    records.keep(record, tmp_path / "a.json")
+    records.add(record, tmp_path / "a.json")
     (entry,) = json.loads((tmp_path / "a.json").read_text())
     assert entry["curves"] == {"validation": [[1.0, 2.5], [2.0, 1.5]]} and entry["kind"] == "cpu"

@@ -1,7 +1,7 @@
 """How large should the model be, and how good will it be? Laws fitted to small runs, and how far to trust them.
 
->>> f"{chinchilla_tokens(70e9) / 1e12:.1f} million million tokens for 70 thousand million parameters"
-'1.5 million million tokens for 70 thousand million parameters'
+>>> f"{chinchilla_tokens(70e9) / 1e12:.1f} trillion tokens for 70 billion parameters"
+'1.5 trillion tokens for 70 billion parameters'
 """
 
 import functools
@@ -16,14 +16,18 @@ _BEST_TOKENS = {1: (20.2e9, 21.2e12), 2: (20.0e9, 26.5e12), 3: (27.1e9, 94.1e12)
 
 
 def chinchilla_tokens(parameters: float | int, approach: int = 1) -> float:
-    """Tokens that make the most of the work, for a model of so many parameters (Hoffmann et al. 2022).
+    """The compute-optimal number of tokens for a model of so many parameters (Hoffmann et al. 2022).
 
-    Their three approaches: 1, the best model at each amount of work, along the curves of many runs; 2, the minimum of
-    runs that all take the same work; 3, a formula for the loss fitted to all. The first two say about 20 tokens a
-    parameter at any size; the third says more for large models, and its fit has been doubted: approach 4 here is the
-    same formula fitted again by Besiroglu et al. (2024), which agrees with the first two. Between and beyond their
-    sizes a power law through their values at 1e9 and 1e12 parameters. "Best" is for training alone: a model that will
-    be used much is trained on far more, for then a smaller one is worth its price.
+    Their three approaches: 1, the best model at each amount of compute, along the curves of many runs; 2, the lowest
+    loss among runs that all take the same compute; 3, a formula for the loss fitted to all. The first two say about 20
+    tokens per parameter at any size; the third says more for large models, and its fit has been doubted: approach 4
+    here is the same formula fitted again by Besiroglu et al. (2024), which agrees with the first two. Between and
+    beyond their sizes a power law through their values at 1e9 and 1e12 parameters. This is optimal for training alone:
+    a model that will be used a lot is trained on far more, because then a smaller one saves more.
+
+    Args:
+        parameters: of the model.
+        approach: 1 to 4.
 
     >>> [f"{chinchilla_tokens(70e9, approach) / 70e9:.0f}" for approach in (1, 2, 3, 4)]
     ['21', '24', '58', '18']
@@ -37,7 +41,7 @@ def chinchilla_tokens(parameters: float | int, approach: int = 1) -> float:
     if approach != 4:
         raise ValueError(f"there is no approach {approach}: choose 1, 2 or 3 (Hoffmann et al.) or 4 (Besiroglu et al.)")
     _, A, alpha, B, beta = _LOSS["besiroglu"]
-    # The work is 6 N D. Where more parameters and more tokens gain the same: alpha A / N^alpha = beta B / D^beta.
+    # The compute is 6 N D. Where more parameters and more tokens gain the same: alpha A / N^alpha = beta B / D^beta.
     return (beta * B / (alpha * A) * parameters**alpha) ** (1 / beta)
 
 
@@ -46,7 +50,12 @@ _LOSS = {"hoffmann": (1.69, 406.4, 0.34, 410.7, 0.28), "besiroglu": (1.8172, 482
 
 
 def chinchilla_loss(parameters: float | int, tokens: float | int, fit: str = "besiroglu") -> float:
-    """The loss in nats a token that their formula gives on their data (MassiveText): E + A / N^α + B / D^β.
+    """The loss in nats per token that their formula gives on their data (MassiveText): E + A / N^α + B / D^β.
+
+    Args:
+        parameters: N, of the model.
+        tokens: D, that it is trained on.
+        fit: "hoffmann" (2022), or "besiroglu" (2024).
 
     >>> round(chinchilla_loss(70e9, 1.4e12), 2), round(chinchilla_loss(280e9, 300e9), 2)  # Chinchilla, Gopher
     (1.97, 2.0)
@@ -60,8 +69,12 @@ class ScalingLaw:
     """L(N) = floor + A / N^alpha, fitted to runs; call it with a size for the loss that it expects there.
 
     Attributes:
-        floor: the loss that no size goes below.  A, alpha: of the power law.
-        sizes, losses: of the runs.  known_floor: was the floor given, or fitted too?
+        floor: the loss that no size goes below.
+        A: the factor of the power law.
+        alpha: its exponent.
+        sizes: of the runs that it was fitted to.
+        losses: of those runs.
+        known_floor: whether the floor was given, not fitted too.
 
     >>> law = ScalingLaw(floor=1.0, A=10.0, alpha=0.5, sizes=(), losses=())
     >>> law(100)
@@ -79,12 +92,17 @@ class ScalingLaw:
         return self.floor + self.A * float(size) ** -self.alpha
 
     def interval(self, size: float | int, confidence: float = 0.95) -> tuple[float, float]:
-        """Where a new run of this size will lie with this probability, if the law goes on and the noise is the same.
+        """Where the loss of a new run lies with this probability, if the law and the noise stay the same.
 
         The prediction interval of a straight line: the logarithm of what is above the floor, against the logarithm of
         the size, with Student's t for the few points there are. It grows with the distance from the runs. Where the
-        floor was fitted too, a degree of freedom is taken off and the floor's own slope joins in: then it is near, not
-        exact. It cannot know of a law that bends: check the largest run first, with a fit to the others.
+        floor was fitted too, there is one degree of freedom less and the floor's own slope joins in: then it is
+        approximate. It cannot know whether the law still holds there: check the largest run first, with a fit to the
+        others.
+
+        Args:
+            size: of the new run.
+            confidence: the probability.
         """
         x, y = np.log(self.sizes), np.log(np.maximum(np.array(self.losses) - self.floor, 1e-12))
         above = np.exp(np.log(self.A) - self.alpha * x)
@@ -104,9 +122,14 @@ class ScalingLaw:
 def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float], floor: float | int | None = None) -> ScalingLaw:
     """The law L(N) = E + A / N^alpha that fits the runs best, by least squares of the logarithm above the floor.
 
-    With a known `floor` E (fables have one: their entropy) this is a straight line through the logarithms. Without,
-    every floor below the smallest loss is tried, and the one whose law comes nearest to the losses is taken: a fit with
-    three unknowns, which a few noisy runs hold badly.
+    With a known floor E this is a straight line through the logarithms. Without, every floor below the smallest loss is
+    tried, and the one whose law comes nearest to the losses is taken: a fit with three unknowns, which a few noisy runs
+    determine badly.
+
+    Args:
+        sizes: of the runs.
+        losses: of the runs.
+        floor: E, if it is known (fables have one: their entropy).
 
     >>> law = fit_scaling_law([1e6, 2e6, 4e6, 8e6], [3.0, 2.0, 1.5, 1.25], floor=1.0)
     >>> round(law.alpha, 6), round(law(16e6), 6)
@@ -123,7 +146,7 @@ def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float], floor: floa
             f"({needed - 1} unknowns, and one more to see how well they fit)"
         )
     if floor is not None and L.min() <= floor:
-        raise ValueError(f"a loss of {L.min():.4g} is not above the floor of {floor:.4g}: the law has no place for it")
+        raise ValueError(f"a loss of {L.min():.4g} is not above the floor of {floor:.4g}: the law allows no such loss")
     known = floor is not None
     E = float(floor) if floor is not None else _best_floor(N, L)
     slope, start = (float(found[0]) for found in _line(np.log(N), np.log(L - E)[None]))

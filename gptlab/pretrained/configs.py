@@ -1,10 +1,9 @@
 """What a configuration means here and there: `GPTConfig` and the entries of a GPT-2's or a Llama's config.json."""
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import gptlab.model
+from gptlab.config import GPTConfig, RopeScaling
 
 _GPT2_MLP = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu2": "relu2"}
 _SILU = ("silu", "swish")
@@ -16,8 +15,11 @@ _ONLY: dict[str, dict[str, Any]] = {
 _EVERYWHERE: dict[str, Any] = {"quantization_config": None, "is_encoder_decoder": False, "pruned_heads": {}}
 
 
-def read_config(entries: dict[str, Any]) -> "gptlab.model.GPTConfig":
-    """The configuration of the same model here, from what stands in a `config.json` of a GPT-2 or a Llama.
+def read_config(entries: dict[str, Any]) -> GPTConfig:
+    """The configuration of the same model here, from the entries of a `config.json` of a GPT-2 or a Llama.
+
+    Args:
+        entries: what the file holds.
 
     Raises:
         ValueError: for another family, or an option that `GPT` does not have, naming it.
@@ -48,12 +50,10 @@ _NEEDED = {
 }  # fmt: skip
 
 
-def _read_gpt2(entries: dict[str, Any]) -> "gptlab.model.GPTConfig":
-    from gptlab.model import GPTConfig
-
-    bend = entries.get("activation_function", "gelu_new")
-    if bend not in _GPT2_MLP:
-        raise ValueError(f"activation_function={bend!r} is not supported: {', '.join(_GPT2_MLP)} are")
+def _read_gpt2(entries: dict[str, Any]) -> GPTConfig:
+    activation = entries.get("activation_function", "gelu_new")
+    if activation not in _GPT2_MLP:
+        raise ValueError(f"activation_function={activation!r} is not supported: {', '.join(_GPT2_MLP)} are")
     return GPTConfig(
         vocab_size=entries["vocab_size"],
         context=entries["n_positions"],
@@ -61,18 +61,16 @@ def _read_gpt2(entries: dict[str, Any]) -> "gptlab.model.GPTConfig":
         n_head=entries["n_head"],
         n_embd=entries["n_embd"],
         mlp_size=entries.get("n_inner"),
-        mlp=_GPT2_MLP[bend],
+        mlp=_GPT2_MLP[activation],
         norm_eps=float(entries.get("layer_norm_epsilon", 1e-5)),
         dropout=_dropout({name: entries.get(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}),
         tie_weights=entries.get("tie_word_embeddings", True),
     )
 
 
-def _read_llama(entries: dict[str, Any]) -> "gptlab.model.GPTConfig":
-    from gptlab.model import GPTConfig, RopeScaling
-
-    if (bend := entries.get("hidden_act", "silu")) not in _SILU:
-        raise ValueError(f"hidden_act={bend!r} is not supported: SwiGLU's 'silu' is")
+def _read_llama(entries: dict[str, Any]) -> GPTConfig:
+    if (activation := entries.get("hidden_act", "silu")) not in _SILU:
+        raise ValueError(f"hidden_act={activation!r} is not supported: SwiGLU's 'silu' is")
     C, H, context = entries["hidden_size"], entries["num_attention_heads"], entries["max_position_embeddings"]
     if (hs := entries.get("head_dim") or C / H) != C / H:
         raise ValueError(f"head_dim={hs} is not supported: here the {H} heads share C={C} channels, {C / H:g} each")
@@ -83,7 +81,7 @@ def _read_llama(entries: dict[str, Any]) -> "gptlab.model.GPTConfig":
     if kind not in ("default", "llama3"):
         raise ValueError(f"rope type {kind!r} is not supported: 'default' and 'llama3' are")
     if rope.get("partial_rotary_factor") not in (None, 1, 1.0):
-        raise ValueError(f"partial_rotary_factor={rope['partial_rotary_factor']} is not supported: all channels turn")
+        raise ValueError(f"partial_rotary_factor={rope['partial_rotary_factor']} is not supported: all channels rotate")
     scaling = None
     if kind == "llama3":
         if missing := [name for name in ("factor", "low_freq_factor", "high_freq_factor") if rope.get(name) is None]:
@@ -104,7 +102,7 @@ def _read_llama(entries: dict[str, Any]) -> "gptlab.model.GPTConfig":
         mlp="swiglu",
         bias=entries.get("attention_bias", False),
         mlp_bias=entries.get("mlp_bias", False),
-        dropout=_dropout({"attention_dropout": entries.get("attention_dropout") or 0.0}, stream=0.0),
+        dropout=_dropout({"attention_dropout": entries.get("attention_dropout") or 0.0}, residual=0.0),
         norm_eps=float(entries.get("rms_norm_eps", 1e-6)),
         rope_theta=rope.get("rope_theta") or entries.get("rope_theta") or 10_000.0,
         rope_scaling=scaling,
@@ -112,25 +110,27 @@ def _read_llama(entries: dict[str, Any]) -> "gptlab.model.GPTConfig":
     )
 
 
-def _dropout(rates: dict[str, float | int], stream: float | None = None) -> float:
-    """The one dropout of `GPT`. It plays a part in training only, so several different ones are a warning."""
-    different = {*rates.values()} | (set() if stream is None else {stream})
+def _dropout(rates: dict[str, float | int], residual: float | None = None) -> float:
+    """The one dropout rate of `GPT`. It matters in training only, so several different ones are only a warning."""
+    different = {*rates.values()} | (set() if residual is None else {residual})
     if len(different) == 1:
         return float(different.pop())
     warnings.warn(f"dropout is 0 here, not {rates}: a GPT has one rate for all its parts", stacklevel=2)
     return 0.0
 
 
-def write_config(config: "gptlab.model.GPTConfig") -> dict[str, Any]:
-    """What stands in the `config.json` of the GPT-2 or Llama that computes the same as a `GPT` of this configuration.
+def write_config(config: GPTConfig) -> dict[str, Any]:
+    """The `config.json` of the GPT-2 or Llama that computes the same as a `GPT` of this configuration.
 
     Positions that are not learned become a table of GPT-2's (sinusoids as they are, none as zeros), and matrices and
     norms without bias get zeros there. Llama has no dropout.
 
+    Args:
+        config: of a model with the parts of either family.
+
     Raises:
         ValueError: where neither family has the parts, naming them and what can be exported.
 
-    >>> from gptlab.model import GPTConfig
     >>> write_config(GPTConfig(vocab_size=50))["model_type"]
     'gpt2'
     """
@@ -194,8 +194,12 @@ _PARTS: dict[str, dict[str, tuple]] = {
 }
 
 
-def family_of(config: "gptlab.model.GPTConfig") -> str:
-    """The family that has all of a model's parts. Raises: ValueError if none has, with what stands in the way."""
+def family_of(config: GPTConfig) -> str:
+    """The family, "gpt2" or "llama", that has all parts of a model.
+
+    Raises:
+        ValueError: if neither has, with what stands in the way.
+    """
     in_the_way = {
         family: [f"{name}={getattr(config, name)!r}" for name, has in parts.items() if getattr(config, name) not in has]
         for family, parts in _PARTS.items()
@@ -210,5 +214,5 @@ def family_of(config: "gptlab.model.GPTConfig") -> str:
         f"{', '.join(in_the_way['gpt2'])}; Llama has no {', '.join(in_the_way['llama'])}. What can be exported: "
         "norm='layernorm', position='learned' (or 'sinusoidal', 'none'), mlp='gelu' (or 'gelu_tanh', 'relu2') as a "
         "GPT-2, and norm='rmsnorm', position='rope', mlp='swiglu' as a Llama, each without qk_norm and convolution. "
-        "Train a model with such parts: GPTConfig(...) without further words is a GPT-2"
+        "Train a model with such parts: GPTConfig(...) with its defaults is a GPT-2"
     )

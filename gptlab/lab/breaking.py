@@ -1,7 +1,7 @@
-"""A GPT with one ingredient taken out, to see what it was good for: the break-it lab of lesson 08.
+"""A GPT with one ingredient taken out, to see what it was good for: the break-it lab of the notebook on the model.
 
-`FAULTS` names what can be missing; `broken` builds the model. Everything else about it is as in the sound model, down
-to the numbers that a seed gives it, so that what differs in a run comes from the fault alone.
+`FAULTS` names what can be missing; `broken` builds the model. Everything else about it is as in the intact model, down
+to the weights that a seed gives it, so whatever differs in a run comes from the fault alone.
 """
 
 import math
@@ -14,14 +14,14 @@ from gptlab.batches import IGNORE
 from gptlab.model import GPT, Block, GPTConfig
 
 FAULTS = {
-    "nothing": "the sound model",
-    "mask": "every position sees the whole text, the future too",
+    "nothing": "the intact model",
+    "mask": "every position sees the whole text, including the future",
     "scale": "scores are not divided by the root of the head size",
-    "residual": "each part replaces the stream and is not added to it",
-    "norm": "no layer norm, neither in the blocks nor at the end",
+    "residual": "each part replaces the residual stream instead of adding to it",
+    "norm": "no layer norm, in the blocks or at the end",
     "positions": "no position is added to the tokens",
-    "heads": "one head in place of several",
-    "initialisation": "the numbers that PyTorch's layers are born with",
+    "heads": "one head instead of several",
+    "initialisation": "the default weights of PyTorch's layers",
     "targets": "the target at t is the token at t, not the one after it",
 }
 
@@ -43,9 +43,9 @@ class _SameToken(GPT):
         )
 
 
-class _BornWith(GPT):
+class _AsPyTorchDraws(GPT):
     def _initialise(self) -> None:
-        """What the layers drew for themselves stays."""
+        """Leave the weights as the layers drew them."""
 
 
 class _Replacing(Block):
@@ -69,18 +69,22 @@ class _Times(nn.Module):
 def broken(config: GPTConfig, fault: str = "nothing") -> GPT:
     """The model of a configuration, with one of `FAULTS` in it.
 
+    Args:
+        config: of the intact model.
+        fault: what is missing.
+
     >>> config = GPTConfig(vocab_size=50, context=8, n_layer=2, n_head=2, n_embd=12)
     >>> broken(config, "norm").norm
     Identity()
 
     Raises:
-        ValueError: for a fault that it does not know, naming those that it does.
+        ValueError: for an unknown fault, naming those there are.
     """
     if fault not in FAULTS:
         raise ValueError(f"unknown fault {fault!r}: choose one of {list(FAULTS)}")
     if fault == "heads":
         config = replace(config, n_head=1, n_kv_head=None)
-    model = {"mask": _Unmasked, "targets": _SameToken, "initialisation": _BornWith}.get(fault, GPT)(config)
+    model = {"mask": _Unmasked, "targets": _SameToken, "initialisation": _AsPyTorchDraws}.get(fault, GPT)(config)
     if fault == "positions":
         model.embedding.position = model.position = None
         model.embedding._buffers.pop("waves", None)
@@ -89,7 +93,9 @@ def broken(config: GPTConfig, fault: str = "nothing") -> GPT:
     for layer, block in enumerate(model.blocks):
         if fault == "norm":
             block.norm1 = block.norm2 = nn.Identity()
-        elif fault == "scale":  # undo the division: what attention does last to the queries is to norm them
+        elif (
+            fault == "scale"
+        ):  # undo the division: the last thing that attention does to the queries is to normalise them
             root = math.sqrt(config.n_embd // config.n_head)
             block.attention.query_norm = nn.Sequential(block.attention.query_norm, _Times(root))
         elif fault == "residual":

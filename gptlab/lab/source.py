@@ -7,7 +7,11 @@ from typing import Any
 
 
 class Source:
-    """Python source that prints as text and shows coloured in a notebook."""
+    """Python source that prints as text and shows with colours in a notebook.
+
+    Attributes:
+        text: the source.
+    """
 
     def __init__(self, text: str):
         self.text = text
@@ -28,7 +32,8 @@ def show(*objects: Any, docstring: bool = False) -> Source:
     """The source of functions, methods or classes, to be the last line of a cell.
 
     Args:
-        docstring: the whole docstrings; otherwise their first lines.
+        objects: functions, methods, classes or modules.
+        docstring: whether to show whole docstrings; otherwise only their first lines.
 
     Raises:
         TypeError: for something that has no Python source (a number, a function written in C).
