@@ -194,12 +194,99 @@ def test_the_smallest_failing_input_is_shown(small):
     assert "numbers=[3, 3, 3]" in card and "[6, 6, 6]" in card and "3 of 6 inputs" in card and "length 0, not 3" in card
 
 
-def test_of_two_mistakes_that_fit_the_one_that_fits_more_often_is_named():
-    wrong = [Mistake(f"{name}", f, "") for name, f in (("zeros", lambda n: [0] * len(n)), ("empty", lambda n: []))]
-    exercise = Exercise(**{**vars(SMALL), "mistakes": wrong})
-    assert judge(exercise, lambda n: []).mistake.name == "empty"
-    assert judge(exercise, lambda n: [0] * len(n)).mistake.name == "zeros"
-    assert judge(exercise, lambda n: ["what"] * (len(n) + 9)).mistake is None
+def with_mistakes(*wrong, **changes):
+    """The small exercise with other known mistakes."""
+    mistakes = [Mistake(f.__name__, f, "") for f in wrong]
+    return Exercise(**{**vars(SMALL), "mistakes": mistakes, **changes})
+
+
+def zeros(numbers):
+    return [0] * len(numbers)
+
+
+def named(exercise, answer):
+    mistake = judge(exercise, answer).mistake
+    return mistake and mistake.name
+
+
+def test_a_mistake_is_named_only_when_it_does_the_same_on_every_input():
+    exercise = with_mistakes(zeros)
+    assert named(exercise, lambda numbers: [0] * len(numbers)) == "zeros"
+    for right_at in range(1, 6):
+        assert named(exercise, lambda n, at=right_at: double(n) if len(n) == at else zeros(n)) is None
+    assert named(exercise, lambda numbers: zeros(numbers) or [0]) is None
+    assert named(exercise, lambda numbers: numbers.clear() or []) is None
+
+
+def test_of_two_mistakes_that_fit_the_first_is_named():
+    def again(numbers):
+        return zeros(numbers)
+
+    assert named(with_mistakes(zeros, again), zeros) == "zeros" and named(with_mistakes(again, zeros), zeros) == "again"
+
+
+def test_what_an_answer_changes_is_part_of_what_it_does():
+    def doubled_in_place(numbers):
+        numbers[:] = double(numbers)
+        return numbers
+
+    def emptied(numbers):
+        result = double(numbers)
+        numbers.clear()
+        return result
+
+    exercise = with_mistakes(doubled_in_place, emptied)
+    assert named(exercise, _double_in_place) == "doubled_in_place"
+    assert named(exercise, lambda n: [double(n), n.clear()][0]) == "emptied"
+    assert named(exercise, lambda n: [double(n), n.append(0)][0]) is None
+
+
+def test_exceptions_are_alike_in_type_and_message():
+    def by_key(numbers):
+        return {}[f"no {len(numbers)}"]
+
+    exercise = with_mistakes(by_key)
+    assert named(exercise, lambda numbers: {}["no " + str(len(numbers))]) == "by_key"
+    assert named(exercise, lambda numbers: {}["none"]) is None
+    assert named(exercise, lambda numbers: [][0]) is None
+
+
+def test_an_answer_that_only_ever_raises_is_alike_in_its_operation_too():
+    torch = pytest.importorskip("torch")
+
+    def product(numbers):
+        return torch.ones(2, 3) @ torch.ones(2, 3)
+
+    def by_linear(numbers):
+        return torch.nn.functional.linear(torch.ones(2, 3), torch.ones(3, 2))
+
+    exercise = with_mistakes(product)
+    assert named(exercise, lambda numbers: torch.matmul(torch.ones(2, 3), torch.ones(2, 3))) == "product"
+    assert named(exercise, by_linear) is None, "torch says the same of both"
+    assert named(with_mistakes(by_linear), product) is None
+    raises = with_mistakes(lambda numbers: torch.zeros(2, 3).transpose(0, 1).view(6))
+    assert named(raises, lambda numbers: torch.zeros(2, 3).mT.view(6)) == "<lambda>"
+    assert named(raises, lambda numbers: torch.zeros(2, 3).mT.contiguous().view(5)) is None
+
+
+@pytest.mark.parametrize("lacking", ["encode", "decode", "vocab_size"])
+def test_a_class_that_lacks_one_part_is_told_which(lacking):
+    class Tokenizer(registry.find("tokens.7").solution):
+        @property
+        def vocab_size(self):
+            if lacking == "vocab_size":
+                raise AttributeError("'Tokenizer' object has no attribute 'vocab_size'")
+            return len(self.characters)
+
+        @vocab_size.setter
+        def vocab_size(self, size):
+            pass
+
+    if lacking != "vocab_size":
+        setattr(Tokenizer, lacking, property(lambda self: getattr(object(), lacking)))
+    card = repr(check("tokens.7", Tokenizer))
+    assert f"has no attribute '{lacking}'" in card
+    assert card.count("✗ no") == {"encode": 3, "decode": 1, "vocab_size": 1}[lacking], "decode has nothing to decode"
 
 
 def test_changing_the_input_is_noticed(small):

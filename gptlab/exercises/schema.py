@@ -16,6 +16,33 @@ class Mistake:
     tell: str
 
 
+class Failed:
+    """Stands for a part of a result that raised: equal to nothing, not even to itself."""
+
+    def __init__(self, error: Exception):
+        self.error = error
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f"{type(self.error).__name__}: {self.error}"
+
+
+def part(get: Callable[[], Any]) -> Any:
+    """One part of what a `use` returns, so that a part that raises leaves the others as they are.
+
+    >>> part(lambda: len("abc")), part(lambda: "abc".size)
+    (3, AttributeError: 'str' object has no attribute 'size')
+    """
+    try:
+        return get()
+    except Exception as error:
+        return Failed(error)
+
+
 def call(answer: Callable[..., Any], *args: Any) -> Any:
     """How an answer is used unless its exercise says otherwise: it is called."""
     return answer(*args)
@@ -26,19 +53,27 @@ class Exercise:
     """One exercise, with all that is needed to set it, check it, explain it and solve it.
 
     Attributes:
-        id: topic and number, "bpe.3".  minutes: for a reader who meets it first.  difficulty: 1, 2 or 3.
+        id: topic and number, "bpe.3".
+        title: a few words.
+        prompt: the task, with the types or shapes of input and result.
+        minutes: for a reader who meets it first.
+        difficulty: 1, 2 or 3.
         signature: name, arguments and result with their types or shapes, as the reader should write them.
         inputs: from a `random.Random`, tuples of arguments; small ones first, and such that every mistake shows.
         solution: a function (or class) whose source is shown to the reader.
-        mistakes: three or more; of several that fit equally well, the first is named.
+        mistakes: three or more. A mistake is named if an answer does the same as it on every input; of two that fit,
+            the first.
         hints: three, each giving away more than the one before.
         reference: what gives the expected result, the solution unless given. Plain loops, or a library.
         properties: (statement in words, predicate(answer, *args, result)). With properties and no reference, only they
             are checked.
         use: how the answer is called, `use(answer, *args)`; for a class, this makes an object and asks it something.
-        tolerance: relative; by the dtype unless given.  seconds: the time limit of a check.
+        tolerance: relative; by the dtype unless given.
+        seconds: the time limit of a check.
         inputs_stay: whether an answer that changes its inputs is wrong.
         package: dotted name of gptlab's version.
+        near_misses: answers that are wrong but close, for the tests: none may pass, and none may be given the name of a
+            mistake that it does not make.
     """
 
     id: str
@@ -58,6 +93,7 @@ class Exercise:
     seconds: int | float = 5.0
     inputs_stay: bool = True
     package: str = ""
+    near_misses: Sequence[Callable[..., Any]] = ()
 
     @property
     def topic(self) -> str:

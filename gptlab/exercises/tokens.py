@@ -5,7 +5,7 @@ import random
 import re
 from collections import Counter
 
-from gptlab.exercises.schema import Exercise, Mistake, Prediction
+from gptlab.exercises.schema import Exercise, Mistake, Prediction, part
 from gptlab.tokens import CharTokenizer
 
 _LETTERS = "abcdefghij ,.éß€狐🦊"
@@ -478,8 +478,8 @@ class _Words:
 
 def use_tokenizer(answer, text, message):
     tokenizer = answer(text)
-    ids = list(tokenizer.encode(message))
-    return ids, tokenizer.decode(ids), tokenizer.vocab_size
+    ids = part(lambda: list(tokenizer.encode(message)))
+    return ids, part(lambda: tokenizer.decode(ids)), part(lambda: tokenizer.vocab_size)
 
 
 def _tokenizer_inputs(rng):
@@ -509,8 +509,8 @@ _CLASS = Exercise(
         ("decode gives the message back", lambda answer, text, message, result: result[1] == message),
         ("one id for each character", lambda answer, text, message, result: len(result[0]) == len(message)),
         (
-            "every id is an int in range(vocab_size)",
-            lambda answer, text, message, result: all(type(i) is int and 0 <= i < result[2] for i in result[0]),
+            "every id is an int from 0 to V - 1",
+            lambda answer, text, message, result: all(type(i) is int and 0 <= i < len(set(text)) for i in result[0]),
         ),
         (
             "vocab_size is the number of different characters",
