@@ -38,7 +38,7 @@ def _logit_inputs(rng):
     yield torch.tensor([[[0.0, 1.0, 2.0]]]), torch.tensor([[1]])
     yield torch.tensor([[[0.5, 0.0], [2.0, 0.0], [0.0, 3.0]]]), torch.tensor([[0, 1, 1]])
     yield (torch.arange(24) * 7 % 5).float().view(2, 3, 4), torch.tensor([[0, 3, 1], [2, 2, 0]])
-    yield torch.tensor([[[80.0, 100.0], [75.0, 102.0]]]), torch.tensor([[0, 0]])
+    yield torch.tensor([[[86.0, 100.0], [80.0, 100.0], [75.0, 102.0]]]), torch.tensor([[0, 0, 0]])
     yield torch.tensor([[[80.0, 79.0, 0.0], [0.0, 1000.0, 2.0]]]), torch.tensor([[0, 2]])
     yield torch.tensor([[[-1000.0, -1001.0]]]), torch.tensor([[1]])
     for B, T, V in ((2, 3, 4), (3, 2, 5), (2, 4, 7), (4, 3, 6)):
