@@ -71,10 +71,12 @@ class Picture(Figure):
     alt = ""
 
     def draw(self, renderer):
+        """Draw the figure, in our style."""
         with mpl.rc_context(_STYLE):
             super().draw(renderer)
 
     def savefig(self, fname, **options):
+        """Save the figure, in our style."""
         with mpl.rc_context(_STYLE):
             super().savefig(fname, **options)
 
