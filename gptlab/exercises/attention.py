@@ -1334,8 +1334,8 @@ _REACH = Exercise(
         Mistake(
             "the distance is T, or one is added always",
             lambda T, width: math.ceil(T / (width - 1)),
-            "From the last of T positions to the first it is T - 1 steps. (Rounding down and adding 1 comes to the same: "
-            "where width - 1 divides T - 1, it is one too many.)",
+            "From the last of T positions to the first it is T - 1 steps. (Rounding down and adding 1 comes to the "
+            "same: where width - 1 divides T - 1, it is one too many.)",
         ),
         Mistake(
             "the distance is T, rounded down",
