@@ -62,8 +62,8 @@ class GraphedDecoder:
         cache = KVCache(model, max_length)
         if ids.shape[1] >= cache.max_length:
             raise ValueError(
-                f"a prompt of {ids.shape[1]} tokens fills the cache of {cache.max_length}: shorten it, or pass a larger "
-                "max_length"
+                f"a prompt of {ids.shape[1]} tokens fills the cache of {cache.max_length}: shorten it, or pass a "
+                "larger max_length"
             )
         self.max_length = cache.max_length
         with torch.no_grad():
@@ -84,9 +84,8 @@ class GraphedDecoder:
         rotate = None
         if model.position is not None:
             rotate = model.position.rotation(model.position.cos[position], model.position.sin[position])
-        keep_mask = (torch.arange(self.max_length, device=position.device) <= position)[
-            None, None
-        ]  # [1, 1, max_length]
+        keys = torch.arange(self.max_length, device=position.device)
+        keep_mask = (keys <= position)[None, None]  # [1, 1, max_length]
         for block, layer in zip(model.blocks, self.layers, strict=True):
             x = block(x, keep_mask, rotate=rotate, cache=layer)
         return model.head(model.norm(x))[:, -1]
