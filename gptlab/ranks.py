@@ -80,7 +80,7 @@ class SingleProcess:
 
 
 # ── Sharded tensors ──────────────────────────────────────────────────────────────────────────────────────────────────
-# Recognised by what they can do, because importing DTensor would cost a plain run half a second that it never needs.
+# Recognised by what they can do, so that a process that only opens a model need not import torch.distributed.
 
 
 def whole(tensor: Any) -> Any:

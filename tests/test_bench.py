@@ -165,5 +165,5 @@ def test_unlike_losses_are_not_compared(monkeypatch):
 def test_only_the_bench_of_a_gpu_keeps_a_record():
     from gptlab.commands.bench import bench
 
-    with pytest.raises(ValueError, match=r"bench step keeps no record: leave out --record"):
+    with pytest.raises(ValueError, match=r"bench step makes no record: leave out --record"):
         bench("step", record=Path("x.json"))

@@ -27,7 +27,6 @@ COMPUTED = {
     "gptlab.corpora": "a corpus's module is loaded when it is first used",
     "gptlab.exercises.engine": "`compare` finds the function of the package that an exercise names",
     "gptlab.exercises.registry": "a topic's exercises are loaded by the name of the topic",
-    "gptlab.tokens": "a saved tokenizer is loaded by its kind",
 }
 
 # What is still to be mended, and who does it; each line goes with its cause.
@@ -38,9 +37,8 @@ MODULE = re.compile(r"gptlab(\.\w+)+")  # or something in it: gptlab.bpe.merge
 LONGEST = 300  # lines of a module
 DATA = re.compile(rf"gptlab\.exercises\.({'|'.join(LESSONS)})")  # exercises are data: texts, stubs and known mistakes
 TOO_LONG_YET = {
-    "gptlab.bpe", "gptlab.checkpoints", "gptlab.commands.train", "gptlab.corpora.fables",
-    "gptlab.corpora.preparing", "gptlab.gpu.planning", "gptlab.huggingface.weights", "gptlab.model",
-    "gptlab.sampling", "gptlab.tokens", "gptlab.training", "gptlab.unigram",
+    "gptlab.commands.doctor", "gptlab.commands.environment", "gptlab.corpora.fables", "gptlab.corpora.preparing",
+    "gptlab.downloads",
 }  # fmt: skip
 
 

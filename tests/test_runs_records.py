@@ -42,7 +42,9 @@ def test_a_file_keeps_what_was_there_and_replaces_the_same(record, tmp_path):
 def test_a_file_of_something_else_is_named_and_stays(record, tmp_path, content):
     path = tmp_path / "notes.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"notes.json' is no file of records .*list of entries with what, device.*new"):
+    with pytest.raises(
+        ValueError, match=r"notes.json' is not a file of records .*list of entries with what, device.*new"
+    ):
         records.add(record, path)
     assert path.read_text() == content
 

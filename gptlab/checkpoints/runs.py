@@ -3,7 +3,7 @@
 Why not `torch.distributed.checkpoint.state_dict`? Its `get_optimizer_state_dict` and `set_optimizer_state_dict` put
 sharded states together and spread them again, which here takes `ranks.whole` and `ranks.spread`, one line each. What
 they give still has to be split into tensors and JSON to be saved without pickles, they run an optimiser step on zero
-gradients to learn what an optimiser remembers, and importing them takes more than a second in every run on a laptop.
+gradients to learn what an optimiser remembers, and importing them delays every run on a laptop by most of a second.
 """
 
 import json

@@ -23,7 +23,10 @@ OPTIMIZERS = ("adamw", "muon", "sgd")
 
 @dataclass(frozen=True)
 class Memory:
-    """What is alive at each moment of a training step: `moments[moment][line]`, in bytes.
+    """What is alive at each moment of a training step.
+
+    Attributes:
+        moments: for each moment of a step, each line of the account in bytes: `moments[moment][line]`.
 
     >>> memory = Memory({"backward begins": {"weights": 3_000_000, "activations": 9_000_000}})
     >>> memory.total, memory.worst, memory["weights"]

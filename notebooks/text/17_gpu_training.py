@@ -602,7 +602,7 @@ teller, tokenizer = checkpoints.committed("fables")
 prompt = torch.tensor([[tokenizer.special_tokens["<|endoftext|>"], *tokenizer.encode(fables.TRAVELLER[:40])]])
 with torch.no_grad():
     plain = sampling.generate(teller, prompt, 20, temperature=0)
-    fixed = gpu.GraphedDecoder(teller, prompt, room=prompt.shape[1] + 20).generate(20)
+    fixed = gpu.GraphedDecoder(teller, prompt, max_length=prompt.shape[1] + 20).generate(20)
 print("the same tokens:", torch.equal(plain, fixed))
 
 # %%

@@ -16,7 +16,11 @@ B, T, V = 2, 256, 50257
 
 
 def bench_step(rounds: int = 5) -> None:
-    """Print steps a second of all, and the ratios."""
+    """Print steps per second of each, and the ratios.
+
+    Args:
+        rounds: turns of each contestant; their median counts.
+    """
     from transformers import GPT2Config, GPT2LMHeadModel
 
     none = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)

@@ -18,7 +18,7 @@ TURN = 20  # steps
 
 
 def contestants() -> dict[str, runs.Recipe]:
-    """The four runs, by name. The modern ones differ in their length: a rate that falls to zero must know it."""
+    """The four runs, by name. The modern ones differ in length too: a rate that falls to zero depends on it."""
     base, modern = runs.RECIPES["nanogpt-cpu"], runs.RECIPES["shakespeare"]
 
     brief = dataclasses.replace(
@@ -41,10 +41,10 @@ def race(recipes: dict[str, runs.Recipe]) -> dict[str, History]:
     running: dict[str, Iterator[History]] = {}
     histories: dict[str, History] = {}
     for name, recipe in recipes.items():
-        prepared = runs.build(recipe)
-        running[name] = training.run(prepared.model, prepared.batches, recipe.training, evaluate=prepared.evaluate)
+        setup = runs.build(recipe)
+        running[name] = training.run(setup.model, setup.batches, recipe.training, evaluate=setup.evaluate)
         print(
-            f"{name}: {prepared.model.count_parameters():,} parameters, "
+            f"{name}: {setup.model.count_parameters():,} parameters, "
             f"{recipe.training.steps} steps of {recipe.batch_size}"
         )
     while running:
