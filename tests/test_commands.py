@@ -17,7 +17,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gptlab import __main__ as door
+from gptlab import __main__ as entry
 from gptlab import commands
 from gptlab.commands import environment, installation, isolation, notebooks
 from gptlab.files import write_whole
@@ -95,7 +95,7 @@ def test_every_command_that_the_texts_tell_to_type_is_understood(monkeypatch):
 
 def test_an_old_python_is_told_so(monkeypatch, capsys):
     monkeypatch.setattr(sys, "version_info", (3, 8, 18, "final", 0))
-    assert door.main(["start"]) == 1
+    assert entry.main(["start"]) == 1
     assert "needs Python 3.10 or newer, and this is Python 3.8" in capsys.readouterr().out
 
 
