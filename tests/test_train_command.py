@@ -11,6 +11,8 @@ import types
 import pytest
 import torch
 import yaml
+from gptlab.runs.program import join
+from gptlab.runs.settings import Options
 
 from gptlab import checkpoints, commands, gpu, runs
 from gptlab.checkpoints import storage
@@ -20,10 +22,8 @@ from gptlab.commands.train import train
 from gptlab.gpu import devices
 from gptlab.model import GPT
 from gptlab.ranks import SingleProcess
-from gptlab.runs.program import join
 from gptlab.runs.recipes import model_config
 from gptlab.runs.records import read
-from gptlab.runs.settings import Options
 from gptlab.training import History, TrainConfig
 
 TINY = dict(batch_size=2, n_layer=1, n_head=2, n_embd=12, device="cpu")

@@ -12,7 +12,7 @@ from gptlab.exercises.card import Card
 from gptlab.exercises.judge import FAILED, PASSED, UNTOUCHED, Verdict, judge
 from gptlab.exercises.schema import Exercise
 from gptlab.exercises.session import session
-from gptlab.source import show
+from gptlab.lab.source import show
 
 
 def _for_exercise(command: Callable[..., Card]) -> Callable[..., Card]:

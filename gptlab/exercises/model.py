@@ -406,8 +406,8 @@ _MLP = Exercise(
     prompt="Compute the MLP of a block, which works on each position by itself: an up-projection, the activation "
     "function GELU, a down-projection. GELU of h is h times Φ(h), the fraction of a normal distribution that lies "
     "below h, which is (1 + erf(h / √2)) / 2. `torch.erf` is the error function. (`F.gelu` does it too; by hand you "
-    "know it.)\n\nShapes: `x` is [B, T, C], `W1` [C, W], `b1` [W], `W2` [W, C], `b2` [C], all float tensors, to be used as "
-    "`x @ W1`. Result: a float tensor [B, T, C].",
+    "know it.)\n\nShapes: `x` is [B, T, C], `W1` [C, W], `b1` [W], `W2` [W, C], `b2` [C], all float tensors, to be "
+    "used as `x @ W1`. Result: a float tensor [B, T, C].",
     signature='def mlp(x: Float[Tensor, "B T C"], W1: Float[Tensor, "C W"], b1: Float[Tensor, " W"], '
     'W2: Float[Tensor, "W C"], b2: Float[Tensor, " C"]) -> Float[Tensor, "B T C"]',
     inputs=_mlp_inputs,
