@@ -4,6 +4,8 @@ From top to bottom: what makes a matrix (nearly) orthogonal without computing a 
 goes to which optimiser.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -93,8 +95,19 @@ def adamw_groups(parameters: list[Tensor], weight_decay: float | int) -> list[di
     return [group for group in groups if group["params"]]
 
 
+def _muon(matrices: list[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
+    return Muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay)
+
+
+# For each `TrainConfig.optimizer`, what takes the matrices inside the blocks; None: AdamW, like everything else.
+MATRIX_OPTIMIZERS: dict[str, Callable[[list[Tensor], TrainConfig], torch.optim.Optimizer] | None] = {
+    "adamw": None,
+    "muon": _muon,
+}
+
+
 def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """The optimisers of a run: one AdamW for everything, or with it a Muon for the matrices inside the blocks.
+    """The optimizers of a run: one AdamW for everything, or with it another for the matrices inside the blocks.
 
     An embedding table isn't a matrix in this sense: its rows are looked up, not multiplied.
 
@@ -107,12 +120,13 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
         return name.startswith("blocks.") and parameter.dim() == 2 and "convolution" not in name
 
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = [p for name, p in named if is_matrix(name, p)] if config.optimizer == "muon" else []
+    for_matrices = MATRIX_OPTIMIZERS[config.optimizer]
+    matrices = [p for name, p in named if is_matrix(name, p)] if for_matrices else []
     taken = {id(p) for p in matrices}
     groups = adamw_groups([p for _, p in named if id(p) not in taken], config.weight_decay)
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
     ]
-    if matrices:
-        optimizers.append(Muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay))
+    if for_matrices and matrices:
+        optimizers.append(for_matrices(matrices, config))
     return optimizers

@@ -5,7 +5,7 @@ Standard library only, so that a command line can list the settings at once. `gp
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,10 @@ class TrainConfig:
     save_total_limit: int = 2
 
     def __post_init__(self):
-        for name, known in (("optimizer", ("adamw", "muon")), ("schedule", ("linear", "cosine"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose {known[0]!r} or {known[1]!r}")
+        hints = get_type_hints(type(self))
+        for name in ("optimizer", "schedule"):
+            if getattr(self, name) not in (known := get_args(hints[name])):
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose {' or '.join(map(repr, known))}")
         for name in ("steps", "gradient_accumulation", "save_total_limit"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")

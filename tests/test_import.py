@@ -24,7 +24,6 @@ COMPUTED = {
     "gptlab": "a module of the course is loaded when it is first used",
     "gptlab.commands": "a command's module is loaded when it is run, by its name",
     "gptlab.commands.bench": "and so is a benchmark's",
-    "gptlab.corpora": "a corpus's module is loaded when it is first used",
     "gptlab.exercises.engine": "`compare` finds the function of the package that an exercise names",
     "gptlab.exercises.registry": "a topic's exercises are loaded by the name of the topic",
 }

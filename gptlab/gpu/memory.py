@@ -18,7 +18,8 @@ from gptlab.config import GPTConfig
 from gptlab.gpu.account import count_parameters, key_value_width, mlp_matrices, mlp_width
 
 LINES = ("weights", "gradients", "optimiser", "16-bit copies", "activations", "logits", "workspace")
-OPTIMIZERS = ("adamw", "muon", "sgd")
+# What an optimizer remembers, in bytes per weight: of the blocks' matrices, and of everything else.
+OPTIMIZER_BYTES = {"adamw": (8, 8), "muon": (4, 8), "sgd": (0, 0)}
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,14 @@ def estimate_memory(
     together                   14.7             16.8             12.4              6.0              5.2
 
     Raises:
-        ValueError: for an optimiser that is not in `OPTIMIZERS`.
+        ValueError: for an optimizer that is not in `OPTIMIZER_BYTES`.
     """
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"no account for the optimizer {optimizer!r}: choose one of {list(OPTIMIZERS)}")
+    if optimizer not in OPTIMIZER_BYTES:
+        raise ValueError(f"no account for the optimizer {optimizer!r}: choose one of {list(OPTIMIZER_BYTES)}")
     parameters, matrices, L = count_parameters(config), _matrices(config), config.n_layer
     held = {"weights": 4 * parameters + _tables(config), "gradients": 4 * parameters if accumulation > 1 else 0}
-    held["optimiser"] = {"adamw": 8 * parameters, "sgd": 0, "muon": 8 * parameters - 4 * L * matrices}[optimizer]
+    per_matrix_weight, per_weight = OPTIMIZER_BYTES[optimizer]
+    held["optimiser"] = per_matrix_weight * L * matrices + per_weight * (parameters - L * matrices)
     moments = _moments(config, B, T, dtype, gradient_checkpointing, flash, device)
     if optimizer == "muon":
         moments["update"]["workspace"] = _muon_workspace(config, device)
