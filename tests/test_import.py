@@ -28,17 +28,9 @@ COMPUTED = {
     "gptlab.exercises.registry": "a topic's exercises are loaded by the name of the topic",
 }
 
-# What is still to be mended, and who does it; each line goes with its cause.
-KNOWN_VIOLATIONS: list[str] = []
-KNOWN_CIRCLES: list[set[str]] = []
-
 MODULE = re.compile(r"gptlab(\.\w+)+")  # or something in it: gptlab.bpe.merge
 LONGEST = 300  # lines of a module
 DATA = re.compile(rf"gptlab\.exercises\.({'|'.join(LESSONS)})")  # exercises are data: texts, stubs and known mistakes
-TOO_LONG_YET = {
-    "gptlab.commands.doctor", "gptlab.commands.environment", "gptlab.corpora.fables", "gptlab.corpora.preparing",
-    "gptlab.downloads",
-}  # fmt: skip
 
 
 def module_name(path, package):
@@ -155,13 +147,11 @@ def circles(graph):
 
 
 def test_imports_run_one_way():
-    assert sorted(violations(modules())) == sorted(KNOWN_VIOLATIONS)  # mended ones leave the list
+    assert violations(modules()) == []
 
 
 def test_no_imports_run_in_a_circle():
-    found = circles(import_graph(modules()))
-    assert [group for group in found if not any(group <= known for known in KNOWN_CIRCLES)] == []
-    assert [known for known in KNOWN_CIRCLES if not any(group <= known for group in found)] == []  # mended: remove it
+    assert circles(import_graph(modules())) == []
 
 
 def test_every_reason_for_a_computed_import_is_needed():
@@ -171,7 +161,7 @@ def test_every_reason_for_a_computed_import_is_needed():
 
 def test_no_module_is_too_long_to_read_in_one_sitting():
     lengths = {name: len(source.splitlines()) for name, source in modules().items() if not DATA.fullmatch(name)}
-    assert {name for name, length in lengths.items() if length > LONGEST} == TOO_LONG_YET  # shorter ones leave the list
+    assert {name for name, length in lengths.items() if length > LONGEST} == set()
 
 
 # --------------------------------------------------------------------------------------------------- planted violations
