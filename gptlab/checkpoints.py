@@ -6,10 +6,8 @@ Weights that are spread over several processes are put together first, so a run 
 """
 
 import json
-import os
 import random
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gptlab import tokens
+from gptlab import files, tokens
 from gptlab.model import GPT, GPTConfig, device_of
 
 MODEL, CONFIG, OPTIMIZERS, STATE, TOKENIZER, NOTES = (
@@ -270,43 +268,15 @@ def restore_generators(states: dict[str, Tensor], device: torch.device | str = "
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
-    """A draft folder that takes `target`'s place when the block ends well, and vanishes when it does not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    """`files.replacing`, with an error of ours."""
     try:
-        yield draft
-        mask = os.umask(0)
-        os.umask(mask)
-        draft.chmod(0o777 & ~mask)  # a temporary folder is closed to others; a checkpoint is like any other file
-        for path in draft.iterdir():
-            path.chmod(0o666 & ~mask)
-            with open(path, "rb+") as file:
-                os.fsync(file.fileno())
-        _sync(draft)
-        old = draft.with_suffix(".old")
-        if target.exists():
-            os.replace(target, old)
-        os.replace(draft, target)
-        _sync(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        if isinstance(error, SafetensorError | OSError):
-            raise CheckpointError(
-                f"could not write {str(target)!r} ({error}): free some space or choose another folder; "
-                "the checkpoint before it is untouched"
-            ) from error
-        raise
-
-
-def _sync(folder: Path) -> None:
-    """Let the new names in a folder reach the disk, where the system can be asked for it."""
-    if os.name == "posix":
-        entry = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(entry)
-        finally:
-            os.close(entry)
+        with files.replacing(target) as draft:
+            yield draft
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"could not write {str(target)!r} ({getattr(error, 'strerror', None) or error}): free some space or choose "
+            "another folder; the checkpoint before it is untouched"
+        ) from error
 
 
 def _complete(folder: Path) -> list[Path]:

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, SupportsIndex, runtime_checkable
 
+from gptlab.files import write_whole
+
 __all__ = [
     "ByteTokenizer", "CharTokenizer", "StreamDecoder", "Tokenizer", "WordTokenizer", "load", "stream_decode",
 ]  # fmt: skip
@@ -105,15 +107,8 @@ class SavedAsJson:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the tokenizer to `path`, whole or not at all: a run that is killed leaves the old file as it was."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
         data = {"kind": self.kind, **self.to_json()}
-        try:
-            unfinished.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike):

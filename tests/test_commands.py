@@ -20,6 +20,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from gptlab import __main__ as door
 from gptlab import commands
 from gptlab.commands import environment, isolation, notebooks
+from gptlab.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -550,11 +551,9 @@ def test_jupytext_itself_pairs_the_two_files():
 def test_syncing_keeps_the_outputs_of_unchanged_cells(executed, tmp_path):
     folder = tmp_path / "notebooks"
     path = folder / "01_a.ipynb"
-    notebooks.write_atomically(path, executed.path.read_text(encoding="utf-8"))
+    write_whole(path, executed.path.read_text(encoding="utf-8"))
     twin = notebooks.twin_of(executed.path).read_text(encoding="utf-8")
-    notebooks.write_atomically(
-        notebooks.twin_of(path), twin.replace("2 + 3", "2 + 4").replace("A course", "The course")
-    )
+    write_whole(notebooks.twin_of(path), twin.replace("2 + 3", "2 + 4").replace("A course", "The course"))
     assert notebooks.notebooks((), from_text=True, sync_only=True, folder=folder) == 0
     cells = nbformat.read(path, as_version=4).cells
     assert cells[0].source == "# The course"
@@ -605,15 +604,3 @@ def test_missing_tools_are_named(tool, monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, tool, None)
     assert notebooks.notebooks((), folder=tmp_path) == 1
     assert f"{tool} is not installed" in capsys.readouterr().out
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    notebooks.write_atomically(tmp_path / "a.txt", "old")
-
-    def full(self, *_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space"):
-        notebooks.write_atomically(tmp_path / "a.txt", "new")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "old")]

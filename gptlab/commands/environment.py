@@ -23,6 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from gptlab.files import write_whole
+
 FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
 STAMP = "gptlab-stamp.json"
 PIP_LOG = "gptlab-pip.log"
@@ -169,9 +171,7 @@ def stamp(venv: Path) -> dict:
 
 def write_stamp(venv: Path, content: dict) -> None:
     """Write the stamp in one step, so that half of one is never there."""
-    partial = venv / (STAMP + ".part")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    partial.replace(venv / STAMP)
+    write_whole(venv / STAMP, json.dumps(content))
 
 
 def answers(python: Path) -> bool:
@@ -319,8 +319,7 @@ def quiet_jupyter(venv: Path) -> None:
     }
     file = venv / "etc" / "jupyter" / "labconfig" / "default_setting_overrides.json"
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        write_whole(file, json.dumps(settings, indent=1))
 
 
 def run_to_its_end(command: list[str], variables: dict[str, str], folder: Path | None = None) -> int:

@@ -7,7 +7,6 @@ edits one of the two and runs this command. What differs from run to run without
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import tyro
 
 from gptlab.commands import environment
 from gptlab.commands.isolation import sandboxed
+from gptlab.files import write_whole
 
 FORMATS = "ipynb,text//py:percent"  # as in pyproject.toml
 CELL_TIMEOUT = 180  # seconds, as in the tests
@@ -105,7 +105,7 @@ def _one(path: Path, from_text: bool, sync_only: bool) -> bool:
         report = f"{time.time() - began:.1f} s, peak memory of its kernel {peak / 1e6:,.0f} MB"
     tidy(notebook)
     write(path, notebook)
-    write_atomically(twin_of(path), twin_text(notebook))
+    write_whole(twin_of(path), twin_text(notebook))
     print(f"{path.stem}: {report}, {path.stat().st_size / 1e3:,.0f} kB")
     return True
 
@@ -229,15 +229,4 @@ def write(path: Path, notebook: Any) -> None:
     import nbformat
 
     nbformat.validate(notebook)
-    write_atomically(path, nbformat.writes(notebook, version=4).rstrip("\n") + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, nbformat.writes(notebook, version=4).rstrip("\n") + "\n")

@@ -159,7 +159,7 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
     import torch
 
     from gptlab import checkpoints, gpu, training
-    from gptlab.corpora.shards import write_text
+    from gptlab.files import write_whole
 
     recipe = settings.recipe
     if options.export is not None:  # now, not after hours
@@ -174,7 +174,7 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
             _check_tokens(prepared.tokenizer, folder)
         elif ranks.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / CONFIG, to_yaml(settings))
+            write_whole(folder / CONFIG, to_yaml(settings))
             prepared.tokenizer.save(folder / checkpoints.TOKENIZER)
         if ranks.ranks > 1:
             torch.manual_seed(recipe.seed + 1_000_003 * ranks.rank)  # each rank drops out its own numbers
@@ -199,7 +199,7 @@ def _train(options: Options, settings: "Settings", folder: Path, stop: "Stop") -
             board.add(history)
             if not stop.begun:  # a resumed run, before its first step: now the settings are known to fit
                 if ranks.rank == 0:
-                    write_text(folder / CONFIG, to_yaml(settings))
+                    write_whole(folder / CONFIG, to_yaml(settings))
                 say(f"going on after step {history.steps}", flush=True)
             elif history.evaluations and history.evaluations[-1]["step"] == history.steps:
                 say(_line(history), flush=True)

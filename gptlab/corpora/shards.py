@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gptlab import tokens
+from gptlab.files import write_whole
 
 if TYPE_CHECKING:
     from gptlab.batches import Batch
@@ -184,14 +185,4 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write all of it or nothing."""
-    write_text(path, json.dumps(data, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write all of it or nothing."""
-    draft = path.with_name(f".{path.name}.part")
-    with open(draft, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    write_whole(path, json.dumps(data, indent=1) + "\n")

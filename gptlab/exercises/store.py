@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gptlab.exercises.registry import tidy_id
+from gptlab.files import write_whole
 
 VERSION = 2  # ids by topic; version 1 had numbers ("6.2" for "attention.2"), and is converted when it is read
 _KINDS = ("exercises", "predictions", "quiz")
@@ -106,15 +107,9 @@ def update(kind: str, id: str, **known: Any) -> dict[str, Any]:
 
 
 def _written(path: Path, data: dict[str, Any]) -> bool:
-    """Write the file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write the file, whole or not at all; False if it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-        return True
+        write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
     except OSError:
         return False
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    return True
