@@ -42,7 +42,10 @@ def test_copies_begin_without_outputs_and_the_committed_ones_stay(clone):
     assert code["outputs"] == [] and code["execution_count"] is None and code["source"] == ["1 + 1"]
     assert code["metadata"] == {"tags": ["nbval-check-output"]} and "jupytext" not in copy["metadata"]
     assert (clone / "notebooks" / "06_attention.ipynb").read_bytes() == before
-    assert sorted(path.name for path in (clone / FOLDER).glob("*.ipynb")) == ["00_start_here.ipynb", "06_attention.ipynb"]
+    assert sorted(path.name for path in (clone / FOLDER).glob("*.ipynb")) == [
+        "00_start_here.ipynb",
+        "06_attention.ipynb",
+    ]
 
 
 def test_what_a_reader_has_written_is_never_overwritten(clone):
@@ -103,7 +106,9 @@ def test_a_damaged_list_only_means_that_everything_may_be_newer(clone):
     assert "00 Start here, 06 Attention" in said
 
 
-@pytest.mark.parametrize(("name", "said"), [("what", "there is no notebook 'what'"), ("tokens", "01, Tokens, is still")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("what", "there is no notebook 'what'"), ("tokens", "01, Tokens, is still")]
+)
 def test_what_cannot_be_laid_is_refused_by_name(clone, name, said):
     with pytest.raises(ValueError, match=said):
         reset(clone, name)

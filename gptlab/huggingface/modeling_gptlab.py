@@ -14,7 +14,8 @@ from transformers import DynamicCache, GenerationMixin, PretrainedConfig, PreTra
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 # How this version of the library names the cache among the arguments of `generate`.
-_CACHE = "cache" if "cache" in signature(GenerationMixin.prepare_inputs_for_generation).parameters else "past_key_values"
+_NAMES = signature(GenerationMixin.prepare_inputs_for_generation).parameters
+_CACHE = "cache" if "cache" in _NAMES else "past_key_values"
 
 
 class GPTLabConfig(PretrainedConfig):
@@ -293,13 +294,13 @@ class GPTLabForCausalLM(PreTrainedModel, GenerationMixin):
             else:
                 position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -T:]
         keep = real = None
-        if past and T > 1 or attention_mask is not None:
+        if past or attention_mask is not None:  # else the kernel's own causal mask will do
             keep = torch.ones(T, past + T, dtype=torch.bool, device=input_ids.device).tril(past)[None, None]
-        elif past:
-            keep = torch.ones(1, 1, T, past + T, dtype=torch.bool, device=input_ids.device)
         if attention_mask is not None:
-            keep = keep & attention_mask.bool()[:, None, None, :]
-            keep = keep | torch.eye(T, past + T, dtype=torch.bool, device=input_ids.device).roll(past, 1)  # no row empty
+            oneself = torch.eye(T, past + T, dtype=torch.bool, device=input_ids.device).roll(past, 1)
+            keep = (
+                keep & attention_mask.bool()[:, None, None, :] | oneself
+            )  # padding attends to itself: no row is empty
             real = attention_mask[:, -T:, None].to(self.embedding.token.weight.dtype)
         turns = rope(self.config, position_ids) if self.config.position == "rope" else None
         x = self.dropout(self.embedding(input_ids, position_ids))  # [B, T, C]
