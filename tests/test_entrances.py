@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gptlab.checks import Count, Fraction, NotNegative, Positive, Range, Whole, check_fields, checked, explained
+from gptlab.entrances import Count, Fraction, NotNegative, Positive, Range, Whole, check_fields, checked, explained
 
 
 @checked
@@ -169,7 +169,7 @@ def test_the_compiler_sees_through_it():
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from gptlab.checks import explained
+from gptlab.entrances import explained
 
 @explained
 def twice(x: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
