@@ -23,6 +23,7 @@ COMMANDS = {
     "sample": "generate text with a trained GPT",
     "export": "write a trained GPT so that Hugging Face's transformers opens it",
     "bench": "measure training, sampling and tokenizers on this machine",
+    "mutate": "for maintainers: plant small faults in the package, and see which no test notices",
     "notebooks": "for maintainers: run notebooks in order, store their outputs, sync their text twins",
 }
 _BEFORE_INSTALLATION = ("start", "test")
