@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -359,13 +360,45 @@ def test_an_interpreter_that_does_not_run_does_not_answer(tmp_path):
 
 
 def test_jupyterlab_opens_the_first_notebook_and_asks_nobody(tmp_path):
-    options = environment.lab_options(tmp_path, no_browser=True, port=8899)
+    first = tmp_path / "my_course" / "00_start_here.ipynb"
+    options = environment.lab_options(tmp_path, first, no_browser=True, port=8899)
     assert {"--no-browser", "--port=8899", "--LabApp.default_url=/lab/tree/notebooks"} <= set(options)
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / environment.FIRST_NOTEBOOK).touch()
-    options = environment.lab_options(tmp_path, no_browser=False, port=None)
-    assert f"--LabApp.default_url=/lab/tree/{environment.FIRST_NOTEBOOK}" in options
+    first.parent.mkdir()
+    first.touch()
+    options = environment.lab_options(tmp_path, first, no_browser=False, port=None)
+    assert "--LabApp.default_url=/lab/tree/my_course/00_start_here.ipynb" in options
     assert not [option for option in options if option.startswith(("--no-browser", "--port"))]
+
+
+def test_start_opens_the_readers_own_copy_or_the_committed_one_where_none_can_be_written(tmp_path, capsys):
+    (tmp_path / "notebooks").mkdir()
+    committed = tmp_path / "notebooks" / "00_start_here.ipynb"
+    shutil.copy(ROOT / "notebooks" / committed.name, committed)
+    assert environment.first_notebook(tmp_path) == tmp_path / "my_course" / committed.name
+    shutil.rmtree(tmp_path / "my_course")
+    (tmp_path / "my_course").write_text("a file in the way")
+    assert environment.first_notebook(tmp_path) == committed
+    assert "The notebooks of the course are opened instead" in capsys.readouterr().out
+
+
+def test_a_notebook_is_laid_again_from_the_terminal(tmp_path, monkeypatch, capsys):
+    from gptlab.commands import reset as command
+
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "06_attention.ipynb", tmp_path / "notebooks")
+    monkeypatch.setattr(command.environment, "clone", lambda: tmp_path)
+    assert commands.run(["reset", "attention"]) == 0
+    assert "my_course/06_attention.ipynb is as in the course." in capsys.readouterr().out
+    assert commands.run(["reset", "attention"]) == 0
+    assert "Your copy is now called 06_attention-mine-1.ipynb" in capsys.readouterr().out
+    assert commands.run(["reset", "atention"]) == 1 and "no notebook 'atention'" in capsys.readouterr().out
+
+
+def test_progress_is_shown_in_the_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GPTLAB_PROGRESS", str(tmp_path / "mine.json"))
+    assert commands.run(["progress"]) == 0
+    said = capsys.readouterr().out
+    assert "06 attention" in said and f"stored in {tmp_path / 'mine.json'}" in said
 
 
 def test_the_news_are_off_and_a_readers_own_setting_stays(tmp_path):

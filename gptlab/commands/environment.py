@@ -19,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from gptlab.commands import working_copy
 from gptlab.commands.installation import (
     CannotGoOn,
     child_environment,
@@ -33,7 +34,6 @@ from gptlab.commands.installation import (
 from gptlab.commands.isolation import sandboxed
 from gptlab.files import WriteError, write_whole
 
-FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
 STAMP = "gptlab-stamp.json"
 
 PYTEST_OPTIONS = [
@@ -76,7 +76,8 @@ def start(arguments: list[str]) -> int:
     root = clone()
     python = prepare(root)
     quiet_jupyter(root / ".venv")
-    command = [str(python), "-m", "jupyterlab", *lab_options(root, options.no_browser, options.port), *further]
+    first = first_notebook(root)
+    command = [str(python), "-m", "jupyterlab", *lab_options(root, first, options.no_browser, options.port), *further]
     print("Starting JupyterLab. Stop it with Ctrl-C in this terminal.", flush=True)
     os.chdir(root)
     if os.name == "posix":
@@ -176,18 +177,30 @@ def write_stamp(venv: Path, content: dict) -> None:
 # What runs in it
 
 
-def lab_options(root: Path, no_browser: bool, port: int | None) -> list[str]:
+def first_notebook(root: Path) -> Path:
+    """The notebook that `start` opens: the reader's own copy, or the committed one where no copy can be written."""
+    try:
+        for notice in working_copy.lay(root):
+            print(notice, flush=True)
+        return working_copy.first(root)
+    except OSError as problem:
+        print(f"{problem}. The notebooks of the course are opened instead; save yours under another name.", flush=True)
+        return root / "notebooks" / working_copy.first(root).name
+
+
+def lab_options(root: Path, first: Path, no_browser: bool, port: int | None) -> list[str]:
     """JupyterLab's options: open the first notebook, see the whole clone, ask no server for news or extensions.
 
     Args:
         root: the folder of the course.
+        first: the notebook to open.
         no_browser: whether the reader opens the address.
         port: to serve at; None for 8888, or the next free one.
     """
-    first = FIRST_NOTEBOOK if (root / FIRST_NOTEBOOK).exists() else "notebooks"
+    opened = first.relative_to(root) if first.exists() else Path("notebooks")
     options = [
         f"--ServerApp.root_dir={root}",
-        f"--LabApp.default_url=/lab/tree/{first}",
+        f"--LabApp.default_url=/lab/tree/{opened.as_posix()}",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
     ]

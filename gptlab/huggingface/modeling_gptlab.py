@@ -18,6 +18,13 @@ _NAMES = signature(GenerationMixin.prepare_inputs_for_generation).parameters
 _CACHE = "cache" if "cache" in _NAMES else "past_key_values"
 
 
+DEFAULTS = dict(
+    vocab_size=1, context=256, n_layer=4, n_head=4, n_embd=128, n_kv_head=None, mlp_size=None, norm="layernorm",
+    position="learned", mlp="gelu", bias=True, dropout=0.0, tie_weights=True, qk_norm=False, convolution=0,
+    norm_eps=1e-5, rope_base=10_000.0, rope_stretch=None, mlp_bias=None,  # not rope_theta: the library converts that
+)  # fmt: skip
+
+
 class GPTLabConfig(PretrainedConfig):
     """The entries of `gptlab.model.GPTConfig`, under their own names and under those that `transformers` asks for."""
 
@@ -29,39 +36,14 @@ class GPTLabConfig(PretrainedConfig):
         "max_position_embeddings": "context",
     }
 
-    def __init__(
-        self,
-        vocab_size=1,
-        context=256,
-        n_layer=4,
-        n_head=4,
-        n_embd=128,
-        n_kv_head=None,
-        mlp_size=None,
-        norm="layernorm",
-        position="learned",
-        mlp="gelu",
-        bias=True,
-        dropout=0.0,
-        tie_weights=True,
-        qk_norm=False,
-        convolution=0,
-        norm_eps=1e-5,
-        rope_base=10_000.0,
-        rope_stretch=None,
-        mlp_bias=None,
-        **others,
-    ):
-        self.vocab_size, self.context, self.n_layer, self.n_head, self.n_embd = (
-            vocab_size, context, n_layer, n_head, n_embd,
-        )  # fmt: skip
-        self.n_kv_head = n_head if n_kv_head is None else n_kv_head
-        self.mlp_size = 4 * n_embd if mlp_size is None else mlp_size
-        self.norm, self.position, self.mlp, self.bias, self.dropout = norm, position, mlp, bias, dropout
-        self.tie_weights, self.qk_norm, self.convolution, self.norm_eps = tie_weights, qk_norm, convolution, norm_eps
-        self.rope_base, self.rope_stretch = rope_base, rope_stretch  # not rope_theta: the library would convert it
-        self.mlp_bias = bias if mlp_bias is None else mlp_bias
-        super().__init__(tie_word_embeddings=False, **others)  # a tied head has no tensor of its own here
+    def __init__(self, **entries):
+        for name, default in DEFAULTS.items():
+            setattr(self, name, entries.pop(name, default))
+        self.n_kv_head = self.n_head if self.n_kv_head is None else self.n_kv_head
+        self.mlp_size = 4 * self.n_embd if self.mlp_size is None else self.mlp_size
+        self.mlp_bias = self.bias if self.mlp_bias is None else self.mlp_bias
+        entries["tie_word_embeddings"] = False  # a tied head has no tensor of its own here
+        super().__init__(**entries)
 
 
 class GPTLabCache(DynamicCache):
@@ -178,7 +160,7 @@ class MLP(nn.Module):
         if self.kind == "swiglu":
             self.gate = nn.Linear(config.n_embd, config.mlp_size, bias=config.mlp_bias)
         self.up = nn.Linear(config.n_embd, config.mlp_size, bias=config.mlp_bias)
-        self.output = nn.Linear(config.mlp_size, config.n_embd, bias=config.mlp_bias)
+        self.down = nn.Linear(config.mlp_size, config.n_embd, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.up(x)
@@ -188,7 +170,7 @@ class MLP(nn.Module):
             h = F.relu(h).square()
         else:
             h = F.gelu(h, approximate="tanh" if self.kind == "gelu_tanh" else "none")
-        return self.output(h)
+        return self.down(h)
 
 
 class Block(nn.Module):

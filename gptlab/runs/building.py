@@ -46,8 +46,8 @@ def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = Tru
     """Load the corpus, learn its tokens, build the model and its batches.
 
     New fables are generated, each seen once, and the model is evaluated against the exact entropy of others that it is
-    never trained on. Shards stay on the disk, have a tokenizer of their own, and are evaluated on their validation part. Any
-    other text is split once, 90 % to train on and 10 % to validate on.
+    never trained on. Shards stay on the disk, have a tokenizer of their own, and are evaluated on their validation
+    part. Any other text is split once, 90 % to train on and 10 % to validate on.
 
     Args:
         recipe: what is built.
