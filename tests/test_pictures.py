@@ -81,12 +81,12 @@ def every_figure(bpe):
     return {
         "training": pictures.training(history(), floor=0.5),
         "several": pictures.training({"a": history(), "b": history(shift=1)}, {"x": 0.5}, x="seconds", log=True),
-        "evaluated": pictures.training(history(), what=["excess", "recalled"], unit="nats a story"),
+        "evaluated": pictures.training(history(), what=["excess", "recalled"], unit="nats per story"),
         "excess": pictures.excess(history()),
         "excess_log": pictures.excess(history(), log=True, x="seconds"),
         "rate": pictures.rate(TrainConfig(steps=50)),
         "by_fact": pictures.by_fact({("recalled", "hero.name"): 0.5, ("free", "place"): -0.01, ("form", ""): 0.2}, k=2),
-        "compare": pictures.compare({"a": 2.0, "b$x$": [1.0, 1.2, 1.1]}, "loss (nats a token)", floor=0.9, title="狐"),
+        "compare": pictures.compare({"a": 2.0, "b$x$": [1.0, 1.2, 1.1]}, "loss (nats per token)", floor=0.9, title="狐"),
         "next_token": pictures.next_token(weights(bpe.vocab_size), bpe, actual=5),
         "surprise_figure": pictures.surprise_figure(NASTY, np.ones(len(NASTY))),
         "lattice": pictures.lattice("the hen", {"t": -3, "he": -2, "the": -1, " ": 0, "n": 0}, ["the", " ", "he", "n"]),
@@ -206,7 +206,7 @@ def test_axes_say_what_they_measure(figures):
     for name in ("by_fact", "compare", "next_token", "lattice"):
         assert figures[name].axes[0].get_xlabel(), name
     assert "nats per token" in figures["training"].axes[0].get_ylabel()
-    assert "nats a story" in figures["excess"].axes[0].get_ylabel()
+    assert "nats per story" in figures["excess"].axes[0].get_ylabel()
     assert "seconds" in figures["several"].axes[0].get_xlabel()
     assert "%" in figures["next_token"].axes[0].get_xlabel()
 
@@ -365,7 +365,7 @@ def test_facts_are_sorted_and_none_is_lost():
 
 
 def test_compare_draws_means_ranges_and_the_floor():
-    axes = pictures.compare({"a": [1.0, 3.0], "b": 1.5}, "nats a token", floor=0.75).axes[0]
+    axes = pictures.compare({"a": [1.0, 3.0], "b": 1.5}, "nats per token", floor=0.75).axes[0]
     assert [bar.get_width() for bar in axes.patches] == [2.0, 1.5]
     assert list(axes.lines[0].get_xdata()) == [1.0, 3.0] and set(axes.lines[1].get_xdata()) == {0.75}
     assert axes.patches[1].get_facecolor() != axes.patches[0].get_facecolor()  # the best is dark

@@ -1,7 +1,7 @@
-"""What `python -m gptlab <command>` can do. Each command is a thin face over the modules.
+"""What `python -m gptlab <command>` can do. Each command reads its options, calls one function, and prints.
 
-A command's module is imported when the command is run, so the list of commands appears at once,
-and `start` and `test` work with a bare Python that has nothing installed.
+A command's module is imported when the command is run, so the list of commands appears at once, and `start` and `test`
+work with a bare Python that has nothing installed.
 """
 
 import difflib
@@ -20,7 +20,7 @@ COMMANDS = {
     "fetch": "get texts and vocabularies now, for lessons without a network",
     "prepare": "tokenize texts of any size into shards to train on",
     "train": "train a GPT on a text",
-    "sample": "let a trained GPT write",
+    "sample": "generate text with a trained GPT",
     "export": "write a trained GPT so that Hugging Face's transformers opens it",
     "bench": "measure training, sampling and tokenizers on this machine",
     "notebooks": "for maintainers: run notebooks in order, store their outputs, sync their text twins",

@@ -16,7 +16,7 @@ def fetch(names: tyro.conf.Positional[tuple[Name, ...]] = ("all",), into: Path |
     """Get the published files of the course, and say of each where it is.
 
     Looks in the folder GPTLAB_DATA, in the cache, and in tiktoken's caches first; what is not there is downloaded,
-    checked by its SHA-256, and kept in the cache. The fables and the trained models come with the course.
+    checked by its SHA-256, and stored in the cache. The fables and the trained models come with the course.
 
     Args:
         names: What to get: a text (shakespeare), vocabularies (gpt2, cl100k_base, o200k_base), a SentencePiece model

@@ -1,7 +1,7 @@
 """What the reader has done, in one small JSON file in the reader's folder.
 
-`GPTLAB_PROGRESS` names another file (or a folder for it); "off" keeps everything in memory. A file that cannot be read
-is set aside, a folder that cannot be written to is no reason to stop: the next card says so once.
+`GPTLAB_PROGRESS` names another file (or a folder for it); "off" means memory only. A file that cannot be read is
+renamed, and a folder that cannot be written to stops nothing: the next card says so once.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _told: set[str] = set()
 
 
 def place() -> Path | None:
-    """The file; None if nothing is to be kept."""
+    """The file; None if nothing is to be stored."""
     named = os.environ.get("GPTLAB_PROGRESS", "")
     if named.lower() in ("off", "none", "memory"):
         return None
@@ -45,7 +45,7 @@ def notices() -> list[str]:
 
 
 def read() -> dict[str, dict[str, dict[str, Any]]]:
-    """Everything: kind ("exercises", "predictions", "quiz"), then id, then what is known."""
+    """Everything: by kind ("exercises", "predictions", "quiz"), then by id, a dict of what is known."""
     path = place()
     on_disk = _from_disk(path) if path is not None else None
     if on_disk is None:
@@ -83,12 +83,18 @@ def _set_aside(path: Path) -> None:
     with contextlib.suppress(OSError):
         os.replace(path, aside)
     _notices.append(
-        f"the file with your progress could not be read; it is now called {aside.name}, and a new one begins"
+        f"the file with your progress could not be read; it is now called {aside.name}, and a new one is started"
     )
 
 
 def update(kind: str, id: str, **known: Any) -> dict[str, Any]:
-    """Add to what is known about one thing, and write it down; what is known then comes back."""
+    """Add to what is known about one thing, store it, and return all that is known about it now.
+
+    Args:
+        kind: "exercises", "predictions" or "quiz".
+        id: of the exercise, prediction or quiz.
+        known: what to add, by name.
+    """
     entry = {**read()[kind].get(id, {}), **known}
     path = place()
     everything = _from_disk(path) if path is not None else None

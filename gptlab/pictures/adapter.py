@@ -55,7 +55,11 @@ def _kind(tokenizer: Any) -> str:
 
 
 def piece(tokenizer: Any, id: int) -> Piece:
-    """One id, seen through its tokenizer.
+    """One token of a tokenizer.
+
+    Args:
+        tokenizer: any of gptlab's, tiktoken's or sentencepiece's, or a list of strings.
+        id: of the token.
 
     >>> from gptlab.tokens import ByteTokenizer
     >>> piece(ByteTokenizer(), 0xE2).tooltip
@@ -86,7 +90,11 @@ def piece(tokenizer: Any, id: int) -> Piece:
 
 
 def pieces(tokenizer: Any, text: str) -> list[Piece]:
-    """The tokens of a text. A token that is only a part of a character says of which.
+    """The tokens of a text. The note of a token that is only a part of a character says of which.
+
+    Args:
+        tokenizer: any of gptlab's, tiktoken's or sentencepiece's.
+        text: to be split.
 
     Raises:
         TypeError: for a list of strings, which cannot split a text.

@@ -78,8 +78,8 @@ def next_token(
     axes.set(xlabel="probability of being next (%)", xlim=(0, width), title=title)
     if actual is not None:
         axes.get_yticklabels()[row].set_weight("bold")
-    said = ", ".join(f"{label} {value:.1f} %" for label, value in list(zip(labels, values, strict=False))[:5])
-    return finish(figure, f"Bars of the most likely next tokens: {said}; all others together {100 * rest:.1f} %.")
+    described = ", ".join(f"{label} {value:.1f} %" for label, value in list(zip(labels, values, strict=False))[:5])
+    return finish(figure, f"Bars of the most likely next tokens: {described}; all others together {100 * rest:.1f} %.")
 
 
 def _percent(value: float) -> str:
@@ -116,7 +116,7 @@ def reshaped(before: Any, after: Mapping[str, Any], tokenizer: Any, k: int = 13,
     figure, panels = canvas(9.0, 0.3 * rows + 1.1, 1, len(rows_of), sharey=True, sharex=True, squeeze=False)
     was = 100 * np.append(p[best], np.delete(p, best).sum())
     is_now = {name: 100 * np.append(q[best], np.delete(q, best).sum()) for name, q in rows_of.items()}
-    high, said = max(was.max(), *(values.max() for values in is_now.values())), []
+    high, described = max(was.max(), *(values.max() for values in is_now.values())), []
     for axes, (name, values) in zip(panels[0], is_now.items(), strict=True):
         colours = [BLUE] * len(best) + [SILVER]
         axes.barh(range(rows), values, color=colours, height=0.7)
@@ -135,7 +135,7 @@ def reshaped(before: Any, after: Mapping[str, Any], tokenizer: Any, k: int = 13,
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("next (%)")
         left = int((values[:-1] >= 1e-9).sum())
-        said.append(
+        described.append(
             f"{name}: the likeliest {_percent(values[:-1].max())}, {left} of these {len(best)} possible, all others "
             f"together {_percent(values[-1])}"
         )
@@ -146,7 +146,7 @@ def reshaped(before: Any, after: Mapping[str, Any], tokenizer: Any, k: int = 13,
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     shown = ", ".join(f"{label} {value:.1f} %" for label, value in list(zip(labels, was, strict=False))[:4])
-    return finish(figure, f"Bars of next tokens, before ({shown}, …) and after. {'; '.join(said)}.")
+    return finish(figure, f"Bars of next tokens, before ({shown}, …) and after. {'; '.join(described)}.")
 
 
 @styled
@@ -189,8 +189,8 @@ def by_fact(nats: Mapping[tuple[str, str], Number], k: int = 15, *, title: str =
     axes.set_xlim(low - 0.12 * (high - low) * (low < 0), high + 0.12 * (high - low))
     axes.set(xlabel="above the floor (nats per story)", title=title)
     axes.legend(loc="lower right")
-    said = "; ".join(f"{kind} {fact or 'words'} {tidy(round(value, 3))}" for (kind, fact), value in shown[:5])
-    return finish(figure, f"Bars of the excess in nats per story by fact, largest first: {said}.")
+    described = "; ".join(f"{kind} {fact or 'words'} {tidy(round(value, 3))}" for (kind, fact), value in shown[:5])
+    return finish(figure, f"Bars of the excess in nats per story by fact, largest first: {described}.")
 
 
 @styled

@@ -68,11 +68,13 @@ def _sheet(axes, x: Number, y: Number, rows: int, columns: int, broken: tuple[bo
         axes.text(x + columns / 2, y + 1.5, "⋮", ha="center", va="center", fontsize=11, zorder=4)
 
 
-def _axis_label(axes, x: Number, y: Number, letter: str, size: int, **place: str) -> None:
-    axes.text(x, y, _said(letter, size), color=LETTERS.get(letter, INK), zorder=5, fontsize=11, weight="bold", **place)
+def _axis_label(axes, x: Number, y: Number, letter: str, size: int, **options: str) -> None:
+    axes.text(
+        x, y, _labelled(letter, size), color=LETTERS.get(letter, INK), zorder=5, fontsize=11, weight="bold", **options
+    )
 
 
-def _said(letter: str, size: int) -> str:
+def _labelled(letter: str, size: int) -> str:
     return f"{size:,}" if letter == "…" else f"{letter} = {size:,}"
 
 
@@ -83,7 +85,7 @@ def _draw(axes, x: Number, letter_width: Number, name: str, letters: list[str], 
     stacks = _drawn(prod(sizes[:-3]), 3, 3) if len(sizes) > 3 else 1
     broken = (len(sizes) > 1 and sizes[-2] > rows, bool(sizes) and sizes[-1] > columns)
     heading = name if "…" in letters else f"{name}  [{', '.join(letters)}]"
-    beside = letter_width * (len(_said(letters[-2], sizes[-2])) + 1) if len(sizes) > 1 else 0.2
+    beside = letter_width * (len(_labelled(letters[-2], sizes[-2])) + 1) if len(sizes) > 1 else 0.2
     depth, across = SHIFT * (sheets - 1), columns + SHIFT * (sheets - 1) + 1.2
     wide = stacks * across - 1.2
     left = x + max(beside, (letter_width * 1.1 * len(heading) - wide) / 2)
@@ -103,11 +105,11 @@ def _draw(axes, x: Number, letter_width: Number, name: str, letters: list[str], 
         axes.plot([corner, corner + depth], [-rows, depth - rows], color=colour, linewidth=1.6, zorder=5)
         at = corner + depth / 2 + 0.35
         _axis_label(axes, at, depth / 2 - rows, letters[-3], sizes[-3], ha="left", va="center")
-        end = max(end, at + letter_width * (len(_said(letters[-3], sizes[-3])) + 0.5))
+        end = max(end, at + letter_width * (len(_labelled(letters[-3], sizes[-3])) + 0.5))
     if len(sizes) > 3:
         text = f"{' × '.join(letters[:-3])} = {prod(sizes[:-3]):,} such stacks"
-        place = {"ha": "center", "va": "top", "fontsize": 11, "weight": "bold"}
-        axes.text(middle, -rows - 0.4 - 2.2 * letter_width, text, color=LETTERS.get(letters[0], INK), **place)
+        options = {"ha": "center", "va": "top", "fontsize": 11, "weight": "bold"}
+        axes.text(middle, -rows - 0.4 - 2.2 * letter_width, text, color=LETTERS.get(letters[0], INK), **options)
         end = max(end, middle + letter_width * len(text) / 2)
     axes.text(middle, depth + 0.4, heading, ha="center", va="bottom", fontsize=12, weight="bold", zorder=5)
     return end, -rows - 0.6 - letter_width * (4.4 if len(sizes) > 3 else 2.2), depth + 0.5 + 2.4 * letter_width
@@ -149,13 +151,13 @@ def shapes(*blocks: Any, title: str = "") -> Picture:
     axes.set(xlim=(-0.1, x + 0.5), ylim=(low, high), aspect="equal", title=title)
     axes.axis("off")
     figure.set_size_inches(max(3.0, cell * (x + 0.6)), cell * (high - low) + (0.35 if title else 0.1))
-    said = []
+    described = []
     for part in parts:
         if not isinstance(part, str):
             name, letters, sizes = part
-            part = f"{name} [{', '.join(_said(a, n) for a, n in zip(letters, sizes, strict=True))}]"
-        said.append(part)
-    return finish(figure, f"Tensors drawn as blocks: {' '.join(said)}.")
+            part = f"{name} [{', '.join(_labelled(a, n) for a, n in zip(letters, sizes, strict=True))}]"
+        described.append(part)
+    return finish(figure, f"Tensors drawn as blocks: {' '.join(described)}.")
 
 
 def _plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -209,14 +211,14 @@ def embedding_map(
     axes.margins(0.12)
     if groups is not None:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _place(figure, axes, flat, [drawable(label) for label in labels])
+    _write_labels(figure, axes, flat, [drawable(label) for label in labels])
     alt = f"Map of {len(v)} vectors on their two main directions, which show {100 * share.sum():.0f} % of the variance"
     if groups is not None:
         alt += f"; groups: {', '.join(f'{kind} ({member.count(kind)})' for kind in kinds)}"
     return finish(figure, f"{alt}.")
 
 
-def _place(figure, axes, flat: np.ndarray, labels: list[str]) -> None:
+def _write_labels(figure, axes, flat: np.ndarray, labels: list[str]) -> None:
     """Write each label near its point where it covers nothing, with a thin line to the point if it is further away.
 
     Crowded points would push each other's labels about, so three orders are tried and the tidiest result is used.

@@ -230,12 +230,12 @@ def rate(config: Any, *, title: str = "") -> Picture:
 
     configs = config if isinstance(config, Mapping) else {"": config}
     figure, axes = canvas(7.2, 3.0)
-    said = []
+    described = []
     for i, (name, c) in enumerate(configs.items()):
         steps = np.arange(c.steps)
         rates = np.asarray([c.learning_rate * lr_multiplier(int(s), c) for s in steps])
         axes.plot(steps + 1, rates, color=SERIES[i % 7], linestyle=DASHES[i % 7], label=name)
-        said.append(
+        described.append(
             f"{name + ': ' if name else ''}up in {c.warmup} steps to {tidy(c.learning_rate)}, last {tidy(rates[-1])}"
         )
     axes.set(xlabel="step", ylabel="learning rate", title=title, ylim=(0, None))
@@ -244,4 +244,4 @@ def rate(config: Any, *, title: str = "") -> Picture:
     axes.spines["bottom"].set_color(GREY)
     if len(configs) > 1:
         axes.legend()
-    return finish(figure, f"Learning rate against step. {'; '.join(said)}.")
+    return finish(figure, f"Learning rate against step. {'; '.join(described)}.")

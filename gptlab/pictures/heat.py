@@ -202,8 +202,8 @@ def mask(
         axes.set(title=name, xlabel="key (position)" if tokens is None else "key", ylabel="")
     grid[0, 0].set_ylabel("query (position)" if tokens is None else "query")
     figure.supxlabel("filled: may attend    ×: may not", fontsize=10, color=GREY)
-    said = (f"{name + ': ' if name else ''}{m.sum()} of {m.size} pairs filled" for name, m in filled.items())
-    return finish(figure, f"Mask of which query may attend to which key. {'; '.join(said)}.")
+    described = (f"{name + ': ' if name else ''}{m.sum()} of {m.size} pairs filled" for name, m in filled.items())
+    return finish(figure, f"Mask of which query may attend to which key. {'; '.join(described)}.")
 
 
 @styled

@@ -68,7 +68,7 @@ def roofline(roof: Any, parts: Mapping[str, Sequence[Number]], *, title: str = "
     axes.axvline(ridge, color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), zorder=1)
     axes.fill_between([low, ridge], [low * roof.bandwidth, roof.rate], 1e-30, color=SKY, alpha=0.13, linewidth=0)
     axes.fill_between([ridge, high], roof.rate, 1e-30, color=PALE, alpha=0.45, linewidth=0)
-    said = []
+    described = []
     for i, (name, numbers) in enumerate(parts.items()):
         intensity, most = float(numbers[0]), min(float(roof.rate), float(numbers[0]) * roof.bandwidth)
         measured = float(numbers[1]) if len(numbers) > 1 else None
@@ -79,10 +79,10 @@ def roofline(roof: Any, parts: Mapping[str, Sequence[Number]], *, title: str = "
             label=f"{name}: {rate_text(rate)}",
         )  # fmt: skip
         if measured is None:
-            said.append(f"{name}: at most {rate_text(rate)} {there}")
+            described.append(f"{name}: at most {rate_text(rate)} {there}")
         else:
             axes.plot([intensity] * 2, [rate, most], color=SERIES[i % 7], linewidth=1.0, zorder=3)
-            said.append(f"{name}: {rate_text(rate)} {there}, {100 * rate / most:.0f} % of what the roof allows")
+            described.append(f"{name}: {rate_text(rate)} {there}, {100 * rate / most:.0f} % of what the roof allows")
     drawn = [float(numbers[1]) for numbers in parts.values() if len(numbers) > 1]
     lowest = min(low * roof.bandwidth, *drawn) / 2 if drawn else low * roof.bandwidth / 2
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(lowest, max([roof.rate, *drawn]) * 2.5), title=title)
@@ -108,7 +108,7 @@ def roofline(roof: Any, parts: Mapping[str, Sequence[Number]], *, title: str = "
     figure.legend(loc="outside right upper", fontsize=10)
     alt = (
         f"FLOP/s against FLOPs per byte, logarithmic. The roof rises to {rate_text(roof.rate)}, at the ridge of "
-        f"{tidy(ridge)}. {'; '.join(said)}."
+        f"{tidy(ridge)}. {'; '.join(described)}."
     )
     return finish(figure, alt)
 
@@ -138,7 +138,7 @@ def memory_timeline(
     if not lines or not all(len(line) for line in lines.values()):
         raise ValueError("no operations to draw: give a dict from a name to a MeasuredMemory, or a list of bytes")
     figure, axes = canvas(8.4, 4.0)
-    first, said = next(iter(steps.values())), []
+    first, described = next(iter(steps.values())), []
     longest, below = max(map(len, lines.values())), 0.0
     for i, part in enumerate(("weights", "optimiser")):
         held = getattr(first, part, 0) / 1e6
@@ -148,9 +148,9 @@ def memory_timeline(
                 label=f"{part}: {tidy(held)} MB", hatch=("", "//")[i], edgecolor="white",
             )  # fmt: skip
             below += held
-            said.append(f"{part} {tidy(held)}")
-    held_alt = f" Held all the time: {', '.join(said)}." if said else ""
-    said = []
+            described.append(f"{part} {tidy(held)}")
+    held_alt = f" Held all the time: {', '.join(described)}." if described else ""
+    described = []
     for i, (name, line) in enumerate(lines.items()):
         at, top = np.arange(1, len(line) + 1), int(line.argmax())
         axes.step(at, line, where="post", color=SERIES[i % 7], linestyle=DASHES[i % 7], label=f"{name}", linewidth=1.6)
@@ -158,7 +158,7 @@ def memory_timeline(
         axes.annotate(
             f"{tidy(line[top])} MB", (top + 1, line[top]), xytext=(9, -9), textcoords="offset points", fontsize=10
         )
-        said.append(
+        described.append(
             f"{name}: {len(line)} operations, from {tidy(line[0])} to a peak of {tidy(line[top])} at operation "
             f"{top + 1}, then {tidy(line[-1])}"
         )
@@ -169,7 +169,7 @@ def memory_timeline(
             f"{label}: {tidy(value / 1e6)} MB", (0.995, value / 1e6), xycoords=("axes fraction", "data"),
             xytext=(0, 3), textcoords="offset points", ha="right", va="bottom", fontsize=10,
         )  # fmt: skip
-        said.append(f"{label} {tidy(value / 1e6)}")
+        described.append(f"{label} {tidy(value / 1e6)}")
         highest = max(highest, value / 1e6)
     for label, number in (marks or {}).items():
         axes.axvline(number, color=GREY, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
@@ -177,10 +177,10 @@ def memory_timeline(
             label, (number, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
             ha="center", va="bottom", fontsize=10,
         )  # fmt: skip
-        said.append(f"{label} at operation {number}")
+        described.append(f"{label} at operation {number}")
     axes.set(xlabel="operation of the step", ylabel="alive (MB)", ylim=(0, 1.14 * highest), xlim=(1, max(longest, 2)))
     axes.set_title(title, pad=20 if marks else 6)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=4, fontsize=10)
-    return finish(figure, f"Megabytes alive after each operation of a step.{held_alt} {'; '.join(said)}.")
+    return finish(figure, f"Megabytes alive after each operation of a step.{held_alt} {'; '.join(described)}.")

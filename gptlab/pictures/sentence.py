@@ -74,12 +74,12 @@ def arcs(
     axes.axis("off")
     asks = "every token" if row is None else f"{labels[queries[0]]!r}"
     axes.set_title(title or f"Where {asks} looks (thicker: more weight; a dot: at itself)", fontsize=11)
-    said = []
+    described = []
     for q in queries:
         for k in np.argsort(-w[q], kind="stable")[: 5 if row is not None else 1]:
             if w[q, k] >= least:
-                said.append(f"{labels[q]} to {labels[k]} {w[q, k]:.2f}")
-    return finish(figure, f"Arcs of attention over the sentence: {', '.join(said[:12])}.")
+                described.append(f"{labels[q]} to {labels[k]} {w[q, k]:.2f}")
+    return finish(figure, f"Arcs of attention over the sentence: {', '.join(described[:12])}.")
 
 
 def attention_table(

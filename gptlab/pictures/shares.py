@@ -35,7 +35,7 @@ def shares(wholes: Mapping[str, Mapping[str, Number]], unit: str = "", *, title:
     kinds = list(dict.fromkeys(kind for parts in wholes.values() for kind in parts))
     kinds = [kind for kind in kinds if any(parts.get(kind, 0) for parts in wholes.values())]
     figure, axes = canvas(9.0, 0.46 * len(wholes) + 1.5)
-    left, said = dict.fromkeys(wholes, 0.0), []
+    left, described = dict.fromkeys(wholes, 0.0), []
     free = [i for i in range(7) if i not in {LOOKS.get(kind) for kind in kinds}] or list(range(7))
     others = [kind for kind in kinds if kind not in LOOKS]
     for kind in kinds:
@@ -56,13 +56,13 @@ def shares(wholes: Mapping[str, Mapping[str, Number]], unit: str = "", *, title:
         total = f"{_short(sum(parts.values()))} {unit}".strip()
         axes.annotate(total, (100, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=10)
         shown = ", ".join(f"{kind} {tidy(100 * parts.get(kind, 0) / sum(parts.values()), 2)}" for kind in kinds)
-        said.append(f"{name} ({total}): {shown}")
+        described.append(f"{name} ({total}): {shown}")
     axes.set_yticks(range(len(wholes)), list(wholes))
     axes.set(xlabel="share (%)", xlim=(0, 100), ylim=(len(wholes) - 0.5, -0.5), title=title)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=min(len(kinds), 6), fontsize=10)
-    return finish(figure, f"Shares of a whole, in %. {'; '.join(said)}.")
+    return finish(figure, f"Shares of a whole, in %. {'; '.join(described)}.")
 
 
 def _short(value: Number) -> str:

@@ -71,10 +71,12 @@ class Picture(Figure):
     alt = ""
 
     def draw(self, renderer):
+        """Draw the figure, in our style."""
         with mpl.rc_context(_STYLE):
             super().draw(renderer)
 
     def savefig(self, fname, **options):
+        """Save the figure, in our style."""
         with mpl.rc_context(_STYLE):
             super().savefig(fname, **options)
 
@@ -272,13 +274,13 @@ def check_tokens(tokens: Sequence | Iterable, size: int, axis: str, what: str) -
     """The labels of an axis.
 
     Args:
-        tokens: one for each place on the axis.
-        size: how many places it has.
+        tokens: one for each position on the axis.
+        size: how many positions it has.
         axis: its letter, such as "Tk".
-        what: what its places are, such as "columns of weights".
+        what: what its positions are, such as "columns of weights".
 
     Raises:
-        ValueError: there are not as many tokens as places, with both numbers.
+        ValueError: there are not as many tokens as positions, with both numbers.
     """
     labels = [drawable(token) if isinstance(token, (str, bytes)) else str(token) for token in tokens]
     if len(labels) != size:
