@@ -39,7 +39,7 @@ class Epochs:
         return (self.batch(step) for step in range(first, first + len(self)))
 
 
-def as_batch_source(batches: BatchSource | Iterable) -> BatchSource:
+def as_batch_source(batches: Any) -> BatchSource:
     """A source of batches, from one or from any iterable of (ids, targets), such as a DataLoader.
 
     Args:
@@ -58,7 +58,7 @@ def as_batch_source(batches: BatchSource | Iterable) -> BatchSource:
         return batches
     if not isinstance(batches, Iterable):
         raise TypeError(
-            f"a {type(batches).__name__} gives no batches: pass Batches, or an iterable of (ids, targets) such as a "
+            f"{type(batches).__name__!r} gives no batches: pass Batches, or an iterable of (ids, targets) such as a "
             "DataLoader"
         )
     return _Iterated(batches)
@@ -76,7 +76,7 @@ class _Iterated(Epochs):
 
     def __len__(self) -> int:
         if not hasattr(self.iterable, "__len__"):
-            raise TypeError(f"a {type(self.iterable).__name__} has no length: say how many steps, or pass a list")
+            raise TypeError(f"{type(self.iterable).__name__!r} has no length: say how many steps, or pass a list")
         return len(self.iterable)
 
     def batch(self, step: int) -> Batch:
@@ -108,7 +108,7 @@ class _Iterated(Epochs):
 def _pair(item: Any) -> Batch:
     if not isinstance(item, tuple | list) or len(item) != 2 or not all(isinstance(part, Tensor) for part in item):
         raise ValueError(
-            f"a batch is a {type(item).__name__}: give pairs of tensors (ids, targets), [B, T] each, where the target "
+            f"a batch of type {type(item).__name__!r}: give pairs of tensors (ids, targets), [B, T] each, where the target "
             "is the id one later"
         )
     return Batch(*item)
