@@ -328,7 +328,7 @@ def test_any_text_is_cut_as_by_sentencepiece(name, text):
 
 @each_setting
 def test_real_texts_are_cut_as_by_sentencepiece(name):
-    for line in [*BOOK.split("\n"), *pydocs.read()[:40_000].split("\n")]:
+    for line in [*BOOK.split("\n"), *pydocs.topics_text()[:40_000].split("\n")]:
         assert_same(name, line)
 
 
@@ -353,7 +353,7 @@ def test_odd_texts_are_cut_as_by_sentencepiece(name):
 
 @pytest.mark.parametrize("name", ["default", "lossless", "pieces across spaces"])
 def test_long_texts_are_cut_as_by_sentencepiece_roundings_and_all(name):
-    assert_same(name, pydocs.read()[:120_000])
+    assert_same(name, pydocs.topics_text()[:120_000])
 
 
 @pytest.mark.parametrize("name", ["default"])

@@ -143,16 +143,15 @@ def check_files(found: dict[str, str | None]) -> list[Finding]:
 
 def _find_published() -> dict[str, str | None]:
     """Where each published file is on this machine; downloads are forbidden while we look."""
-    from gptlab import downloads, encodings
+    from gptlab import downloads
     from gptlab.commands import fetch
-    from gptlab.corpora import shakespeare
 
     before, places = os.environ.get("GPTLAB_OFFLINE"), {}
     os.environ["GPTLAB_OFFLINE"] = "1"
     try:
         for name in fetch.EVERY:
             try:
-                found = downloads.fetch(shakespeare.FILE) if name == "shakespeare" else encodings.fetch(name)
+                found = fetch.get(name)
             except downloads.DownloadError:
                 places[name] = None
             else:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gptlab import tokens
+from gptlab import tokenizers
 from gptlab.files import write_whole
 
 if TYPE_CHECKING:
     from gptlab.batches import Batch
 
-MANIFEST, PROGRESS, TOKENIZER = "manifest.json", "progress.json", "tokenizer.json"
+MANIFEST, PROGRESS, TOKENIZER = "manifest.json", "progress.json", tokenizers.FILE
 
 
 class ShardError(OSError):
@@ -92,7 +92,7 @@ class Shards:
             Row([self._map(file)[start:stop] for file, start, stop in self.manifest["parts"][part]])
             for part in ("train", "validation")
         )
-        self.tokenizer = tokens.load(self.folder / TOKENIZER)
+        self.tokenizer = tokenizers.load(self.folder / TOKENIZER)
         self.end: int | None = self.manifest["end"]
 
     def _what_is_wrong(self, shard: dict[str, Any], verify: bool) -> str:
