@@ -24,7 +24,6 @@ COMPUTED = {
     "gptlab": "a module of the course is loaded when it is first used",
     "gptlab.commands": "a command's module is loaded when it is run, by its name",
     "gptlab.commands.bench": "and so is a benchmark's",
-    "gptlab.corpora": "a corpus's module is loaded when it is first used",
     "gptlab.exercises.engine": "`compare` finds the function of the package that an exercise names",
     "gptlab.exercises.registry": "a topic's exercises are loaded by the name of the topic",
 }
@@ -36,10 +35,7 @@ KNOWN_CIRCLES: list[set[str]] = []
 MODULE = re.compile(r"gptlab(\.\w+)+")  # or something in it: gptlab.bpe.merge
 LONGEST = 300  # lines of a module
 DATA = re.compile(rf"gptlab\.exercises\.({'|'.join(LESSONS)})")  # exercises are data: texts, stubs and known mistakes
-TOO_LONG_YET = {
-    "gptlab.commands.doctor", "gptlab.commands.environment", "gptlab.corpora.fables", "gptlab.corpora.preparing",
-    "gptlab.downloads",
-}  # fmt: skip
+TOO_LONG_YET: set[str] = set()
 
 
 def module_name(path, package):

@@ -86,7 +86,7 @@ def every_figure(bpe):
         "excess_log": pictures.excess(history(), log=True, x="seconds"),
         "rate": pictures.rate(TrainConfig(steps=50)),
         "by_fact": pictures.by_fact({("recalled", "hero.name"): 0.5, ("free", "place"): -0.01, ("form", ""): 0.2}, k=2),
-        "compare": pictures.compare({"a": 2.0, "b$x$": [1.0, 1.2, 1.1]}, "loss (nats per token)", floor=0.9, title="狐"),
+        "compare": pictures.compare({"a": 2.0, "b$x$": [1.0, 1.2, 1.1]}, "nats per token", floor=0.9, title="狐"),
         "next_token": pictures.next_token(weights(bpe.vocab_size), bpe, actual=5),
         "surprise_figure": pictures.surprise_figure(NASTY, np.ones(len(NASTY))),
         "lattice": pictures.lattice("the hen", {"t": -3, "he": -2, "the": -1, " ": 0, "n": 0}, ["the", " ", "he", "n"]),
