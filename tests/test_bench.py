@@ -77,7 +77,7 @@ def test_a_machine_without_a_gpu_says_so_beside_its_figures(monkeypatch, capsys)
 def test_what_was_measured_is_kept_with_its_machine(tmp_path, monkeypatch):
     from gptlab.commands.bench import bench
     from gptlab.commands.bench import gpu as of_gpu
-    from gptlab.gpu import records
+    from gptlab.runs import records
 
     toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=2, n_head=2)
     monkeypatch.setitem(of_gpu.SIZES, "cpu", of_gpu.Size(model=toy, T=12, batches=(2, 3), new=8, compile=False))
@@ -96,7 +96,7 @@ def test_what_was_measured_is_kept_with_its_machine(tmp_path, monkeypatch):
 
 def test_what_did_fit_is_kept_where_the_memory_is_full(tmp_path, monkeypatch, capsys):
     from gptlab.commands.bench import gpu as bench
-    from gptlab.gpu import records
+    from gptlab.runs import records
 
     toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2)
     monkeypatch.setitem(bench.SIZES, "cpu", bench.Size(model=toy, T=12, batches=(2, 3), new=4, compile=False, turn=2))

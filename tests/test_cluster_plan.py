@@ -239,7 +239,7 @@ def test_a_plan_can_be_read():
     ("changes", "words"),
     [
         ({"gpu": "H1000"}, r"no GPU 'H1000' is known here: choose one of \['T4', 'V100', 'A100', 'H100', 'H200'\]"),
-        ({"mfu": 40.0}, r"mfu=40.0 is a part of the peak: give a number between 0 and 1"),
+        ({"mfu": 40.0}, r"mfu=40.0 is a fraction of the peak: give a number between 0 and 1"),
         (
             {"gpus": 2048, "batch_tokens": 8192},
             r"1 sequences of T=8192 in a step cannot be shared by 2048 GPUs: .*more batch",

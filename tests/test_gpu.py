@@ -139,7 +139,7 @@ def test_a_t4_says_why_it_trains_in_float16(capsys):
     assert gpu.pick_dtype("cuda", torch_module=fake_torch(cuda=[T4])) == torch.float16
     said = capsys.readouterr().out
     assert said.count("\n") == 1
-    assert "float16 with a gradient scaler on cuda" in said and "capability 7.5" in said and "imitates it" in said
+    assert "float16 with a gradient scaler on cuda" in said and "capability 7.5" in said and "emulates it" in said
 
 
 def test_a_card_that_keeps_its_promise_is_used_silently(capsys):

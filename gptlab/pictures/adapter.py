@@ -40,12 +40,12 @@ class Piece(NamedTuple):
 
 
 def _kind(tokenizer: Any) -> str:
+    if hasattr(tokenizer, "token_bytes"):  # first: gptlab's tokenizers also answer to tiktoken's names
+        return "gptlab"
     if hasattr(tokenizer, "decode_single_token_bytes"):
         return "tiktoken"
     if hasattr(tokenizer, "id_to_piece") and hasattr(tokenizer, "is_byte"):
         return "sentencepiece"
-    if hasattr(tokenizer, "token_bytes"):
-        return "gptlab"
     if isinstance(tokenizer, (list, tuple)):
         return "list"
     raise TypeError(
