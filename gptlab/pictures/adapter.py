@@ -33,7 +33,7 @@ class Piece(NamedTuple):
 
 
 def _kind(tokenizer: Any) -> str:
-    if hasattr(tokenizer, "decode_single_token_bytes"):
+    if hasattr(tokenizer, "decode_single_token_bytes") and not hasattr(tokenizer, "token_bytes"):
         return "tiktoken"
     if hasattr(tokenizer, "id_to_piece") and hasattr(tokenizer, "is_byte"):
         return "sentencepiece"
