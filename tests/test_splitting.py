@@ -74,3 +74,13 @@ def test_a_pattern_with_groups_is_refused():
 def test_the_longest_special_token_is_found_and_none_in_nothing():
     assert any_of(["<a>", "<a>b"]).findall("<a>b<a>") == ["<a>b", "<a>"]
     assert any_of([]) is None
+
+
+def test_the_benchmark_has_a_row_for_each_script(capsys):
+    from gptlab.commands.bench import scripts, tokenizers
+
+    scripts.bench_scripts(tokenizers._in_turn, tokenizers._encoders, characters=2_000, rounds=1)
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row[:16].strip() for row in rows[-6:]] == list(scripts.SENTENCES)
+    texts = scripts.script_texts(2_000)
+    assert texts["English"].isascii() and not any(text.isascii() for name, text in texts.items() if name != "English")
