@@ -89,7 +89,7 @@ def _a(value: Any) -> str:
 
 
 def _wanted(expected: Any) -> str:
-    """The type that is expected, as a prompt calls it: a Counter is a dict to whoever asks for a dict."""
+    """The type that is expected, as a prompt calls it: where a dict is asked for, a Counter is one."""
     if is_tensor(expected):
         return "a tensor"
     if isinstance(expected, numbers.Number) and not isinstance(expected, bool):
@@ -129,7 +129,7 @@ def _sets_differ(expected: Any, got: Any) -> str | None:
 
 
 def _inside(where: str, found: str, expected: Any, got: Any) -> str:
-    """A difference of a part: of a number both values, because the card shows only the whole."""
+    """The difference of a part; of a number both values, because the card shows only the complete result."""
     return f"{where}: {shown(got, 60)}, not {shown(expected, 60)}" if found == NUMBER else f"{where}: {found}"
 
 
