@@ -12,9 +12,8 @@ from gptlab import notebook as notebook_with
 from gptlab.exercises import registry, store
 from gptlab.exercises.card import Card
 from gptlab.exercises.schema import Prediction, Question
+from gptlab.exercises.session import session
 from gptlab.exercises.values import is_array, is_tensor, shown
-
-_noted: dict[str, Any] = {}  # guesses that wait for the truth, in this session
 
 
 def letter(number: int) -> str:
@@ -143,11 +142,11 @@ def _predict(id: str, guess: Any, truth: Any) -> Card:
         if guess is ...:
             return _asked(declared)
     if guess is ... or guess is None:
-        guess = _noted.get(id, ...)
+        guess = session.guesses.get(id, ...)
     if truth is ...:
         if guess is ...:
             return _asked(declared) if declared else Card(f"{id}: no guess yet")
-        _noted[id] = guess
+        session.guesses[id] = guess
         return Card(f"{id}: your guess {shown(_plain(guess), 80)} is noted")
     choices = declared.choices if declared else ()
     answer = _answer_text(truth, choices)
