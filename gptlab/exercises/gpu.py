@@ -374,7 +374,7 @@ def attainable(m: int, k: int, n: int, width: int, rate: float, bandwidth: float
 
 def _product_inputs(rng):
     yield from [(1, 4, 3, 4, 1e15, 1.0), (64, 32, 16, 2, 100.0, 1e9), (1, 768, 3072, 4, 90e9, 9e9)]
-    yield 2048, 768, 3072, 4, 90e9, 9e9
+    yield from [(2048, 768, 3072, 4, 90e9, 9e9), (64, 32, 16, 2, 1e17, 1e15)]
     for m in (1, 5, 40, 300, 3000):
         yield m, rng.randrange(64, 900), rng.randrange(64, 900), rng.choice((2, 4)), 1e14, rng.uniform(1, 3) * 1e12
 

@@ -69,6 +69,11 @@ _NORM = Exercise(
             "That is LayerNorm. RMSNorm leaves the mean where it is.",
         ),
         Mistake(
+            "the mean is subtracted above the line",
+            lambda x, weight, eps: weight * (x - x.mean(-1, keepdim=True)) / _root_mean_square(x, eps),
+            "RMSNorm leaves the mean where it is: x itself is divided.",
+        ),
+        Mistake(
             "it is divided by the standard deviation",
             _rms(lambda x, eps: (x.var(-1, keepdim=True, unbiased=False) + eps).sqrt()),
             "A variance subtracts the mean before it squares. RMSNorm takes the mean of the squares themselves.",
@@ -478,9 +483,10 @@ def turn_all(x, start, theta):
 def _turn_all_inputs(rng):
     yield torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]]), 0, 100.0
     yield torch.tensor([[1.0, 2.0, 3.0, 4.0]]), 5, 100.0
-    yield torch.tensor([[1.0, 2.0, 3.0, 4.0, -1.0, -2.0], [2.0, 0.0, 1.0, 1.0, 3.0, 0.0]]), 2, 20.0
-    for T, hs, start in ((3, 4, 2), (5, 6, 0), (4, 8, 11), (2, 6, 30)):
-        yield _normal(rng, T, hs), start, 50.0
+    yield torch.tensor([[1.0, 2.0, 3.0, 4.0, -1.0, -2.0], [2.0, 0.0, 1.0, 1.0, 3.0, 0.0]]), 1, 8.0
+    # Powers of 16 that are exact, so that no way of computing them is worse than another at late positions.
+    for T, hs, start in ((3, 4, 2), (5, 4, 0), (4, 8, 11), (2, 8, 30)):
+        yield _normal(rng, T, hs), start, 16.0
 
 
 def _turn_all_reference(x, start, theta):
@@ -758,6 +764,12 @@ _ORDER = Exercise(
             "the heads are not laid flat again",
             _pairs_as_columns,
             "The result is [C, n] again: lay the heads and their rows flat.",
+        ),
+        Mistake(
+            "view is used after the swap",
+            lambda weight, H: _split(weight, H).transpose(1, 2).view(weight.shape),
+            "The order is right, but `transpose` moves nothing in memory, and `view` needs its numbers side by side: "
+            "`reshape`, or `flatten`.",
         ),
         Mistake(
             "only the even rows are left",
@@ -1076,7 +1088,7 @@ def _longest_inputs(rng):
     yield 1000, 100, 1, 2, 1, 8, 1, 2
     yield 1000, 100, 1, 2, 2, 8, 3, 2
     yield 1010, 101, 2, 4, 2, 12, 2, 2
-    yield 328, 100, 2, 2, 1, 4, 2, 2  # fits exactly
+    yield from [(328, 100, 2, 2, 1, 4, 2, 2), (33, 1, 2, 2, 1, 4, 2, 2)]  # fits exactly; not even one token
     yield 80_000_000_000, 8_030_261_248, 32, 32, 8, 4096, 1, 2
     yield 80_000_000_000, 8_030_261_248, 32, 32, 8, 4096, 16, 2
     yield 24_000_000_000, 1_235_814_400, 16, 32, 8, 2048, 5, 4

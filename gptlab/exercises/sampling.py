@@ -112,6 +112,12 @@ _TEMPERATURE = Exercise(
             "Each row is a distribution of its own, with the sum 1: softmax over the last dimension.",
         ),
         Mistake(
+            "all rows together sum to 1, and exp overflows",
+            lambda logits, temperature: (logits / temperature).exp() / (logits / temperature).exp().sum(),
+            "Each row has the sum 1: `sum(dim=-1, keepdim=True)`. And exp(90) is infinite in float32: subtract each "
+            "row's largest value first.",
+        ),
+        Mistake(
             "the softmax is missing",
             lambda logits, temperature: logits / temperature,
             "These are logits still. The softmax turns them into probabilities.",
@@ -247,6 +253,18 @@ _TOP_K = Exercise(
             "You keep the smallest logits. `topk` gives the largest; `sort` begins with the smallest.",
         ),
         Mistake(
+            "the threshold is counted from the smallest",
+            lambda logits, k: logits.masked_fill(
+                logits < logits.sort(-1).values[:, k - 1][:, None], -torch.inf
+            ).softmax(-1),
+            "`sort` begins with the smallest. The k-th largest is at `-k`, or at `k - 1` with `descending=True`.",
+        ),
+        Mistake(
+            "the threshold has lost its dimension",
+            lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[:, -1], -torch.inf).softmax(-1),
+            "`[:, -1]` is [B], which is compared with columns, not rows. `[:, -1:]` is [B, 1].",
+        ),
+        Mistake(
             "the threshold is an index",
             lambda logits, k: logits.masked_fill(logits < logits.topk(k).indices[:, -1:], -torch.inf).softmax(-1),
             "`topk` gives values and indices. Compare logits with the k-th **value**.",
@@ -260,6 +278,16 @@ _TOP_K = Exercise(
             "the highest threshold serves the whole batch",
             lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[:, -1].max(), -torch.inf).softmax(-1),
             "Each row has its own k-th best: keep the dimension, `[:, -1:]` is [B, 1].",
+        ),
+        Mistake(
+            "the last row's threshold serves the whole batch",
+            lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[-1, -1], -torch.inf).softmax(-1),
+            "Each row has its own k-th best: `[:, -1:]` is [B, 1].",
+        ),
+        Mistake(
+            "the first row's threshold serves the whole batch",
+            lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[0, -1], -torch.inf).softmax(-1),
+            "Each row has its own k-th best: `[:, -1:]` is [B, 1].",
         ),
         Mistake(
             "the lowest threshold serves the whole batch",
@@ -650,7 +678,7 @@ def _penalty_inputs(rng):
     yield torch.tensor([[2.0, 4.0, -1.0]]), torch.tensor([[0]]), 2.0
     yield torch.tensor([[2.0, 4.0, -1.0]]), torch.tensor([[2, 1, 2]]), 2.0
     yield torch.tensor([[2.0, 4.0, -1.0], [3.0, -2.0, 1.0]]), torch.tensor([[1, 1], [0, 1]]), 1.5
-    yield torch.tensor([[2.0, -3.0, -1.0, 5.0]]), torch.tensor([[3, 1, 0, 3]]), 3.0
+    yield torch.tensor([[0.5, -3.0, -1.0, 5.0]]), torch.tensor([[3, 1, 0, 3]]), 3.0
     for B, T, V in ((2, 5, 4), (3, 4, 6)):
         seen = torch.randint(V, (B, T), generator=torch.Generator().manual_seed(rng.randrange(2**31)))
         yield _normal(rng, B, V), seen, 1.2
@@ -893,11 +921,6 @@ _DRAW = Exercise(
             "possible token.",
         ),
         Mistake(
-            "u is compared with the sum before the token",
-            _first_above(lambda probabilities: [0.0, *itertools.accumulate(probabilities)], _last_of_all),
-            "Add the token's probability first, then compare: its segment ends at the new sum.",
-        ),
-        Mistake(
             "the likeliest is taken",
             lambda probabilities, u: max(range(len(probabilities)), key=probabilities.__getitem__),
             "This is greedy. u has to decide.",
@@ -915,7 +938,8 @@ _DRAW = Exercise(
         Mistake(
             "the token after is taken",
             lambda probabilities, u: min(draw(probabilities, u) + 1, len(probabilities) - 1),
-            "You are one further than the segment that u hits.",
+            "You are one further than the segment that u hits: add the token's probability first, then compare u with "
+            "the sum.",
         ),
         Mistake(
             "ids are counted from 1",

@@ -224,6 +224,17 @@ _LOSS = Exercise(
             "Only the token that comes counts: pick its log-probability with `gather`, then take the mean.",
         ),
         Mistake(
+            "the mean runs over the vocabulary as well",
+            lambda logits, targets: _nats(logits, targets).mean() / logits.shape[-1],
+            "Times a one-hot vector, all but one of the V numbers are 0, and `mean()` counts them. Sum over the "
+            "vocabulary first, then take the mean over the B·T positions.",
+        ),
+        Mistake(
+            "a sigmoid is taken for the softmax",
+            lambda logits, targets: -_pick(logits.sigmoid().log(), targets).mean(),
+            "A sigmoid looks at one logit alone. Only with the softmax do the probabilities of all V tokens sum to 1.",
+        ),
+        Mistake(
             "the likeliest token is taken for the right one",
             lambda logits, targets: -logits.log_softmax(-1).amax(-1).mean(),
             "This measures how sure the model is, not whether it is right. Pick the log-probability of the target.",
@@ -353,6 +364,11 @@ _SHIFT = Exercise(
             "the batch is flattened first",
             lambda ids: (ids.flatten()[:-1], ids.flatten()[1:]),
             "One sequence would run into the next, and the shape [B, T] is lost. Slice the second dimension.",
+        ),
+        Mistake(
+            "the first target is left out",
+            lambda ids: (ids[:, :-1], ids[:, 2:]),
+            "The target of the first input is the second token: `ids[:, 1:]`.",
         ),
         Mistake(
             "the shift is two",
@@ -486,7 +502,7 @@ def learning_rate(step: int, steps: int, warmup: int, highest: float, lowest: fl
 
 def _rate_inputs(rng):
     yield from [(step, 10, 4, 1.0, 0.1) for step in (0, 1, 3, 4, 5, 7, 9, 10)]
-    yield 3, 10, 0, 1.0, 0.1
+    yield from [(3, 10, 0, 1.0, 0.1), (1, 9, 4, 3.0, 1.0), (5, 9, 4, 3.0, 1.0)]
     for _ in range(8):
         steps, warmup = rng.randrange(60, 200), rng.randrange(5, 30)
         yield rng.randrange(steps), steps, warmup, rng.uniform(0.001, 0.01), rng.uniform(0.0001, 0.0005)
@@ -554,6 +570,11 @@ _RATE = Exercise(
             "The line of the warm-up comes from 0: `highest * (step + 1) / warmup`. `lowest` belongs to the decay.",
         ),
         Mistake(
+            "the warm-up begins at the lowest rate, with step 0",
+            _rate_variant(up=lambda step, warmup: step / warmup, start=lambda lowest: lowest),
+            "The line of the warm-up comes from 0, and step 0 is on it already: `highest * (step + 1) / warmup`.",
+        ),
+        Mistake(
             "the warm-up divides by 0",
             lambda step, steps, warmup, highest, lowest: (
                 learning_rate(step, steps, warmup, highest, lowest) * min(1, (step + 1) / warmup) ** 0
@@ -590,6 +611,17 @@ _RATE = Exercise(
             "the lowest rate is added on top",
             _rate_variant(scaled=lambda fall, highest, lowest: lowest + highest * fall),
             "At x = 0 this is highest + lowest. The wave spans the difference: lowest + (highest - lowest) * fall.",
+        ),
+        Mistake(
+            "the wave is as high as both rates together",
+            _rate_variant(scaled=lambda fall, highest, lowest: (highest + lowest) * fall),
+            "At x = 0 this is highest + lowest, and at x = 1 it is 0. The wave spans the difference and stands on the "
+            "lowest: lowest + (highest - lowest) * fall.",
+        ),
+        Mistake(
+            "the wave has the right height and stands on 0",
+            _rate_variant(scaled=lambda fall, highest, lowest: (highest - lowest) * fall),
+            "`lowest` is subtracted and never added: lowest + (highest - lowest) * fall.",
         ),
         Mistake(
             "the lowest rate cuts the wave off",
@@ -805,6 +837,11 @@ _CLIP = Exercise(
             "long gradients stay long",
             lambda gradients, longest: [g * 1.0 for g in gradients],
             "A gradient longer than `longest` must become shorter: multiply everything by longest / length.",
+        ),
+        Mistake(
+            "the result is one long vector",
+            lambda gradients, longest: torch.cat([g.flatten() for g in clip(gradients, longest)]),
+            "For the length all gradients are one vector. The result is a list again, each tensor in its shape.",
         ),
         Mistake(
             "the length is given as well",
@@ -1066,6 +1103,11 @@ _ADAMW = Exercise(
             "`step` is 1 for the first step already: 1 - beta ** step.",
         ),
         Mistake(
+            "the bias correction is one step early",
+            _adam_variant(correct=lambda beta, step: 1 - beta ** (step - 1)),
+            "`step` is 1 for the first step, not 0, so nothing is divided by 0: 1 - beta ** step.",
+        ),
+        Mistake(
             "the bias correction multiplies",
             _adam_variant(correct=lambda beta, step: 1 / (1 - beta**step)),
             "m and v are too small at first. Divide by 1 - beta ** step, which makes them larger.",
@@ -1275,6 +1317,15 @@ _EXCESS = Exercise(
             "the floor is taken to be per token",
             _over(lambda rows: sum(n for n, _, _ in rows) / sum(t for *_, t in rows) - sum(f for _, f, _ in rows)),
             "`floor_nats` are totals of whole stories, like `story_nats`. Subtract them before you divide.",
+        ),
+        Mistake(
+            "the floor is the mean of the stories' floors",
+            _over(
+                lambda rows: (
+                    sum(n for n, _, _ in rows) / sum(t for *_, t in rows) - sum(f for _, f, _ in rows) / len(rows)
+                )
+            ),
+            "That floor is in nats per story. Subtract totals from totals, then divide by all tokens.",
         ),
         Mistake(
             "the sign is wrong",
