@@ -32,6 +32,10 @@ def words_of(text: str) -> list[str]:
 def score(pieces: Iterable[str], logp: Mapping[str, float]) -> float:
     """ln p of one segmentation: the pieces are drawn independently, so their log-probabilities add up.
 
+    Args:
+        pieces: the segmentation.
+        logp: the pieces and their scores.
+
     >>> score(["fo", "x"], {"fo": -2.5, "x": -1.5})
     -4.0
     """
@@ -40,6 +44,10 @@ def score(pieces: Iterable[str], logp: Mapping[str, float]) -> float:
 
 def segmentations(text: str, logp: Mapping[str, float]) -> Iterator[list[str]]:
     """Every way to cut the text into pieces. There are up to 2 ** (n - 1) for n characters: for short texts only.
+
+    Args:
+        text: what to cut.
+        logp: the pieces and their scores.
 
     >>> list(segmentations("aab", {"a": -1.0, "b": -2.0, "ab": -2.5}))
     [['a', 'a', 'b'], ['a', 'ab']]
@@ -154,7 +162,14 @@ def walk_back(start_of: list[int]) -> list[int]:
 
 
 def viterbi(text: str, logp: Mapping[str, float]) -> list[str]:
-    """The most likely segmentation, in n × (longest piece) steps. Raises: ValueError if a character is not covered.
+    """The most likely segmentation, in n × (longest piece) steps.
+
+    Args:
+        text: what to cut.
+        logp: the pieces and their scores.
+
+    Raises:
+        ValueError: a character is not covered.
 
     >>> viterbi("aab", {"a": -1.0, "b": -2.0, "ab": -2.5})
     ['a', 'ab']
@@ -190,6 +205,10 @@ def forward(arcs: Lattice, alpha: float = 1.0) -> list[float]:
 def log_total(text: str, logp: Mapping[str, float]) -> float:
     """ln p of the text, however it is cut: never less than the score of its best segmentation.
 
+    Args:
+        text: what to cut.
+        logp: the pieces and their scores.
+
     >>> round(math.exp(log_total("ab", {"a": math.log(0.5), "b": math.log(0.2), "ab": math.log(0.3)})), 4)
     0.4
     """
@@ -220,6 +239,10 @@ def expected_counts(text: str, logp: Mapping[str, float]) -> dict[str, float]:
 
     A piece at `text[start:end]` is used with the probability of the ways to `start`, times its own, times that of the
     ways from `end` on, over that of all ways.
+
+    Args:
+        text: what to cut.
+        logp: the pieces and their scores.
 
     >>> half = math.log(0.5)
     >>> expected_counts("ab", {"a": half, "b": half, "ab": 2 * half})

@@ -85,6 +85,10 @@ def last_border(text: str, pattern: str | None) -> int:
     white space or punctuation after it (except an apostrophe, which may begin a contraction), and what a chunk is does
     not depend on the chunks before it. Of a pattern of your own, nothing is known.
 
+    Args:
+        text: the beginning of a text.
+        pattern: what a chunk is.
+
     >>> "one, two three"[: last_border("one, two three", GPT4_PATTERN)]
     'one, two'
     """

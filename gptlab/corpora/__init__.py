@@ -65,6 +65,10 @@ def refuse_utf16(text: str, name: str) -> None:
     """Raise a ValueError if the beginning of a text has so many NUL characters that it must be UTF-16.
 
     Without a byte order mark, UTF-16 with English letters is valid UTF-8: each letter is followed by a NUL.
+
+    Args:
+        text: the beginning of the text.
+        name: of the file, for the message.
     """
     if text.count("\0") > len(text) // 10:
         raise ValueError(

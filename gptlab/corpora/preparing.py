@@ -25,7 +25,7 @@ from gptlab.corpora.writing import ShardWriter
 from gptlab.tokenizing import Tokenizer
 
 SAVED_EVERY = 5.0  # seconds between two records of the progress
-SAMPLED = 1 << 20  # bytes at each end of a file, by whose hash it is told from another
+SAMPLED = 1 << 20  # bytes at each end of a file, by whose hash it is recognised
 CUTS = 2  # how long texts are cut into pieces; work that was begun with other cuts starts again
 
 
