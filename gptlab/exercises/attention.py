@@ -101,6 +101,11 @@ _PAST = Exercise(
             "This is [B, C], a single average of all positions. Each of the T positions needs one of its own.",
         ),
         Mistake(
+            "one mean for the whole sequence, kept as an axis",
+            lambda x: x.mean(dim=1, keepdim=True),
+            "This is [B, 1, C], a single average of all positions. Each of the T positions needs one of its own.",
+        ),
+        Mistake(
             "the slice ends before t",
             _past_loop(lambda x, found, t: x[:, :t].mean(dim=1)),
             "A position leaves itself out, and position 0 has nothing left to average: NaN. `x[:, :t]` stops before t; "
@@ -170,9 +175,32 @@ _PAST = Exercise(
             "Axis 2 holds the channels of a single position. Time is axis 1.",
         ),
         Mistake(
+            "the average runs over time and channels",
+            _past_loop(lambda x, found, t: x[:, : t + 1].mean(dim=(1, 2))[:, None].expand(-1, x.shape[2])),
+            "`.mean()` without `dim` mixes the channels. Each channel has an average of its own: `dim=1` of `x[:, : t "
+            "+ 1]`.",
+        ),
+        Mistake(
+            "the counts are lined up with the channels",
+            lambda x: x.cumsum(dim=1) / torch.arange(1, x.shape[1] + 1),
+            "[B, T, C] over [T] lines the counts up with the channels, or does not fit. Make them a column: "
+            "`torch.arange(1, T + 1)[:, None]`.",
+        ),
+        Mistake(
+            "only the last two positions",
+            _past_loop(lambda x, found, t: x[:, max(t - 1, 0) : t + 1].mean(dim=1)),
+            "Position t averages everything from position 0 on: `x[:, : t + 1]`.",
+        ),
+        Mistake(
             "the averages are stacked in front",
             lambda x: torch.stack([x[:, : t + 1].mean(dim=1) for t in range(x.shape[1])]),
             "`torch.stack` puts the new axis first, so you have [T, B, C]. Say `dim=1`.",
+        ),
+        Mistake(
+            "the averages are joined, not stacked",
+            lambda x: torch.cat([x[:, : t + 1].mean(dim=1) for t in range(x.shape[1])], dim=1),
+            "`torch.cat` puts the vectors end to end, [B, T · C]. `torch.stack(…, dim=1)` gives time an axis of its "
+            "own.",
         ),
         Mistake(
             "half the last average, half the new vector",
@@ -312,6 +340,11 @@ _SCORES = Exercise(
             "`k.T` reverses all axes, to [hs, T, B]. Swap the last two only: `k.transpose(-2, -1)`.",
         ),
         Mistake(
+            "batch and time of the keys are swapped",
+            _product(lambda q, k: q @ k.transpose(0, 1)),
+            "Axis 0 is the batch. Swap the last two axes: `k.transpose(-2, -1)`.",
+        ),
+        Mistake(
             "the product sums over time",
             _product(lambda q, k: q.transpose(-2, -1) @ k),
             "You have [B, hs, hs]: channel against channel. Transpose k, not q: `q @ k.transpose(-2, -1)`.",
@@ -352,6 +385,11 @@ _SCORES = Exercise(
             "`nn.Linear` stores [out, in] and transposes it. Here `W_q` is [C, hs]: `x @ W_q`.",
         ),
         Mistake(
+            "the matrices are applied by `F.linear`",
+            lambda x, W_q, W_k: F.linear(x, W_q),
+            "`F.linear` wants [out, in] and transposes it. Here `W_q` is [C, hs]: `x @ W_q`.",
+        ),
+        Mistake(
             "`torch.sqrt` of an `int`",
             _divided(lambda x, q: torch.sqrt(q.shape[-1])),
             "`torch.sqrt` wants a tensor. For a plain number take `math.sqrt(hs)`, or `hs**0.5`.",
@@ -380,7 +418,7 @@ def _weight_inputs(rng):
         torch.tensor(
             [
                 [[-3000.0, 0.0, 5.0], [100.0, 101.0, 0.0], [-3000.0, -3001.0, -2999.0]],
-                [[-500.0, 3.0, 90.0], [-60.0, -62.0, 90.0], [1.0, 0.0, 2.0]],
+                [[-500.0, 3.0, 80.0], [-60.0, -62.0, 80.0], [1.0, 0.0, 2.0]],
             ]
         ),
     )
@@ -436,6 +474,12 @@ _CAUSAL = Exercise(
             lambda scores: scores.softmax(-1).tril() / scores.softmax(-1).tril().sum(-1, keepdim=True),
             "As long as the future's scores are moderate this works. Where one of them is far above the rest, the "
             "others round to 0, and 0 / 0 is NaN. Mask the scores.",
+        ),
+        Mistake(
+            "divided a second time, after the softmax, but never by 0",
+            lambda scores: F.normalize(scores.softmax(-1).tril(), p=1, dim=-1),
+            "Where a score of the future is far above the rest, the others round to 0, and no division brings them "
+            "back. Mask the scores, before the softmax.",
         ),
         Mistake(
             "exp without subtracting the maximum",
@@ -514,6 +558,11 @@ _CAUSAL = Exercise(
             "the softmax is missing",
             lambda scores: scores.masked_fill(~_lower(scores.shape[-1]), -math.inf),
             "These are masked scores. `softmax(dim=-1)` makes weights of them.",
+        ),
+        Mistake(
+            "logarithms of the weights",
+            lambda scores: causal_weights(scores).log(),
+            "`log_softmax` gives log-probabilities. Weights are asked for, which sum to 1: `softmax`.",
         ),
         Mistake(
             "scaled once more",
@@ -622,6 +671,13 @@ _ATTEND = Exercise(
             "These are the weights. What a position receives is their product with the values: `weights @ v`.",
         ),
         Mistake(
+            "the values stand on the left",
+            lambda q, k, v, keep: (lambda weights: v @ weights)(
+                (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).masked_fill(~keep, -math.inf).softmax(-1)
+            ),
+            "[B, Tk, hs] @ [B, Tq, Tk] does not fit. The weights come first: `weights @ v`.",
+        ),
+        Mistake(
             "the keys are averaged instead of the values",
             lambda q, k, v, keep: my_attend(q, k, k, keep),
             "A key is only compared with the query. What a position receives is the value.",
@@ -635,6 +691,16 @@ _ATTEND = Exercise(
             "keep and drop are swapped",
             _attention(mask=lambda keep: ~keep),
             "`masked_fill` fills where its mask is True. True in `keep_mask` means may attend: fill at `~keep_mask`.",
+        ),
+        Mistake(
+            "keep and drop are swapped, with a finite number",
+            _attention(fill=-1e9, mask=lambda keep: ~keep),
+            "True in `keep_mask` means may attend: it is where the mask is False that the scores become very low.",
+        ),
+        Mistake(
+            "the mask is transposed",
+            _attention(mask=lambda keep: keep.T),
+            "The mask is [Tq, Tk] already, like the last two axes of the scores: use it as it is.",
         ),
         Mistake(
             "the mask is left out",
@@ -655,6 +721,12 @@ _ATTEND = Exercise(
             "divided a second time, after the softmax",
             _attention(fill=None, after=lambda w, keep: w * keep / (w * keep).sum(-1, keepdim=True)),
             "Where a hidden score is far above the rest, the others round to 0, and 0 / 0 is NaN. Mask the scores.",
+        ),
+        Mistake(
+            "divided a second time, after the softmax, but never by 0",
+            _attention(fill=None, after=lambda w, keep: F.normalize(w * keep, p=1, dim=-1)),
+            "Where a hidden score is far above the rest, the others round to 0, and no division brings them back. Mask "
+            "the scores, before the softmax.",
         ),
         Mistake(
             "exp without subtracting the maximum",
@@ -773,7 +845,7 @@ def my_split_heads(x, H):
 
 
 def _split_inputs(rng):
-    yield torch.arange(8.0).view(1, 2, 4), 2
+    yield torch.arange(12.0).view(1, 3, 4), 2
     yield torch.arange(24.0).view(1, 4, 6), 3
     for B, T, H, hs in ((2, 3, 4, 5), (3, 5, 2, 4), (2, 4, 3, 2)):
         yield _normal(rng, B, T, H * hs), H
@@ -848,6 +920,16 @@ _SPLIT = Exercise(
             "a tuple of heads",
             lambda x, H: x.chunk(H, dim=-1),
             "The pieces are right. Put them into one tensor: `torch.stack(pieces, dim=1)`.",
+        ),
+        Mistake(
+            "the text is cut, not the channels",
+            lambda x, H: torch.stack(x.chunk(H, dim=1), dim=1),
+            "Along `dim=1` you cut the time into pieces. A head sees all positions and some of the channels: `dim=-1`.",
+        ),
+        Mistake(
+            "the heads are joined along the time",
+            lambda x, H: torch.cat(x.chunk(H, dim=-1), dim=1),
+            "You have [B, H · T, hs]. Heads need an axis of their own: `torch.stack(…, dim=1)`.",
         ),
         Mistake(
             "each head gets all channels",
@@ -967,6 +1049,11 @@ _MERGE = Exercise(
             "`dim=-1` in `torch.cat`.",
         ),
         Mistake(
+            "heads and time are flattened",
+            lambda x: x.transpose(1, 2).flatten(1, 2),
+            "You have [B, T · H, hs]. It is heads and channels that become one axis: `flatten(2)` after the transpose.",
+        ),
+        Mistake(
             "the heads are joined along the batch",
             lambda x: torch.cat(x.unbind(1)),
             "`torch.cat` joins along axis 0 unless you say `dim=-1`.",
@@ -1031,8 +1118,8 @@ def _many_inputs(rng):
         2,
     )
     # scores in the hundreds, whose exp is infinite; whole numbers, so that nothing is lost in rounding
-    yield (_integers(rng, -6, 6, 2, 3, 8), *(_integers(rng, -4, 4, 8, 8) for _ in range(4)), 2)
-    for B, T, H, hs in ((2, 3, 2, 4), (3, 5, 3, 2), (2, 7, 4, 3), (2, 5, 2, 6)):
+    yield (_integers(rng, -6, 6, 3, 5, 8), *(_integers(rng, -4, 4, 8, 8) for _ in range(4)), 2)
+    for B, T, H, hs in ((3, 5, 2, 4), (2, 4, 3, 2), (3, 7, 4, 2), (4, 5, 2, 6)):
         C = H * hs
         yield (_normal(rng, B, T, C), *(_normal(rng, C, C, scale=C**-0.5) for _ in range(4)), H)
 
@@ -1177,6 +1264,17 @@ _MANY = Exercise(
             "to [B, T, C] before `W_o`.",
         ),
         Mistake(
+            "the heads are added up",
+            _many(merge=lambda y: y.sum(dim=1)),
+            "The sum has hs channels, and `W_o` wants C. Put the heads side by side: `transpose(1, 2).reshape(B, T, "
+            "C)`.",
+        ),
+        Mistake(
+            "a head gets rows of the matrices",
+            lambda x, W_q, W_k, W_v, W_o, H: x @ W_q[: W_q.shape[0] // H],
+            "With `x @ W`, the columns of W make the channels of the result: a head is `W[:, start : start + hs]`.",
+        ),
+        Mistake(
             "the output projection is left out",
             _many(output=lambda y, W_o: y),
             "The heads lie side by side, and have not been mixed: multiply by `W_o`.",
@@ -1307,6 +1405,12 @@ _REACH = Exercise(
             "layer: round up.",
         ),
         Mistake(
+            "the whole width for each layer, rounded down, plus one",
+            lambda T, width: T // width + 1,
+            "The present position is counted again in every layer: each adds width - 1. And to round up is not to add "
+            "1 always.",
+        ),
+        Mistake(
             "rounded down",
             lambda T, width: (T - 1) // (width - 1),
             "A part of a layer is a layer: round up.",
@@ -1351,6 +1455,11 @@ _REACH = Exercise(
             "each layer adds one position",
             lambda T, width: T - width + 1,
             "A layer passes on all that the one below has seen at the position width - 1 back: each adds width - 1.",
+        ),
+        Mistake(
+            "one layer for each step",
+            lambda T, width: T - 1,
+            "That is right for width 2. A wider layer sees width - 1 positions back at once.",
         ),
     ],
     hints=[

@@ -275,7 +275,7 @@ def _score_inputs(rng):
     )
     yield (  # large ones: exp of them is 0 or infinite, and -100 or -1000 is not low
         torch.tensor(
-            [[[100, 101, 0], [-40, 80, -41], [-3000, -3001, 0], [-500, 5, -501], [-6, -7, 0]]], dtype=torch.float32
+            [[[100, 101, 0], [-18, 88, -19], [-3000, -3001, 0], [-500, 5, -501], [-6, -7, 0]]], dtype=torch.float32
         ),
         torch.tensor([[[1, 1, 0], [1, 0, 1], [1, 1, 0], [1, 0, 1], [1, 1, 0]]]).bool(),
     )
@@ -370,6 +370,11 @@ _WEIGHTS = Exercise(
         Mistake(
             "exp without subtracting the maximum",
             _shared(torch.exp, lambda kept, total: kept / total.clamp(min=1e-9)),
+            _EXP,
+        ),
+        Mistake(
+            "exp without subtracting the maximum, and 1e-9 added to the sums",
+            _shared(torch.exp, lambda kept, total: kept / (total + 1e-9)),
             _EXP,
         ),
         Mistake(
@@ -954,7 +959,7 @@ def _cross_inputs(rng):
         torch.tensor([[[True, True, False]]]),
     )
     yield (  # scores up to 1200, and the highest are hidden: exp of them is infinite
-        torch.tensor([[[100.0], [-60.0]], [[-200.0], [30.0]]]),
+        torch.tensor([[[100.0], [-60.0], [1.0], [0.0]], [[-200.0], [30.0], [2.0], [-1.0]]]),
         torch.tensor([[[6.0], [-3.0], [12.0]], [[2.0], [-4.0], [5.0]]]),
         torch.tensor([[1.0]]),
         torch.tensor([[1.0]]),

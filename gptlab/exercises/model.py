@@ -526,6 +526,11 @@ _MLP = Exercise(
             lambda x, W1, b1, W2, b2: x @ W1.T,
             "`nn.Linear` stores [out, in] and transposes it. Here `W1` is [C, W]: `x @ W1`.",
         ),
+        Mistake(
+            "the matrices are applied by `F.linear`",
+            lambda x, W1, b1, W2, b2: F.linear(x, W1, b1),
+            "`F.linear` wants [out, in] and transposes it. Here `W1` is [C, W]: `x @ W1 + b1`.",
+        ),
     ],
     hints=[
         "Three lines: up to W channels, GELU of each number, down to C channels.",
@@ -582,6 +587,11 @@ _COUNT = Exercise(
             "the norm at the end is forgotten",
             _off_by(lambda V, T, L, C: -2 * C),
             "You are 2 C short: one more layer norm stands between the last block and the head.",
+        ),
+        Mistake(
+            "the norm at the end has no bias",
+            _off_by(lambda V, T, L, C: -C),
+            "You are C short: the layer norm at the end has a gain and a bias, like the others.",
         ),
         Mistake(
             "the norms have no bias",
@@ -1157,7 +1167,7 @@ def dropout(x, draws, p, training):
 def _dropout_inputs(rng):
     x = torch.tensor([[[1.0, 2.0, 3.0, 4.0, 5.0]]])
     draws = torch.tensor([[[0.1, 0.9, 0.25, 0.75, 0.0]]])  # one of them is exactly p
-    yield from [(x, draws, 0.25, True), (x, draws, 0.25, False), (x, draws, 0.0, True)]
+    yield from [(x, draws, 0.25, True), (x, draws, 0.25, False)]
     for training in (True, False, True):
         p = rng.choice((0.1, 0.3, 0.4))
         yield _normal(rng, 2, 3, 5), torch.rand(2, 3, 5, generator=_generator(rng)), p, training
@@ -1182,7 +1192,7 @@ _DROPOUT = Exercise(
     prompt="In training, set each number to 0 with probability p, and divide the others by 1 − p, so that the mean "
     "stays what it was. Outside training, return x unchanged. The random numbers are drawn already: `draws` holds one "
     "from 0 to 1 for each number of x. Where it is below p, drop; where it is p or more, keep.\n\nShapes: `x` and "
-    "`draws` are float tensors [B, T, C], `p` is a `float` with 0 ≤ p < 1, `training` a `bool`. Result: a float tensor "
+    "`draws` are float tensors [B, T, C], `p` is a `float` with 0 < p < 1, `training` a `bool`. Result: a float tensor "
     "[B, T, C]; `x` itself stays as it is.",
     signature='def dropout(x: Float[Tensor, "B T C"], draws: Float[Tensor, "B T C"], p: float, training: bool) '
     '-> Float[Tensor, "B T C"]',
@@ -1207,7 +1217,7 @@ _DROPOUT = Exercise(
         Mistake(
             "a draw of exactly p is dropped",
             _in_training(lambda x, draws, p: torch.where(draws <= p, 0.0, x / (1 - p))),
-            "Below p is dropped, p itself is kept: `<`. (With p = 0 nothing may be dropped, and a draw can be 0.)",
+            "Below p is dropped, p itself is kept: `<`. (So that p = 0 drops nothing, though a draw can be 0.)",
         ),
         Mistake(
             "p is taken for the probability to be kept",
@@ -1266,6 +1276,16 @@ _DROPOUT = Exercise(
             _overwritten,
             "The result is right, but you wrote zeros into the caller's tensor. `torch.where` or `masked_fill` give "
             "a new one.",
+        ),
+        Mistake(
+            "the draws are not used",
+            lambda x, draws, p, training: F.dropout(x, p, training),
+            "`F.dropout` draws random numbers of its own. Here they are given: drop where `draws < p`.",
+        ),
+        Mistake(
+            "new random numbers are drawn",
+            lambda x, draws, p, training: dropout(x, torch.rand_like(x), p, training),
+            "The random numbers are given, so that the result is known: drop where `draws < p`.",
         ),
     ],
     hints=[
