@@ -3,11 +3,42 @@
 Standard library only, so that a command line can list the settings at once. `gptlab.training` uses them.
 """
 
+import functools
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args, get_type_hints
 
+# Names of the first edition. Its config.yaml files and its readers' code still have them.
+OLD_NAMES = {
+    "matrix_rate": "muon_lr",
+    "decay": "decay_fraction",
+    "shape": "schedule",
+    "final": "min_lr_ratio",
+    "clip": "max_grad_norm",
+    "accumulate": "gradient_accumulation",
+    "checkpointing": "gradient_checkpointing",
+    "keep": "save_total_limit",
+}
 
+
+def _also_by_old_names(config: type) -> type:
+    """Let a settings class be made with the names of the first edition too, with a DeprecationWarning."""
+    made = config.__init__
+
+    @functools.wraps(made)
+    def __init__(self, *args, **settings):
+        for old in OLD_NAMES.keys() & settings.keys():
+            said = f"{config.__name__}({old}=…) is now called {OLD_NAMES[old]}"
+            warnings.warn(said, DeprecationWarning, stacklevel=2)
+            settings[OLD_NAMES[old]] = settings.pop(old)
+        made(self, *args, **settings)
+
+    config.__init__ = __init__
+    return config
+
+
+@_also_by_old_names
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train. `python -m gptlab train` has an option for each of these, with the same name.

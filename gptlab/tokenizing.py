@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, SupportsIndex, runtime_checkable
 
+import gptlab
 from gptlab.files import write_whole
 
 END_OF_TEXT = "<|endoftext|>"  # the special token that ends a document: GPT-2's, GPT-4's and this course's
@@ -191,6 +192,10 @@ class BaseTokenizer:
     def from_json(cls, data: dict[str, Any]):
         """The tokenizer that `to_json` stored."""
         return cls(**data)
+
+    def to_huggingface_json(self) -> str:
+        """This tokenizer as the text of a `tokenizer.json`; see `gptlab.huggingface.tokenizer_json`."""
+        return gptlab.huggingface.tokenizer_json(self)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write one JSON file that a person can read, all of it or nothing: a killed run leaves the old file intact.

@@ -22,7 +22,7 @@ from gptlab.embedding import BigramLanguageModel
 from gptlab.evaluation import StoryEvaluation, mean_loss
 from gptlab.model import GPT, GPTConfig
 from gptlab.ranks import SingleProcess
-from gptlab.schedule import lr_multiplier
+from gptlab.schedule import OLD_NAMES, lr_multiplier
 from gptlab.tokens import CharTokenizer
 from gptlab.train_step import activation_checkpoints, add_gradients, count_targets, micro_batches
 from gptlab.training import (
@@ -529,3 +529,13 @@ def test_story_batches_show_each_story_once_an_epoch():
     for epoch in range(2):
         seen = [int(row[1]) for step in range(4) for row in batches.batch(epoch * 4 + step).ids]
         assert sorted(seen) == list(range(10))
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
+def test_a_setting_of_the_first_edition_is_known_by_its_old_name_and_warns(old, new):
+    value = {"schedule": "cosine", "gradient_checkpointing": True, "decay_fraction": 0.3, "min_lr_ratio": 0.1}.get(
+        new, 3
+    )
+    with pytest.warns(DeprecationWarning, match=rf"TrainConfig\({old}=…\) is now called {new}"):
+        config = TrainConfig(**{old: value})
+    assert getattr(config, new) == value

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 from torch import nn
@@ -30,13 +31,10 @@ def save_model(
 
     Raises:
         CheckpointError: the folder holds something else, which stays as it is; or it cannot be written.
-        TypeError: model and folder are swapped.
     """
-    if isinstance(model, str | os.PathLike):
-        raise TypeError(
-            f"save_model(model, folder): the first argument is {str(model)!r}, a path, and the second a "
-            f"{type(folder).__name__}: swap them"
-        )
+    if isinstance(model, str | os.PathLike):  # the order of the first edition
+        warnings.warn("save_model(folder, model) is now save_model(model, folder)", DeprecationWarning, stacklevel=2)
+        model, folder = folder, model
     check_folder(folder)
     weights = {name: storage.on_cpu(parameter) for name, parameter in storage.named_weights(model).items()}
     texts = {CONFIG: model.config.to_json() + "\n"}

@@ -19,7 +19,7 @@ import tyro
 
 from gptlab.config import GPTConfig
 from gptlab.runs.recipes import RECIPES, Recipe
-from gptlab.schedule import TrainConfig
+from gptlab.schedule import OLD_NAMES, TrainConfig
 
 CONFIG = "config.yaml"  # beside the checkpoints: the settings of the run
 
@@ -181,18 +181,7 @@ def _start(options: Any) -> Settings:
 
 # ── config.yaml ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Names of the first edition, which its config.yaml files still have.
-_OLD_NAMES = {"B": "batch_size"}
-_OLD_TRAINING = {
-    "matrix_rate": "muon_lr",
-    "decay": "decay_fraction",
-    "shape": "schedule",
-    "final": "min_lr_ratio",
-    "clip": "max_grad_norm",
-    "accumulate": "gradient_accumulation",
-    "checkpointing": "gradient_checkpointing",
-    "keep": "save_total_limit",
-}
+_OLD_NAMES = {"B": "batch_size"}  # of the first edition; those of `training` are `schedule.OLD_NAMES`
 
 
 def to_yaml(settings: Settings) -> str:
@@ -227,7 +216,7 @@ def from_yaml(path: Path) -> Settings:
         entries.setdefault("parts", "modern" if modern else "gpt2")
     model, training = (entries.pop(name, None) or {} for name in ("model", "training"))
     entries = {_OLD_NAMES.get(name, name): value for name, value in entries.items()}
-    training = {_OLD_TRAINING.get(name, name): value for name, value in training.items()}
+    training = {OLD_NAMES.get(name, name): value for name, value in training.items()}
     whole = {name: entries.pop(name) for name in option_names(Settings) if name in entries}
     recipe = Recipe(
         **_checked(path, "", entries, Recipe),
