@@ -161,7 +161,7 @@ class MultiHeadAttention(nn.Module):
         Args:
             x: a vector for each position.
             keep_mask: True where a query may attend to a key: [T, Tk] for all, [B, T, Tk] one per sequence, or
-                [B, H, T, Tk] one per head, where B or H may be 1.
+                [B, H, T, Tk] one per head, where B or H may be 1. Where B = H, write all four.
             is_causal: also hide what comes after each position. Alone, it needs no mask in memory.
             rotate: rotates queries and keys by their positions (lesson 12).
             cache: keys and values of the positions before x, which are attended to as well (lesson 11).

@@ -108,7 +108,7 @@ class _Iterated(Epochs):
 def _pair(item: Any) -> Batch:
     if not isinstance(item, tuple | list) or len(item) != 2 or not all(isinstance(part, Tensor) for part in item):
         raise ValueError(
-            f"a batch of type {type(item).__name__!r}: give pairs of tensors (ids, targets), [B, T] each, where the "
-            "target is the id one later"
+            f"a batch of type {type(item).__name__!r}: give pairs of tensors (ids, targets), [B, T] each, the targets "
+            "shifted by one"
         )
     return Batch(*item)

@@ -10,16 +10,14 @@ from torch import Tensor
 from gptlab.batch_source import IGNORE
 
 
-def check_ids(ids: Int[Tensor, "B T"], vocab_size: int) -> None:
-    """Refuse ids that are not a batch, and ids that no table row has.
+def check_batch(ids: Int[Tensor, "B T"]) -> None:
+    """Refuse ids that are not a batch of integers.
 
     Args:
         ids: token ids.
-        vocab_size: V, the number of distinct tokens.
 
     Raises:
-        ValueError: for another shape than [B, T], for numbers that are not integers, and for an id < 0 or >= V, naming
-            both. (Values on a GPU are not looked at: that would wait for it.)
+        ValueError: for another shape than [B, T], and for numbers that are not integers.
     """
     if ids.dim() != 2:
         raise ValueError(
@@ -27,6 +25,20 @@ def check_ids(ids: Int[Tensor, "B T"], vocab_size: int) -> None:
         )
     if ids.is_floating_point() or ids.dtype == torch.bool:
         raise ValueError(f"ids are {ids.dtype}, not integers: pass token ids, such as ids.long()")
+
+
+def check_ids(ids: Int[Tensor, "B T"], vocab_size: int) -> None:
+    """Refuse ids that no row of a table has.
+
+    Args:
+        ids: token ids.
+        vocab_size: V, the number of distinct tokens.
+
+    Raises:
+        ValueError: for an id < 0 or >= V, naming both (values on a GPU are not looked at: that would wait for it); and
+            for what is not a batch of integers.
+    """
+    check_batch(ids)
     if (outside := _outside(ids, vocab_size)) is not None:
         raise ValueError(
             f"token id {outside} is outside the vocabulary [0, {vocab_size}): "
@@ -89,7 +101,7 @@ def mask_for_heads(keep_mask: Tensor | None, B: int, H: int) -> Tensor | None:
         H: heads.
 
     Raises:
-        ValueError: for a mask that is not boolean, or one of three axes whose first is not B, or as well H.
+        ValueError: for a mask that is not boolean, or of three axes whose first is not B, or could also be H.
 
     >>> mask_for_heads(torch.ones(3, 5, 5, dtype=torch.bool), B=3, H=2).shape
     torch.Size([3, 1, 5, 5])
@@ -97,8 +109,9 @@ def mask_for_heads(keep_mask: Tensor | None, B: int, H: int) -> Tensor | None:
     check_mask(keep_mask)
     if keep_mask is None or keep_mask.dim() != 3:
         return keep_mask
-    first = keep_mask.shape[0]
-    if first not in (1, B) or first == B == H > 1:
+    first, Tq, _ = keep_mask.shape
+    # With Tq = 1 it is the same for all queries, as padding is: one per sequence.
+    if first not in (1, B) or (first == H > 1 and Tq > 1):
         raise ValueError(
             f"keep_mask of shape {list(keep_mask.shape)} with B={B} sequences and H={H} heads: pass "
             "keep_mask[:, None] for one mask per sequence, or keep_mask[None] for one mask per head"

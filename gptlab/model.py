@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gptlab.attention import MultiHeadAttention, Rotation
 from gptlab.batches import IGNORE
 from gptlab.cache import KVCache, LayerCache
-from gptlab.checks import check_ids, check_mask, check_targets
+from gptlab.checks import check_batch, check_mask, check_targets
 from gptlab.config import GPTConfig, RopeScaling
 from gptlab.embedding import TokenAndPositionEmbedding
 from gptlab.parts import MLP, ShortConvolution, make_mlp, make_norm, make_rotation
@@ -161,7 +161,7 @@ class GPT(nn.Module):
             ValueError: for a sequence longer than the context, an id or a target outside the vocabulary, a mask that is
                 not boolean, or a cache that is full or holds another batch. The cache is then as it was.
         """
-        check_ids(ids, self.config.vocab_size)
+        check_batch(ids)
         check_mask(keep_mask)
         if targets is not None:
             check_targets(targets, ids, self.config.vocab_size)

@@ -4,7 +4,10 @@ From top to bottom: repetition penalty, top-k, top-p, min-p, all of them in orde
 `gptlab.sampling` repeats it until there is a text.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -151,7 +154,8 @@ def probabilities(
 
 def _finite(logits: Tensor) -> Tensor:
     """The logits, if every row has a largest one; minus infinity forbids a token, NaN and infinity are mistakes."""
-    if not torch.isfinite(largest := logits.amax(dim=-1)).all():
+    largest = logits.amax(dim=-1)  # [*batch]
+    if not math.isfinite(float(largest.sum())):
         worst = largest[~torch.isfinite(largest)][0].item()
         raise ValueError(
             f"the largest logit is {worst}, so no token can be chosen: are the model's weights finite, and is at least "
@@ -200,6 +204,16 @@ class SamplingOptions:
     min_p: float | int | None = None
     repetition_penalty: float | int = 1.0
 
+    @classmethod
+    def from_keywords(cls, keywords: dict[str, Any]) -> "SamplingOptions":
+        """The options that a function was given by name.
+
+        Raises:
+            TypeError: for a name that is not one of them, naming ours.
+        """
+        refuse_unknown(name for name in keywords if name not in cls.__dataclass_fields__)
+        return cls(**keywords)
+
     def choose(
         self, logits: Float[Tensor, "B V"], seen: Int[Tensor, "B T"], generator: torch.Generator | None = None
     ) -> Int[Tensor, "B 1"]:
@@ -213,3 +227,30 @@ class SamplingOptions:
         if self.temperature == 0 and self.repetition_penalty == 1:
             return _finite(logits).argmax(dim=-1, keepdim=True)  # greedy: no random number is needed
         return draw(probabilities(logits, **vars(self), seen=seen), generator)
+
+
+# ── Keywords of other libraries ──────────────────────────────────────────────────────────────────────────────────────
+
+_OURS = {
+    "do_sample": "temperature=0, which takes the best token each time; any other temperature samples",
+    "eos_token_id": "stop",
+    "pad_token_id": "generate_each, which needs no padding",
+    "attention_mask": "generate_each, which takes prompts of different lengths without padding",
+    "input_ids": "ids",
+    "max_length": "max_new_tokens, which does not count the prompt",
+    "max_tokens": "max_new_tokens",
+    "num_return_sequences": "one row of ids for each text: ids.repeat(n, 1)",
+    "seed": "generator=torch.Generator().manual_seed(seed)",
+    "streamer": "stream",
+}
+
+
+def refuse_unknown(names: Iterable[str]) -> None:
+    """Answer a keyword that no function of sampling has.
+
+    Raises:
+        TypeError: for the first of `names`, with what to use instead.
+    """
+    for name in names:
+        known = ", ".join([*SamplingOptions.__dataclass_fields__, "generator", "stop", "use_cache"])
+        raise TypeError(f"there is no setting {name!r} here: use {_OURS.get(name, known)}")

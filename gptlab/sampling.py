@@ -23,6 +23,7 @@ from gptlab.next_token import (
     keep_top_p,
     penalise,
     probabilities,
+    refuse_unknown,
 )
 from gptlab.tokens import StreamDecoder, Tokenizer
 
@@ -67,14 +68,17 @@ class _Rows:
         self.lengths, self.ends = lengths, lengths + max_new_tokens
         self.stops = torch.tensor([*_stops(stop)], dtype=torch.long, device=lengths.device)
         self.finished, self.last = torch.zeros_like(lengths, dtype=torch.bool), torch.zeros_like(lengths)
-        self.end_early = stop is not None
+        self.end_early, self.uneven = stop is not None, bool((lengths != lengths[0]).any())
 
     def settle(self, token: Int[Tensor, "B 1"], prompt: Int[Tensor, "B 1"], position: int) -> Int[Tensor, "B 1"]:
         """What each row has at a position: its prompt's token, the chosen one, or once more the one that ended it."""
-        token = torch.where(self.finished, self.last, token)
-        token = torch.where(position < self.lengths, prompt, token)
-        self.finished |= (position >= self.lengths) & torch.isin(token, self.stops)
-        self.finished |= position + 1 >= self.ends
+        if self.end_early or self.uneven:
+            token = torch.where(self.finished, self.last, token)
+        if self.uneven:
+            token = torch.where(position < self.lengths, prompt, token)
+            self.finished |= position + 1 >= self.ends
+        if self.end_early:
+            self.finished |= (position >= self.lengths) & torch.isin(token, self.stops)
         self.last = token
         return token
 
@@ -100,16 +104,23 @@ def _steps(
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens={max_new_tokens} must not be negative")
 
+    # The text as it will be, filled in from left to right.
     model = unwrapped(model)
-    text = torch.cat((ids, ids.new_zeros(len(ids), max_new_tokens)), dim=1)  # [B, T + new]: filled in as we go
+    text = torch.cat((ids, ids.new_zeros(len(ids), max_new_tokens)), dim=1)  # [B, T + new]
     reader = _Reader(model, text.shape[1], use_cache)
     rows = _Rows(torch.tensor(lengths, device=ids.device)[:, None], max_new_tokens, stop)
+
     with evaluating(model):
         for position in range(start, text.shape[1]):
-            logits = reader(text[:, :position])
-            token = options.choose(logits, text[:, :position], generator)
-            text[:, position] = rows.settle(token, text[:, position : position + 1], position)[:, 0]
-            yield text[:, position : position + 1]
+            # What the model expects here, and one token of it for each row.
+            logits = reader(text[:, :position])  # [B, V]
+            token = options.choose(logits, text[:, :position], generator)  # [B, 1]
+
+            # A row that still reads its prompt, or has ended, takes another one.
+            here = slice(position, position + 1)
+            text[:, here] = rows.settle(token, text[:, here], position)
+            yield text[:, here]
+
             if rows.end_early and bool(rows.finished.all()):
                 return
 
@@ -153,7 +164,7 @@ def generate(
     >>> generate(model, torch.tensor([[1, 2]]), max_new_tokens=10, temperature=0).shape
     torch.Size([1, 12])
     """
-    _refuse(unknown)
+    refuse_unknown(unknown)
     options = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty)
     lengths = [ids.shape[1]] * len(ids)
     new = list(_steps(model, ids, lengths, max_new_tokens, options, generator, stop, use_cache))
@@ -188,7 +199,7 @@ def generate_each(
     >>> [len(row) for row in generate_each(model, [[1], [1, 2, 3]], max_new_tokens=4)]
     [5, 7]
     """
-    settings, lengths = _options(options), [len(prompt) for prompt in prompts]
+    settings, lengths = SamplingOptions.from_keywords(options), [len(prompt) for prompt in prompts]
     if not lengths:
         return []
     longest, device = max(lengths), device_of(model)
@@ -226,7 +237,7 @@ def stream(
         use_cache: as for `generate`.
         options: those of `SamplingOptions`.
     """
-    settings, decoder, stops = _options(options), StreamDecoder(tokenizer), _stops(stop)
+    settings, decoder, stops = SamplingOptions.from_keywords(options), StreamDecoder(tokenizer), _stops(stop)
     ids = torch.tensor([prompt], device=device_of(model))
     for token in _steps(model, ids, [len(prompt)], max_new_tokens, settings, generator, stop, use_cache):
         if int(token) in stops:
@@ -267,31 +278,3 @@ def _stops(stop: Stop) -> set[int]:
         return set() if stop is None else {operator.index(stop)}
     except TypeError:
         return {operator.index(token) for token in stop}
-
-
-# ── Keywords of other libraries ──────────────────────────────────────────────────────────────────────────────────────
-
-_OURS = {
-    "do_sample": "temperature=0 takes the best token each time, any other temperature samples",
-    "eos_token_id": "stop",
-    "pad_token_id": "generate_each, which needs no padding",
-    "attention_mask": "generate_each, which takes prompts of different lengths without padding",
-    "input_ids": "ids",
-    "max_length": "max_new_tokens, which does not count the prompt",
-    "max_tokens": "max_new_tokens",
-    "num_return_sequences": "one row of ids for each text: ids.repeat(n, 1)",
-    "seed": "generator=torch.Generator().manual_seed(seed)",
-    "streamer": "stream",
-}
-
-
-def _options(given: dict[str, Any]) -> SamplingOptions:
-    known = SamplingOptions.__dataclass_fields__
-    _refuse({name: value for name, value in given.items() if name not in known})
-    return SamplingOptions(**given)
-
-
-def _refuse(unknown: dict[str, Any]) -> None:
-    for name in unknown:
-        known = [*SamplingOptions.__dataclass_fields__, "generator", "stop", "use_cache"]
-        raise TypeError(f"there is no setting {name!r} here: use {_OURS.get(name) or ', '.join(known)}")

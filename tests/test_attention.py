@@ -22,7 +22,7 @@ from gptlab.attention import (
 )
 from gptlab.cache import LayerCache
 from gptlab.checkpoints import committed
-from gptlab.masking import causal
+from gptlab.masking import causal, padding
 from gptlab.model import GPT, GPTConfig
 
 __all__ = ["unchecked"]
@@ -397,6 +397,8 @@ def test_a_mask_per_sequence_and_a_mask_per_head_are_told_apart(kind):
             call(*inputs, keep)
         with pytest.raises(ValueError, match=r"shape \[2, 5, 5\] with B=3 sequences"):
             call(*inputs, keep[:2])
+    padded = padding([5, 3, 1], 5)  # [3, 1, 5]: there is no padding per head, so this is one per sequence
+    assert torch.equal(module(*inputs, padded), module(*inputs, padded[:, None]))
     per_sequence, per_head = module(*inputs, keep[:, None]), module(*inputs, keep[None])
     for b in range(3):
         alone = module(*(y[b : b + 1] for y in inputs), keep[b])

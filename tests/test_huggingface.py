@@ -316,6 +316,23 @@ def shard(folder: Path):
     (folder / "model.safetensors").unlink()
 
 
+def test_a_model_is_loaded_from_its_class_as_well(folder):
+    expected = load_model(folder)
+    found = GPT.from_pretrained(folder, dtype=torch.float64)
+    assert found.head.weight.dtype == torch.float64
+    assert not found.training and found.config == expected.config
+    assert_same_logits(GPT.from_pretrained(str(folder)), expected)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_what_the_compiler_and_ddp_put_in_front_of_names_in_a_file_is_understood(prefix, tmp_path):
+    model = small()
+    save_model(model, tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    save_file({f"{prefix}{name}": tensor for name, tensor in load_file(file).items()}, file)
+    assert_same_logits(load_model(tmp_path / "model"), model)
+
+
 def test_shards_are_one_model(folder):
     whole = load_model(folder)
     shard(folder)
