@@ -107,6 +107,8 @@ def _children(root: ast.AST) -> Iterator[tuple[ast.AST, ast.AST, str, int | None
                     continue
                 own = child if isinstance(child, ast.stmt) else statement
                 yield own, holder, field, index if isinstance(value, list) else None, child
+                if isinstance(child, ast.keyword) and child.arg == "strict":
+                    continue
                 if not (isinstance(child, ast.UnaryOp) and isinstance(child.operand, ast.Constant)):
                     yield from walk(own, child)
 
@@ -180,7 +182,7 @@ def _call(node: ast.Call, arguments):
         other = _NAMES[name]
         function = ast.Attribute(called.value, other, ast.Load()) if isinstance(called, ast.Attribute) else None
         yield ast.Call(function or ast.Name(other, ast.Load()), node.args, node.keywords)
-    if name in _DROPPED:
+    if name in _DROPPED and not (name == "list" and node.args and ast.unparse(node.args[0]).startswith("range(")):
         if isinstance(called, ast.Attribute) and ast.unparse(called.value) not in _LIBRARIES:
             yield called.value
         elif node.args:
@@ -188,7 +190,7 @@ def _call(node: ast.Call, arguments):
     if len(node.args) == 2 and name not in _ORDER_IS_FREE and not isinstance(node.args[1], ast.Starred):
         yield ast.Call(called, node.args[::-1], node.keywords)
     for keyword in node.keywords:
-        if keyword.arg in ("keepdim", "dim", "key", "reverse", "minlength", "default"):
+        if keyword.arg in _KEYWORDS or (keyword.arg == "dim" and name in _OVER_ALL):
             yield ast.Call(called, node.args, [other for other in node.keywords if other is not keyword])
     if name == "range" and not isinstance(node.args[-1], ast.Constant):
         end = node.args[-1 if len(node.args) < 3 else 1]
@@ -198,7 +200,9 @@ def _call(node: ast.Call, arguments):
 
 
 _LIBRARIES = {"torch", "F", "torch.nn.functional", "math", "copy", "np", "numpy", "re", "random"}
-_ORDER_IS_FREE = {"transpose", "swapaxes", "min", "max", "isclose"}
+_ORDER_IS_FREE = {"transpose", "swapaxes", "min", "max", "isclose", "zip"}
+_KEYWORDS = {"keepdim", "key", "reverse", "minlength", "default"}
+_OVER_ALL = {"sum", "mean", "any", "all", "max", "min", "prod", "amax", "amin", "norm", "argmax", "argmin"}
 
 
 def _subscript(node: ast.Subscript, arguments):

@@ -1,10 +1,13 @@
 """Every exercise ever declared keeps the same promises, and the engine survives whatever it is given."""
 
 import contextlib
+import importlib
+import itertools
 import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +25,7 @@ from gptlab.exercises import (
     compare,
     engine,
     every,
+    find,
     hint,
     judge,
     limits,
@@ -35,8 +39,10 @@ from gptlab.exercises import (
     solution,
     store,
 )  # fmt: skip
+from gptlab.exercises.session import session
 from gptlab.exercises.values import difference, shown
 
+trial = importlib.import_module("gptlab.exercises.trial")
 ALL = every()
 FORBIDDEN = re.compile(r"\b(simply|just|obviously)\b|!(?![=\]])", re.IGNORECASE)
 by_id = pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.id)
@@ -46,16 +52,7 @@ by_id = pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.i
 def fresh(tmp_path, monkeypatch):
     """Each test has its own progress file and its own session."""
     monkeypatch.setenv("GPTLAB_PROGRESS", str(tmp_path / "progress.json"))
-    memories = (
-        engine._hints_given,
-        engine._asked_for_solution,
-        engine._tried,
-        quizzes._noted,
-        store._told,
-        store._notices,
-    )
-    for memory in (*memories, *store._memory.values()):
-        memory.clear()
+    session.reset()
     return tmp_path / "progress.json"
 
 
@@ -92,15 +89,6 @@ def test_it_is_declared_completely(exercise):
 def test_the_solution_passes_on_fresh_inputs(exercise):
     verdict = judge(exercise, exercise.solution)
     assert verdict.state == "passed", verdict
-
-
-@by_id
-def test_every_known_mistake_is_rejected_and_named(exercise):
-    for mistake in exercise.mistakes:
-        verdict = judge(exercise, mistake.wrong, random.Random(3))
-        assert verdict.state == "not yet", mistake.name
-        assert verdict.mistake is mistake, (mistake.name, verdict.mistake and verdict.mistake.name)
-        assert verdict.facts or verdict.remark
 
 
 @by_id
@@ -192,6 +180,139 @@ def test_the_object_that_is_passed_in_is_run(small):
 def test_the_smallest_failing_input_is_shown(small):
     card = repr(check("double.1", lambda numbers: double(numbers) if len(numbers) < 3 else []))
     assert "numbers=[3, 3, 3]" in card and "[6, 6, 6]" in card and "3 of 6 inputs" in card and "length 0, not 3" in card
+
+
+def test_a_wrong_result_without_a_name_comes_with_what_is_true_of_it(small):
+    def said(answer):
+        return next(line for line in repr(check("double.1", answer)).splitlines() if "  difference  " in line)
+
+    assert "it is the expected result times 1.5" in said(lambda numbers: [3 * number for number in numbers])
+    assert "on this input the end is missing, 1 of 2" in said(lambda n: double(n)[:-1] or double(n))
+    assert "at position 1: 0, not 6" in said(lambda n: [0 if (i, x) == (1, 6) else x for i, x in enumerate(double(n))])
+
+
+def test_slow_code_that_is_right_is_told_so(small):
+    def slow(numbers):
+        time.sleep(0.25 if numbers else 0)
+        return double(numbers)
+
+    card = " ".join(repr(check("double.1", slow, seconds=0.6)).split())
+    assert "It was right on 3 inputs of 6, but took longer than 0.6 s for all of them" in card
+    assert "loop" not in card and "printed" not in card
+    card = repr(check("double.1", lambda numbers: time.sleep(0.25) or [], seconds=0.6))
+    assert "it has length 0, not 1" in card and "is done within 0.6 s" in card, "what is wrong counts more"
+
+
+def test_a_class_for_a_function_and_the_other_way_round():
+    class count_pairs:
+        def __init__(self, ids):
+            self.ids = ids
+
+    said = " ".join(repr(check("bpe.1", count_pairs)).split())
+    assert "You passed the class count_pairs" in said and 'check("bpe.1", count_pairs)' in said and "itself" in said
+    said = " ".join(repr(check("tokens.7", lambda text: text)).split())
+    assert "You passed a function. Pass the class itself" in said and 'check("tokens.7", Tokenizer)' in said
+    made = registry.find("tokens.7").solution
+    assert "passed" in repr(check("tokens.7", lambda text: made(text))), "what makes the right objects is right"
+    assert "You passed" not in repr(check("tokens.8", str.split)) + repr(check("bpe.1", dict))
+
+
+def test_a_mix_of_float32_and_float64_is_explained():
+    torch = pytest.importorskip("torch")
+    exercise = with_mistakes(
+        inputs=lambda rng: [(torch.eye(2, dtype=torch.float64),)],
+        solution=lambda x: 2 * x,
+    )
+    assert "give new ones the dtype of the input" in judge(exercise, lambda x: x @ (2 * torch.eye(2))).remark
+    assert judge(exercise, lambda x: x @ torch.eye(3).double()).remark == ""
+    assert judge(exercise, lambda x: x @ (2 * torch.eye(2, dtype=x.dtype))).state == "passed"
+
+
+class Unsayable(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("result", ["meta", "keys", "raises"])
+def test_what_was_called_is_not_said_to_be_uncallable(small, result):
+    torch = pytest.importorskip("torch")
+
+    class Key:
+        __hash__ = object.__hash__
+
+        def __eq__(self, other):
+            raise RuntimeError("no key")
+
+    def answer(numbers):
+        if result == "raises":
+            raise Unsayable
+        return torch.zeros(len(numbers), device="meta") if result == "meta" else {Key(): 1}
+
+    card = repr(check("double.1", answer))
+    assert "not yet" in card and "could not be called" not in card and "stumbled" not in card
+
+
+@pytest.mark.skipif(not trial.AVAILABLE, reason="a trial run needs Linux")
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda numbers: sum(itertools.count()), "cannot be interrupted"),
+        (lambda numbers: re.match(r"(a+)+$", "a" * 50 + "b"), "cannot be interrupted"),
+        (lambda numbers: os._exit(3), "ended Python itself (exit code 3)"),
+        (lambda numbers: os.kill(os.getpid(), signal.SIGSEGV), "signal SIGSEGV"),
+        (lambda numbers: _sorting(numbers, sys.setrecursionlimit), "RecursionError"),
+        (lambda numbers: _sorting(numbers, SET_LIMIT), "SIGSEGV" if sys.version_info < (3, 12) else "not yet"),
+    ],
+)
+def test_what_would_take_the_kernel_down_takes_down_a_copy(small, monkeypatch, answer, said):
+    monkeypatch.setattr(trial, "_GRACE", 1.5)
+    before = sys.getrecursionlimit()
+    card = " ".join(
+        repr(check("double.1", answer, seconds=5 if "_sorting" in answer.__code__.co_names else 0.5)).split()
+    )
+    assert said in card and "not yet" in card, card
+    assert sys.getrecursionlimit() == before and sys.setrecursionlimit is SET_LIMIT
+    assert "passed" in repr(check("double.1", double))
+
+
+SET_LIMIT = sys.setrecursionlimit
+
+
+def _sorting(numbers, set_limit):
+    set_limit(10**6)
+
+    def deeper(number):
+        return sorted([number], key=deeper)
+
+    return deeper(1)
+
+
+@pytest.mark.skipif(not trial.AVAILABLE, reason="a trial run needs Linux")
+def test_a_copy_that_only_waits_says_nothing_about_an_answer():
+    lock = threading.Lock()
+    lock.acquire()
+    assert trial.trial(lock.acquire, seconds=0) == ("unknown", None)
+    assert trial.trial(lambda: [1, 2], seconds=1) == ("reported", [1, 2])
+    assert trial.trial(lambda: lambda: 0, seconds=1) == ("unknown", None), "it cannot be pickled"
+
+
+@pytest.mark.skipif(not trial.AVAILABLE, reason="a trial run needs Linux")
+def test_a_copy_computes_although_the_threads_of_torch_are_not_copied():
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        x = torch.ones(400, 400, requires_grad=True)
+        (x @ x).softmax(-1).sum().backward()
+
+        def work():
+            y = torch.ones(400, 400, requires_grad=True)
+            (y @ y).softmax(-1).sum().backward()
+            return y.grad.shape[0]
+
+        assert trial.trial(work, seconds=20) == ("reported", 400)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def with_mistakes(*wrong, **changes):
@@ -374,6 +495,11 @@ def test_what_cannot_be_stopped_is_left_behind(small):
         released.set()
 
 
+def test_printed_is_said_only_of_what_was_printed(small):
+    for answer in (_forever, lambda numbers: [0] * 10_000_000, double):
+        assert "printed" not in repr(check("double.1", answer, seconds=0.3 if answer is _forever else None))
+
+
 def test_prints_are_swallowed_and_streams_come_back(small, capsys):
     out = sys.stdout
 
@@ -410,9 +536,13 @@ def test_random_numbers_go_on_as_if_nothing_had_been_checked(small):
 
 
 def test_the_stop_button_ends_a_check_and_nothing_else(small, monkeypatch):
-    def pressed(thread, seconds):
+    def pressed(*args):
         raise KeyboardInterrupt
 
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "_received", pressed)
+        assert not trial.AVAILABLE or "stopped, because you asked for it" in repr(check("double.1", _forever))
+    monkeypatch.setattr(trial, "AVAILABLE", False)
     monkeypatch.setattr(limits, "_wait", pressed)
     assert "stopped, because you asked for it" in repr(check("double.1", _forever))
 
@@ -443,10 +573,17 @@ def test_objects_and_classes_are_answers_too(small):
 
 @pytest.mark.parametrize("id", ["99.7", "bpe.33", "", None, 7, "banana", "2.3.4", object(), "…"])
 def test_an_unknown_id_is_a_card(id):
-    for door in (check, hint, solution, compare):
-        assert "There is no exercise" in repr(door(id))
+    for command in (check, hint, solution, compare):
+        assert "There is no exercise" in repr(command(id))
     assert html(check(id))
     assert "bpe.3" in repr(check("bpe.33"))
+
+
+def test_a_number_is_not_an_id():
+    for command in (check, hint, solution, compare):
+        said = repr(command(10.10))
+        assert "10.1 and 10.10 are the same one: write the id in quotes" in said and 'check("sampling.1"' in said
+    assert registry.find(10.10) is None and "passed" in repr(check(registry.find("bpe.2"), find("bpe.2").solution))
 
 
 def test_an_error_of_the_checker_is_not_the_readers(small, monkeypatch):

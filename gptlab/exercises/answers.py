@@ -55,6 +55,10 @@ def usable(exercise: Exercise, answer: Any) -> tuple[Any, str]:
     """The thing to call, and, if there is none, why not.
 
     An object or a class may bring the function as a method of the exercise's name.
+
+    Args:
+        exercise: what it answers.
+        answer: what the reader passed.
     """
     if exercise.use is not call:
         return (answer, "") if callable(answer) else (None, _not_callable(exercise, answer))
@@ -66,9 +70,26 @@ def usable(exercise: Exercise, answer: Any) -> tuple[Any, str]:
     return (answer, "") if callable(answer) else (None, _not_callable(exercise, answer))
 
 
+def misunderstood(exercise: Exercise, answer: Any, results: list[Any]) -> str:
+    """What to pass instead, if a class was passed for a function, or a function for a class; "" otherwise.
+
+    Args:
+        exercise: what it answers.
+        answer: what the reader passed.
+        results: what came of calling it; a class that is called gives its objects.
+    """
+    own_class = isinstance(answer, type) and answer.__module__ != "builtins" and exercise.use is call
+    if own_class and results and all(isinstance(result, answer) for result in results):
+        return f"You passed the class {answer.__name__}, and calling a class makes an object. {_instead(exercise)}"
+    if inspect.isclass(exercise.solution) and inspect.isroutine(answer):
+        return f"You passed a function. {_instead(exercise)}"
+    return ""
+
+
 def _not_callable(exercise: Exercise, answer: Any) -> str:
+    return f"You passed {shown(answer, 60)}, of type {type(answer).__name__}. {_instead(exercise)}"
+
+
+def _instead(exercise: Exercise) -> str:
     what = "class" if inspect.isclass(exercise.solution) else "function"
-    return (
-        f"You passed {shown(answer, 60)}, of type {type(answer).__name__}. Pass the {what} itself, without brackets: "
-        f'check("{exercise.id}", {exercise.solution.__name__})'
-    )
+    return f'Pass the {what} itself, without brackets: check("{exercise.id}", {exercise.solution.__name__})'

@@ -1,9 +1,8 @@
-"""What a notebook calls: check, hint, solution, compare, progress. Each gives back a card, and none ever raises."""
+"""What a notebook calls: check, hint, solution, compare, progress. Each returns a card, and none ever raises."""
 
 import importlib
 import inspect
 import re
-import textwrap
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -13,30 +12,31 @@ from gptlab.exercises import limits, registry, store
 from gptlab.exercises.card import Card
 from gptlab.exercises.judge import FAILED, PASSED, UNTOUCHED, Verdict, judge
 from gptlab.exercises.schema import Exercise
-
-_hints_given: dict[str, int] = {}  # in this session
-_asked_for_solution: set[str] = set()
-_tried: set[str] = set()
+from gptlab.exercises.session import session
+from gptlab.source import show
 
 
-def _for_exercise(door: Callable[..., Card]) -> Callable[..., Card]:
+def _for_exercise(command: Callable[..., Card]) -> Callable[..., Card]:
     """Find the exercise of an id, and turn everything that goes wrong into a card."""
 
-    @wraps(door)
-    def opened(id: object, *args: Any, **named: Any) -> Card:
+    @wraps(command)
+    def wrapped(id: object, *args: Any, **named: Any) -> Card:
         try:
             exercise = registry.find(id)
-            return door(exercise, *args, **named) if exercise is not None else _unknown(id)
+            return command(exercise, *args, **named) if exercise is not None else _unknown(id)
         except limits.Interrupted:
             return Card(f"{id}: stopped, because you asked for it", notices=store.notices())
         except Exception as error:
             return Card(f"{id}: the checker itself has stumbled, not you ({type(error).__name__}: {error})")
 
-    return opened
+    return wrapped
 
 
 def _unknown(id: object) -> Card:
     near = registry.near(id)
+    if isinstance(id, float):
+        head = f"{id} is a number, and to Python 10.1 and 10.10 are the same one: write the id in quotes"
+        return Card(head, foot=f'For example check("{near[0]}", …)' if near else "")
     topic = registry.topic_of(id)
     if topic in registry.topics() and registry.declarations(topic) is None:
         return Card(f"{id}: the exercises on {topic} need a package that is not installed")
@@ -45,12 +45,18 @@ def _unknown(id: object) -> Card:
 
 @_for_exercise
 def check(exercise: Exercise, answer: Any = ..., seconds: int | float | None = None) -> Card:
-    """Check an answer to an exercise on fresh inputs: `check("bpe.3", my_function)`."""
-    verdict = judge(exercise, answer, seconds=seconds)
+    """Check an answer to an exercise on fresh inputs: `check("bpe.3", my_function)`.
+
+    Args:
+        exercise: its id, or the exercise that `find` returns.
+        answer: the function or class itself.
+        seconds: the time limit, the exercise's own unless given.
+    """
+    verdict = judge(exercise, answer, seconds=seconds, careful=True)
     name = f"{exercise.id} {exercise.title}"
     if verdict.state == UNTOUCHED:
         return Card(f"{name}: {UNTOUCHED}")
-    _tried.add(exercise.id)
+    session.tried.add(exercise.id)
     before = store.read()["exercises"].get(exercise.id, {})
     passed = verdict.state == PASSED or bool(before.get("passed"))
     tries = before.get("tries", 0)
@@ -61,7 +67,7 @@ def check(exercise: Exercise, answer: Any = ..., seconds: int | float | None = N
 def _card(exercise: Exercise, name: str, verdict: Verdict) -> Card:
     remark = [("", verdict.remark)] if verdict.remark else []
     if verdict.state == PASSED:
-        foot = f'compare("{exercise.id}", …) lays your code beside the course\'s.' if exercise.package else ""
+        foot = f'compare("{exercise.id}", …) shows your code beside the course\'s.' if exercise.package else ""
         return Card(f"{name}: {PASSED}", "good", verdict.checks, advice=remark, foot=foot, notices=store.notices())
     advice = list(remark)
     if verdict.mistake is not None:
@@ -73,12 +79,12 @@ def _card(exercise: Exercise, name: str, verdict: Verdict) -> Card:
 @_for_exercise
 def hint(exercise: Exercise) -> Card:
     """The next of three hints, each giving away more than the one before: `hint("bpe.3")`."""
-    given = _hints_given.get(exercise.id, 0)
+    given = session.hints_given.get(exercise.id, 0)
     if given == len(exercise.hints):
         advice = [(f"{number}.", text) for number, text in enumerate(exercise.hints, start=1)]
         foot = f'Still stuck? solution("{exercise.id}") shows one way.'
         return Card(f"{exercise.id} {exercise.title}: these are all the hints", advice=advice, foot=foot)
-    _hints_given[exercise.id] = given + 1
+    session.hints_given[exercise.id] = given + 1
     head = f"{exercise.id} {exercise.title}: hint {given + 1} of {len(exercise.hints)}"
     return Card(head, advice=[("", exercise.hints[given])])
 
@@ -86,9 +92,9 @@ def hint(exercise: Exercise) -> Card:
 @_for_exercise
 def solution(exercise: Exercise) -> Card:
     """One way to do it, after an attempt or when asked twice: `solution("bpe.3")`."""
-    tried = exercise.id in _tried or exercise.id in store.read()["exercises"]
-    if not tried and exercise.id not in _asked_for_solution:
-        _asked_for_solution.add(exercise.id)
+    tried = exercise.id in session.tried or exercise.id in store.read()["exercises"]
+    if not tried and exercise.id not in session.solutions_asked:
+        session.solutions_asked.add(exercise.id)
         foot = f'Ask once more, solution("{exercise.id}"), to see it all the same.'
         head = f"{exercise.id} {exercise.title}: try it first, and look afterwards"
         return Card(head, advice=[("", f'hint("{exercise.id}") gives away less.')], foot=foot)
@@ -99,7 +105,7 @@ def solution(exercise: Exercise) -> Card:
 def compare(exercise: Exercise, answer: Any = ...) -> Card:
     """The reader's passing code beside the course's: `compare("bpe.3", my_function)`."""
     name = f"{exercise.id} {exercise.title}"
-    verdict = judge(exercise, answer)
+    verdict = judge(exercise, answer, careful=True)
     if verdict.state == UNTOUCHED:
         return Card(f"{name}: {UNTOUCHED}")
     if verdict.state != PASSED:
@@ -131,8 +137,9 @@ def source(code: Any) -> str:
     if not (inspect.isclass(code) or inspect.isroutine(code)):
         code = type(code)
     try:
-        lines = textwrap.dedent(inspect.getsource(inspect.unwrap(code)))
-        return re.sub(r"[ ]+# (noqa|fmt):.*", "", lines)  # remarks to our tools are no part of it
+        return re.sub(
+            r"[ ]+# (noqa|fmt):.*", "", show(code, docstring=True).text
+        )  # remarks to tools are not part of it
     except (OSError, TypeError, SyntaxError):
         return "# the source of this object is not known to Python"
 

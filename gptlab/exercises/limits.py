@@ -1,4 +1,11 @@
-"""Run somebody's code so that it can do no harm: with a time limit, silenced, and without a trace in random numbers."""
+"""Run somebody's code so that it does no harm: with a time limit, silenced, and with the random numbers put back.
+
+What a thread cannot do: code inside one step that never ends and holds Python's lock (`sum(itertools.count())`, a
+pattern that backtracks for years, `10**10**10`) stops every thread of the process, the one with the time limit
+included, and a crash ends the process. Against those a check makes a trial run first, see `trial`, which exists on
+Linux only: on macOS and Windows such code freezes or ends the kernel. The recursion limit is bounded everywhere, so
+that only code that got hold of `sys.setrecursionlimit` before the check can overflow the stack.
+"""
 
 import builtins
 import contextlib
@@ -14,6 +21,7 @@ from typing import Any, Literal
 
 _PATIENCE = 1.0  # seconds in which a thread that is told to stop should do so
 _STACK = 64 << 20  # bytes: deep recursion must end in a RecursionError, not in a dead kernel
+_DEEPEST = 8_000  # calls: through `sorted(key=...)` one takes up to 5 kB of the stack, also on Windows
 
 
 class Stop(BaseException):
@@ -27,8 +35,13 @@ class Interrupted(Exception):
 def limited(work: Callable[[], Any], seconds: int | float) -> tuple[Literal["done", "raised", "late"], Any]:
     """Do `work` in a thread: ("done", its result), ("raised", what it raised), or ("late", None) after the time limit.
 
-    A thread can be stopped on every system, also from a notebook, where signals belong to the kernel. Code that cannot
-    be stopped (it waits inside a C function, or catches everything) is left behind; it ends with the kernel.
+    A thread can be stopped on every system, also from a notebook, where signals belong to the kernel. Code that waits
+    without holding Python's lock (`time.sleep(1000)`) or that catches everything is left behind and ends with the
+    kernel. Code that holds the lock cannot even be timed: see above.
+
+    Args:
+        work: what to do.
+        seconds: how long it may take.
 
     >>> limited(lambda: 6 * 7, seconds=5)
     ('done', 42)
@@ -36,12 +49,13 @@ def limited(work: Callable[[], Any], seconds: int | float) -> tuple[Literal["don
     result: list[tuple[Any, Any]] = []
 
     def body():
-        try:
-            result.append(("done", work()))
-        except Stop:
-            pass
-        except BaseException as error:
-            result.append(("raised", error))
+        with contextlib.suppress(Stop):  # one that arrives while another is being handled
+            try:
+                result.append(("done", work()))
+            except Stop:
+                pass
+            except BaseException as error:
+                result.append(("raised", error))
 
     thread = _start(body)
     try:
@@ -81,15 +95,17 @@ def _stop(thread: threading.Thread) -> None:
 
 
 class _Sink(io.TextIOBase):
-    """Takes what is printed, and keeps only whether it was anything."""
+    """Takes what is printed, and remembers only whether it was anything."""
 
     def __init__(self):
         self.anything = False
 
     def writable(self) -> bool:
+        """That a stream can be written to is asked by some libraries."""
         return True
 
     def write(self, text: str) -> int:
+        """Swallow a text."""
         self.anything = self.anything or bool(text.strip())
         return len(text)
 
@@ -100,24 +116,38 @@ def _nobody(prompt: object = "") -> str:
 
 @contextlib.contextmanager
 def untouched_world() -> Iterator[_Sink]:
-    """What is printed inside is swallowed; random numbers, warnings and streams are as before afterwards."""
+    """What is printed inside is swallowed; random numbers, warnings, streams and limits are as before afterwards."""
     sink, out, err = _Sink(), sys.stdout, sys.stderr
     python = random.getstate()
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     numpy_state = numpy.random.get_state() if hasattr(numpy, "random") else None
     torch_state = (torch.get_rng_state(), torch.get_default_dtype()) if hasattr(torch, "get_rng_state") else None
-    ask = builtins.input
+    ask, uncaught = builtins.input, threading.excepthook
     sys.stdout = sys.stderr = sink
     builtins.input = _nobody
+    threading.excepthook = lambda args: None if args.exc_type is Stop else uncaught(args)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _bounded_recursion():
             warnings.simplefilter("ignore")
             yield sink
     finally:
-        sys.stdout, sys.stderr, builtins.input = out, err, ask
+        sys.stdout, sys.stderr, builtins.input, threading.excepthook = out, err, ask, uncaught
         random.setstate(python)
         if numpy_state is not None:
             numpy.random.set_state(numpy_state)
         if torch_state is not None:
             torch.set_rng_state(torch_state[0])
             torch.set_default_dtype(torch_state[1])
+
+
+@contextlib.contextmanager
+def _bounded_recursion() -> Iterator[None]:
+    """No recursion deeper than the stack of a check's thread, whatever limit the notebook has set."""
+    before, set_limit = sys.getrecursionlimit(), sys.setrecursionlimit
+    set_limit(min(before, _DEEPEST))
+    sys.setrecursionlimit = lambda limit: set_limit(min(limit, _DEEPEST))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit = set_limit
+        set_limit(before)

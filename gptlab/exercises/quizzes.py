@@ -12,9 +12,8 @@ from gptlab import notebook as notebook_with
 from gptlab.exercises import registry, store
 from gptlab.exercises.card import Card
 from gptlab.exercises.schema import Prediction, Question
+from gptlab.exercises.session import session
 from gptlab.exercises.values import is_array, is_tensor, shown
-
-_noted: dict[str, Any] = {}  # guesses that wait for the truth, in this session
 
 
 def letter(number: int) -> str:
@@ -23,7 +22,7 @@ def letter(number: int) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A tensor as a number or list, a shape as a tuple, text without the blanks around it."""
+    """A tensor as a number or list, a shape as a tuple, text without the spaces around it."""
     if is_tensor(value) or is_array(value):
         value = value.tolist()
     if isinstance(value, str):
@@ -51,7 +50,7 @@ def compared(
     >>> compared("2, 7, 4", (2, 7, 4), "shape")
     (True, '')
     >>> compared((2, 4, 7), (2, 7, 4), "shape")
-    (False, '1 of 3 in place')
+    (False, '1 of 3 right')
     >>> compared(90, 100, "number", tolerance=0.2)
     (True, '')
     >>> compared("B", "b", "choice", choices=["one", "two"])
@@ -73,7 +72,7 @@ def compared(
     same = sum(str(a) == str(b) for a, b in zip(parts, wanted, strict=False))
     if len(parts) != len(wanted):
         return False, f"it has {len(wanted)} parts, not {len(parts)}"
-    return same == len(wanted), "" if same == len(wanted) else f"{same} of {len(wanted)} in place"
+    return same == len(wanted), "" if same == len(wanted) else f"{same} of {len(wanted)} right"
 
 
 def _factor(number: int | float, true: int | float) -> str:
@@ -143,11 +142,11 @@ def _predict(id: str, guess: Any, truth: Any) -> Card:
         if guess is ...:
             return _asked(declared)
     if guess is ... or guess is None:
-        guess = _noted.get(id, ...)
+        guess = session.guesses.get(id, ...)
     if truth is ...:
         if guess is ...:
             return _asked(declared) if declared else Card(f"{id}: no guess yet")
-        _noted[id] = guess
+        session.guesses[id] = guess
         return Card(f"{id}: your guess {shown(_plain(guess), 80)} is noted")
     choices = declared.choices if declared else ()
     answer = _answer_text(truth, choices)

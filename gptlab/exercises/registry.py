@@ -92,7 +92,12 @@ def topic_of(id: object) -> str:
 
 
 def find(id: object) -> Exercise | None:
-    """The exercise with this id; shown in a notebook it is the prompt."""
+    """The exercise with this id, which a notebook shows as its prompt; None if there is none.
+
+    A number is not an id: in the first edition's ids 10.1 and 10.10 were two exercises, and as numbers they are one.
+    """
+    if isinstance(id, float):
+        return None
     id = tidy_id(id)
     return next((exercise for exercise in _declared(topic_of(id), "EXERCISES") if exercise.id == id), None)
 

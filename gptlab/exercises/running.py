@@ -10,9 +10,10 @@ import sysconfig
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import CodeType, TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from gptlab.exercises import limits
 from gptlab.exercises.schema import Exercise
@@ -91,7 +92,12 @@ def attempt(exercise: Exercise, answer: Callable[..., Any], args: tuple, expecte
     outcome = Outcome(value=value, given=given, text=shown(value))
     outcome.changed = difference(args, given, 1e-12) is not None
     if exercise.compares:
-        outcome.different = difference(expected, value, exercise.tolerance)
+        try:
+            outcome.different = difference(expected, value, exercise.tolerance)
+        except limits.Stop:
+            raise
+        except BaseException as error:  # values without data, objects that refuse to be compared
+            outcome.different = f"it cannot be compared: {described(error)}"
     for number, (_, holds) in enumerate(exercise.properties):
         try:
             if not holds(answer, *copy.deepcopy(args), value):
@@ -108,8 +114,8 @@ def _seed(seed: int) -> None:
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if hasattr(numpy, "random"):
         numpy.random.seed(seed)
-    if hasattr(torch, "manual_seed"):
-        torch.manual_seed(seed)
+    if hasattr(torch, "default_generator"):
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed the GPU as well, which stays so
 
 
 # ---- Exceptions ------------------------------------------------------------------------------------------------------
@@ -119,13 +125,20 @@ def described(error: BaseException) -> str:
     """An exception in one line, with the line of code that it came from, if it is the reader's."""
     said = _message(error)
     said = f"{type(error).__name__}: {shown(said, 260)[1:-1]}" if said else type(error).__name__
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if any(folder in Path(frame.filename).parents for folder in _LIBRARIES):
-            continue
-        line = linecache.getline(frame.filename, frame.lineno or 0).strip()
+    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
+        name = frame.f_code.co_filename
+        line = "" if _whose(name) != "reader" else linecache.getline(name, number, frame.f_globals).strip()
         if line:
             return f"{said}, in the line `{shown(line, 80)[1:-1]}`"
     return said
+
+
+@cache
+def _whose(filename: str) -> Literal["reader", "exercises", "library"]:
+    folders = Path(filename).parents
+    if _EXERCISES in folders:
+        return "exercises"
+    return "library" if any(folder in folders for folder in _LIBRARIES) else "reader"
 
 
 def _message(error: BaseException) -> str:
@@ -143,13 +156,12 @@ def _raised(error: BaseException) -> Raised:
 
 def _operation(tb: TracebackType | None) -> tuple[str, str]:
     """The operation that raised, in the deepest line that is neither torch's nor Python's own."""
-    found = ("", "")
+    deepest = None
     while tb is not None:
-        path = Path(tb.tb_frame.f_code.co_filename)
-        if _EXERCISES in path.parents or not any(folder in path.parents for folder in _LIBRARIES):
-            found = _at(tb.tb_frame.f_code, tb.tb_lasti)
+        if _whose(tb.tb_frame.f_code.co_filename) != "library":
+            deepest = tb
         tb = tb.tb_next
-    return found
+    return ("", "") if deepest is None else _at(deepest.tb_frame.f_code, deepest.tb_lasti)
 
 
 def _at(code: CodeType, offset: int) -> tuple[str, str]:

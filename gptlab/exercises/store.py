@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from gptlab.exercises.registry import tidy_id
+from gptlab.exercises.session import KINDS as _KINDS
+from gptlab.exercises.session import session
 
 VERSION = 2  # ids by topic; version 1 had numbers ("6.2" for "attention.2"), and is converted when it is read
-_KINDS = ("exercises", "predictions", "quiz")
-_memory: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in _KINDS}
-_notices: list[str] = []
-_told: set[str] = set()
 
 
 def place() -> Path | None:
@@ -37,9 +35,9 @@ def place() -> Path | None:
 
 def notices() -> list[str]:
     """What the reader should know about the file, once."""
-    new = [notice for notice in _notices if notice not in _told]
-    _told.update(new)
-    _notices.clear()
+    new = [notice for notice in session.notices if notice not in session.noticed]
+    session.noticed.update(new)
+    session.notices.clear()
     return new
 
 
@@ -48,9 +46,9 @@ def read() -> dict[str, dict[str, dict[str, Any]]]:
     path = place()
     on_disk = _from_disk(path) if path is not None else None
     if on_disk is None:
-        return _memory
+        return session.unsaved
     # What could not be written earlier is still in memory.
-    return {kind: {**on_disk[kind], **_memory[kind]} for kind in _KINDS}
+    return {kind: {**on_disk[kind], **session.unsaved[kind]} for kind in _KINDS}
 
 
 def _from_disk(path: Path) -> dict[str, dict[str, dict[str, Any]]] | None:
@@ -81,7 +79,7 @@ def _set_aside(path: Path) -> None:
         number += 1
     with contextlib.suppress(OSError):
         os.replace(path, aside)
-    _notices.append(
+    session.notices.append(
         f"the file with your progress could not be read; it is now called {aside.name}, and a new one begins"
     )
 
@@ -93,15 +91,15 @@ def update(kind: str, id: str, **known: Any) -> dict[str, Any]:
     everything = _from_disk(path) if path is not None else None
     if path is not None and everything is not None:
         for part in _KINDS:
-            everything[part].update(_memory[part])
+            everything[part].update(session.unsaved[part])
         everything[kind][id] = entry
         if _written(path, {"version": VERSION, **everything}):
             for part in _KINDS:
-                _memory[part].clear()
+                session.unsaved[part].clear()
             return entry
     if path is not None:
-        _notices.append("your progress cannot be written to its folder, so it is kept until this kernel ends")
-    _memory[kind][id] = entry
+        session.notices.append("your progress cannot be written to its folder, so it is kept until this kernel ends")
+    session.unsaved[kind][id] = entry
     return entry
 
 

@@ -11,11 +11,14 @@ import sys
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
+from gptlab.exercises.schema import Failed
+
 # dtype: relative and absolute tolerance
 _TOLERANCE = {
     "bfloat16": (3e-2, 1e-2), "float16": (4e-3, 1e-3), "float32": (1e-4, 1e-6), "float64": (1e-6, 1e-9),
 }  # fmt: skip
 _COARSEST_FIRST = list(_TOLERANCE)
+NUMBER = "the number is different"  # all that can be said of two plain numbers
 
 
 def is_tensor(value: Any) -> bool:
@@ -49,11 +52,20 @@ def difference(expected: Any, got: Any, tolerance: int | float | None = None) ->
     'it has length 3, not 2'
     >>> difference([1, 2], (i for i in (1, 2)))
     'it is a generator, not a list: put list(...) around it'
+    >>> difference([1, 2, 3], [1, 5, 3]), difference("abc", "abd")
+    ('at position 1: 5, not 2', "it differs first at position 2: 'd', not 'c'")
+
+    Args:
+        expected: the right value.
+        got: the value to compare with it.
+        tolerance: relative, for numbers with a fraction; by the dtype unless given.
     """
     if got is None and expected is not None:
         return "it is None: is a `return` missing at the end?"
+    if isinstance(got, Failed):
+        return f"it raised {got!r}"
     if isinstance(got, Iterator) and not isinstance(expected, Iterator):
-        return f"it is a {type(got).__name__}, not {_a(expected)}: put list(...) around it"
+        return f"it is {_a(got)}, not {_wanted(expected)}{_consumed(expected)}"
     if is_tensor(expected):
         return _tensors_differ(expected, got, tolerance)
     if (is_tensor(got) or is_array(got)) and not is_array(expected):
@@ -63,15 +75,15 @@ def difference(expected: Any, got: Any, tolerance: int | float | None = None) ->
     if isinstance(expected, numbers.Number):
         return _numbers_differ(expected, got, tolerance)
     if isinstance(expected, (bytes, bytearray)):
-        return _same_kind(expected, got, (bytes, bytearray)) or (None if got == expected else "the bytes are different")
+        return _same_kind(expected, got, (bytes, bytearray)) or _texts_differ(bytes(expected), bytes(got))
     if isinstance(expected, str):
-        return _same_kind(expected, got, str) or (None if got == expected else "the text is different")
+        return _same_kind(expected, got, str) or _texts_differ(expected, got)
     if isinstance(expected, Mapping):
         return _same_kind(expected, got, Mapping) or _mappings_differ(expected, got, tolerance)
     if isinstance(expected, (list, tuple)):
         return _same_kind(expected, got, (list, tuple, range)) or _sequences_differ(expected, got, tolerance)
     if isinstance(expected, Set):
-        return _same_kind(expected, got, Set) or (None if got == expected else "its elements are different")
+        return _same_kind(expected, got, Set) or _sets_differ(expected, got)
     return None if bool(expected == got) else "the value is different"
 
 
@@ -80,8 +92,49 @@ def _a(value: Any) -> str:
     return name if name == "text" else f"{'an' if name[0] in 'aeio' else 'a'} {name}"
 
 
+def _wanted(expected: Any) -> str:
+    """The type that is expected, as a prompt calls it: where a dict is asked for, a Counter is one."""
+    if is_tensor(expected):
+        return "a tensor"
+    if isinstance(expected, numbers.Number) and not isinstance(expected, bool):
+        return "an integer" if isinstance(expected, numbers.Integral) else "a number"
+    plain = next((kind() for kind in (str, bytes, dict, list, tuple, set) if isinstance(expected, kind)), expected)
+    return _a(plain)
+
+
+def _consumed(expected: Any) -> str:
+    """How an iterator becomes what is expected."""
+    if is_tensor(expected):
+        return ": put torch.stack(list(...)) around it"
+    if isinstance(expected, str):
+        return ': put "".join(...) around it'
+    name = next((kind.__name__ for kind in (list, tuple, set) if isinstance(expected, kind)), "")
+    return f": put {name}(...) around it" if name else ""
+
+
 def _same_kind(expected: Any, got: Any, kinds: Any) -> str | None:
-    return None if isinstance(got, kinds) else f"it is {_a(got)}, not {_a(expected)}"
+    return None if isinstance(got, kinds) else f"it is {_a(got)}, not {_wanted(expected)}"
+
+
+def _texts_differ(expected: Any, got: Any) -> str | None:
+    if got == expected:
+        return None
+    at = next((i for i, both in enumerate(zip(expected, got, strict=False)) if both[0] != both[1]), None)
+    if at is None:
+        return f"it has length {len(got)}, not {len(expected)}, and is the same up to there"
+    return f"it differs first at position {at}: {got[at : at + 1]!r}, not {expected[at : at + 1]!r}"
+
+
+def _sets_differ(expected: Any, got: Any) -> str | None:
+    if got == expected:
+        return None
+    missing, extra = next(iter(expected - got), None), next(iter(got - expected), None)
+    return f"{shown(missing)} is missing" if expected - got else f"{shown(extra)} should not be in it"
+
+
+def _inside(where: str, found: str, expected: Any, got: Any) -> str:
+    """The difference of a part; of a number both values, because the card shows only the complete result."""
+    return f"{where}: {shown(got, 60)}, not {shown(expected, 60)}" if found == NUMBER else f"{where}: {found}"
 
 
 def _numbers_differ(expected: Any, got: Any, tolerance: int | float | None) -> str | None:
@@ -90,12 +143,12 @@ def _numbers_differ(expected: Any, got: Any, tolerance: int | float | None) -> s
     if isinstance(expected, numbers.Integral):
         if not isinstance(got, numbers.Integral):
             return f"it is {_a(got)}, not an integer"
-        return None if expected == got else "the number is different"
+        return None if expected == got else NUMBER
     if isinstance(got, complex) or (isinstance(expected, float) and math.isnan(expected) != math.isnan(got)):
-        return "the number is different"
+        return NUMBER
     relative, absolute = _tolerance(expected, got, tolerance)
     same = math.isclose(expected, got, rel_tol=relative, abs_tol=absolute) or expected != expected
-    return None if same else "the number is different"
+    return None if same else NUMBER
 
 
 def _plain_differs(expected: Any, got: Any, tolerance: int | float | None) -> str | None:
@@ -104,7 +157,7 @@ def _plain_differs(expected: Any, got: Any, tolerance: int | float | None) -> st
         values = got.detach().cpu().tolist() if is_tensor(got) else got.tolist()
         relative = _tolerance(expected, got, tolerance)[0]
         return difference(expected, values, relative if _dtype(got) in _TOLERANCE else tolerance)
-    return f"it is {_a(got)}, not {_a(expected)}"
+    return f"it is {_a(got)}, not {_wanted(expected)}"
 
 
 def _sequences_differ(expected: Any, got: Any, tolerance: int | float | None) -> str | None:
@@ -112,7 +165,7 @@ def _sequences_differ(expected: Any, got: Any, tolerance: int | float | None) ->
         return f"it has length {len(got)}, not {len(expected)}"
     for position, (wanted, there) in enumerate(zip(expected, got, strict=True)):
         if (found := difference(wanted, there, tolerance)) is not None:
-            return f"at position {position}: {found}"
+            return _inside(f"at position {position}", found, wanted, there)
     return None
 
 
@@ -121,7 +174,7 @@ def _mappings_differ(expected: Mapping, got: Mapping, tolerance: int | float | N
         if key not in got:
             return f"{shown(key)} is missing"
         if (found := difference(expected[key], got[key], tolerance)) is not None:
-            return f"at {shown(key)}: {found}"
+            return _inside(f"at {shown(key)}", found, expected[key], got[key])
     extra = next((key for key in got if key not in expected), None)
     return None if len(got) == len(expected) else f"{shown(extra)} should not be in it"
 
@@ -139,12 +192,18 @@ def _tensors_differ(expected: Any, got: Any, tolerance: int | float | None) -> s
     if got.shape != expected.shape:
         return f"its shape is {list(got.shape)}, not {list(expected.shape)}"
     if got.is_complex() or got.layout != torch.strided:
-        return "its values are no plain numbers"
+        return "its values are not plain numbers"
     relative, absolute = _tolerance(expected, got, tolerance)
     if not expected.is_floating_point():
         relative = absolute = 0.0
-    same = torch.allclose(expected.double(), got.double(), rtol=relative, atol=absolute, equal_nan=True)
-    return None if same else "its values are different"
+    same = torch.isclose(got.double(), expected.double(), rtol=relative, atol=absolute, equal_nan=True)
+    if same.all():
+        return None
+    if not same.dim():
+        return NUMBER
+    first = tuple((~same).nonzero()[0].tolist())
+    many = f"{int((~same).sum())} of {same.numel()} values differ, the first at {list(first)}"
+    return _inside(many, NUMBER, expected[first].item(), got[first].item())
 
 
 # ---- Showing a value -------------------------------------------------------------------------------------------------
