@@ -188,7 +188,13 @@ def _wrapped(exercise: Exercise) -> Iterator[tuple[str, Answer]]:
     names = exercise.argument_names(len(cases[0]))
     for at, name in enumerate(names):
         first = cases[0][at]
-        if is_tensor(first) or callable(first) or any(len(args) <= at for args in cases):
+        if callable(first) or any(len(args) <= at for args in cases):
+            continue
+        if is_tensor(first):
+            yield (
+                f"the argument {name} is ignored, it is all ones",
+                lambda *args, at=at: right(*args[:at], args[at].new_ones(args[at].shape), *args[at + 1 :]),
+            )
             continue
         yield (
             f"the argument {name} is ignored, it is always {first!r:.40}",

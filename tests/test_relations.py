@@ -1,10 +1,12 @@
 """What the card says of a wrong result is true of it, whatever the result."""
 
 import math
+from collections import Counter
 
 import pytest
 
 from gptlab.exercises.relations import relation
+from gptlab.exercises.schema import part
 from gptlab.exercises.values import difference
 
 
@@ -103,6 +105,13 @@ def test_where_values_differ_first():
 )  # fmt: skip
 def test_a_generator_becomes_what_is_expected(expected, advice):
     assert difference(expected, (part for part in "ab")) == f"it is a generator, {advice}"
+
+
+def test_types_are_called_as_a_prompt_calls_them():
+    assert difference(Counter("ab"), 3) == "it is an int, not a dict" and difference({1: 2}, Counter({1: 2})) is None
+    assert difference((1, 2), (1, part(lambda: "a".size))).endswith(
+        "it raised AttributeError: 'str' object has no attribute 'size'"
+    )
 
 
 def test_a_generator_of_tensors_is_stacked():

@@ -53,8 +53,10 @@ rejected and named, no two mistakes do the same on its inputs. A complete exampl
 >>> judge(exercise, ...).state
 'not attempted yet'
 
-A known mistake must show on at least one of the inputs, and differ from the others: give, before the random inputs, the
-small cases that tell them apart. `reference` may be slow or a library; `properties` are for answers that have no single
+A known mistake is named only if the answer does the same as it on every input. So it must show on at least one of the
+inputs and differ from the others: give, before the random inputs, the small cases that tell them apart.
+`python tests/near_misses.py vowels` changes the solution in small ways, and lists the wrong answers that pass; those of
+your own go into `near_misses`. `reference` may be slow or a library; `properties` are for answers that have no single
 right result; `use` is for classes (`use=lambda Answer, text: Answer(text).encode(text)`).
 
 A prediction goes into `PREDICTIONS` (`Prediction(id="attention.b", question=…, kind="shape", explanation=…)`), the

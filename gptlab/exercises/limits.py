@@ -142,7 +142,7 @@ def untouched_world() -> Iterator[_Sink]:
 
 @contextlib.contextmanager
 def _bounded_recursion() -> Iterator[None]:
-    """Recursion that the stack of a check's thread has room for, however deep a notebook allows it."""
+    """No recursion deeper than the stack of a check's thread, whatever limit the notebook has set."""
     before, set_limit = sys.getrecursionlimit(), sys.setrecursionlimit
     set_limit(min(before, _DEEPEST))
     sys.setrecursionlimit = lambda limit: set_limit(min(limit, _DEEPEST))

@@ -22,7 +22,7 @@ def letter(number: int) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A tensor as a number or list, a shape as a tuple, text without the blanks around it."""
+    """A tensor as a number or list, a shape as a tuple, text without the spaces around it."""
     if is_tensor(value) or is_array(value):
         value = value.tolist()
     if isinstance(value, str):
@@ -50,7 +50,7 @@ def compared(
     >>> compared("2, 7, 4", (2, 7, 4), "shape")
     (True, '')
     >>> compared((2, 4, 7), (2, 7, 4), "shape")
-    (False, '1 of 3 in place')
+    (False, '1 of 3 right')
     >>> compared(90, 100, "number", tolerance=0.2)
     (True, '')
     >>> compared("B", "b", "choice", choices=["one", "two"])
@@ -72,7 +72,7 @@ def compared(
     same = sum(str(a) == str(b) for a, b in zip(parts, wanted, strict=False))
     if len(parts) != len(wanted):
         return False, f"it has {len(wanted)} parts, not {len(parts)}"
-    return same == len(wanted), "" if same == len(wanted) else f"{same} of {len(wanted)} in place"
+    return same == len(wanted), "" if same == len(wanted) else f"{same} of {len(wanted)} right"
 
 
 def _factor(number: int | float, true: int | float) -> str:

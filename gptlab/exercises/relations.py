@@ -121,8 +121,8 @@ def _factor(expected: Any, got: Any, tolerance: float) -> str | None:
     if not ratios or not math.isfinite(ratios[0]):
         return None
     first = max(ratios, key=lambda ratio: abs(ratio))
-    whole = all(_close(g, e * first, tolerance) for e, g in zip(both[0].flat, both[1].flat, strict=True))
-    if not whole or _close(first, 1.0, tolerance):
+    everywhere = all(_close(g, e * first, tolerance) for e, g in zip(both[0].flat, both[1].flat, strict=True))
+    if not everywhere or _close(first, 1.0, tolerance):
         return None
     if first == 0:
         return "all of it is 0"

@@ -114,8 +114,8 @@ def _seed(seed: int) -> None:
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if hasattr(numpy, "random"):
         numpy.random.seed(seed)
-    if hasattr(torch, "manual_seed"):
-        torch.manual_seed(seed)
+    if hasattr(torch, "default_generator"):
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed the GPU as well, which stays so
 
 
 # ---- Exceptions ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Mistake:
-    """A known wrong answer: what it is called, a wrong implementation that makes it, and what helps whoever made it."""
+    """A known wrong answer.
+
+    Attributes:
+        name: what is wrong, in a few words.
+        wrong: an implementation that makes the mistake.
+        tell: advice for the reader who made it.
+    """
 
     name: str
     wrong: Callable[..., Any]

@@ -19,13 +19,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from gptlab.exercises import limits
 
 AVAILABLE = sys.platform == "linux" and hasattr(os, "fork")
 _GRACE = 3.0  # seconds after the time limit in which the copy must report
-_BUSY = 0.2  # of the time spent computing: less, and the copy was waiting, perhaps for a thread that it does not have
+_LOOKS = 5  # at what the copy does, when it has not reported
 
 
 def trial(
@@ -62,13 +63,15 @@ def trial(
         report = _received(reading, time.monotonic() + seconds + _GRACE)
     except KeyboardInterrupt:
         raise limits.Interrupted from None
+    else:
+        busy = report is None and _computes(child)
     finally:
         os.close(reading)
         if _running(child):
             os.kill(child, signal.SIGKILL)
-        status, used = os.wait4(child, 0)[1:]
+        status = os.waitpid(child, 0)[1]
     if report is None:
-        return ("frozen" if used.ru_utime + used.ru_stime > _BUSY * (seconds + _GRACE) else "unknown"), None
+        return ("frozen" if busy else "unknown"), None
     if report:
         with contextlib.suppress(Exception):
             return "reported", pickle.loads(report)
@@ -114,6 +117,19 @@ def _received(reading: int, until: float) -> bytes | None:
             return b"".join(parts)
         parts.append(part)
     return None
+
+
+def _computes(child: int) -> bool:
+    """Whether a child that does not report computes; if not, it waits, perhaps for a thread that was not copied."""
+    looks = 0
+    for _ in range(_LOOKS):
+        states = []
+        for stat in Path(f"/proc/{child}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):
+                states.append(stat.read_text().rpartition(")")[2].split()[0])
+        looks += "R" in states
+        time.sleep(0.05)
+    return looks > _LOOKS / 2
 
 
 def _running(child: int) -> bool:

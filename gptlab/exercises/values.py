@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
+from gptlab.exercises.schema import Failed
+
 # dtype: relative and absolute tolerance
 _TOLERANCE = {
     "bfloat16": (3e-2, 1e-2), "float16": (4e-3, 1e-3), "float32": (1e-4, 1e-6), "float64": (1e-6, 1e-9),
@@ -60,6 +62,8 @@ def difference(expected: Any, got: Any, tolerance: int | float | None = None) ->
     """
     if got is None and expected is not None:
         return "it is None: is a `return` missing at the end?"
+    if isinstance(got, Failed):
+        return f"it raised {got!r}"
     if isinstance(got, Iterator) and not isinstance(expected, Iterator):
         return f"it is {_a(got)}, not {_wanted(expected)}{_consumed(expected)}"
     if is_tensor(expected):
@@ -89,7 +93,7 @@ def _a(value: Any) -> str:
 
 
 def _wanted(expected: Any) -> str:
-    """The type that is expected, as a prompt calls it: a Counter is a dict to whoever asks for a dict."""
+    """The type that is expected, as a prompt calls it: where a dict is asked for, a Counter is one."""
     if is_tensor(expected):
         return "a tensor"
     if isinstance(expected, numbers.Number) and not isinstance(expected, bool):
@@ -129,7 +133,7 @@ def _sets_differ(expected: Any, got: Any) -> str | None:
 
 
 def _inside(where: str, found: str, expected: Any, got: Any) -> str:
-    """A difference of a part: of a number both values, because the card shows only the whole."""
+    """The difference of a part; of a number both values, because the card shows only the complete result."""
     return f"{where}: {shown(got, 60)}, not {shown(expected, 60)}" if found == NUMBER else f"{where}: {found}"
 
 
