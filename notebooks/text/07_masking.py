@@ -1086,7 +1086,7 @@ pictures.compare(share, "exactly right (%)", best="high")
 #
 # Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the most likely
 # mistake. `hint("masking.1")` gives a hint, again for the next one; `solution("masking.1")` shows one way to do it. In all of them
-# True means *may attend*, but for 7.7.
+# True means *may attend*, except in masking.7.
 
 # %%
 find("masking.1")

@@ -1106,7 +1106,7 @@ find("model.2")
 
 
 # %% tags=["nbval-check-output"]
-def pre_norm_block(x, listen, think, norm1, norm2): ...
+def pre_norm_block(x, attention, mlp, norm1, norm2): ...
 
 
 check("model.2", pre_norm_block)
@@ -1156,10 +1156,10 @@ find("model.7")
 
 
 # %% tags=["nbval-check-output"]
-def flops_a_token(V, L, C, T): ...
+def flops_per_token(V, L, C, T): ...
 
 
-check("model.7", flops_a_token)
+check("model.7", flops_per_token)
 
 # %%
 find("model.8")
