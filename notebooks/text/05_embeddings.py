@@ -795,7 +795,7 @@ find("embedding.3")
 
 
 # %% tags=["nbval-check-output"]
-def embed_with_positions(ids, tokens, places, start): ...
+def embed_with_positions(ids, tokens, positions, start): ...
 
 
 check("embedding.3", embed_with_positions)
