@@ -1,7 +1,6 @@
 """`python -m gptlab prepare`: turn texts of any size into shards of token ids that `train` can read."""
 
 import os
-import re
 import shlex
 import time
 from pathlib import Path
@@ -41,6 +40,7 @@ def prepare(
     """
     from gptlab import tokenizers
     from gptlab.corpora import preparing
+    from gptlab.corpora.reading import unescaped
 
     if not files:
         raise ValueError("name at least one file to prepare")
@@ -74,13 +74,3 @@ def prepare(
     if made["end"] is None and made["documents"] > 1:
         print("The tokenizer has no end token: the documents follow each other without a mark between them.")
     print(f"saved in {out}; train on it with `{environment.python_call()} train --corpus {shlex.quote(str(out))}`")
-
-
-def unescaped(separator: str) -> str:
-    r"""A separator as a person means it who types \n in a shell, which does not turn it into a newline.
-
-    >>> unescaped(r"\n\n---\n")
-    '\n\n---\n'
-    """
-    meant = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
-    return re.sub(r"\\([ntr\\])", lambda found: meant[found[1]], separator)
