@@ -1,6 +1,5 @@
 """What a run shows while it goes on: a bar, a line and a sample at each evaluation, and a word when it memorises."""
 
-import contextlib
 import itertools
 import math
 import sys
@@ -143,13 +142,3 @@ class Reporter:
             step = best(history.evaluations)["step"]
             way = "--best has saved that one" if self.keeps_best else "--best keeps that one"
             self.say(f"{name} is rising: the model is starting to memorise; best at step {step}; {way}")
-
-
-@contextlib.contextmanager
-def quiet_about_pairs() -> Iterator[None]:
-    """Inside, a tokenizer that runs out of pairs does not warn: the run prints how many tokens there are."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="no pair is left")
-        yield
