@@ -9,6 +9,8 @@ import tyro
 
 from gptlab.commands import environment
 
+SMALL = 2_000_000  # characters of a text that `train` reads as it is
+
 
 def prepare(
     files: tyro.conf.Positional[tuple[str, ...]],
@@ -38,7 +40,7 @@ def prepare(
         shard_tokens: about how many tokens a shard has.
         workers: processes that tokenize; one for each core unless given.
     """
-    from gptlab import tokenizers
+    from gptlab import corpora, tokenizers
     from gptlab.corpora import preparing
     from gptlab.corpora.reading import unescaped
 
@@ -73,4 +75,7 @@ def prepare(
         print(f"The separator {separator!r} was not found: each file is one document.")
     if made["end"] is None and made["documents"] > 1:
         print("The tokenizer has no end token: the documents follow each other without a mark between them.")
+    if made["characters"] < SMALL and not set(files) & set(corpora.ENTRIES):
+        call = f"{environment.python_call()} train {shlex.join(files)}"
+        print(f"So short a text needs no shards: `{call}` does this better, with tokens learned from the text itself.")
     print(f"saved in {out}; train on it with `{environment.python_call()} train --corpus {shlex.quote(str(out))}`")

@@ -15,8 +15,9 @@ from gptlab.runs.settings import CONFIG, Options, Settings, from_yaml, run_folde
 def train(options: Annotated[Options, tyro.conf.arg(name="", constructor=from_groups)]) -> int | None:
     """Train a GPT on a text of yours, or by a recipe, and print its loss as it falls.
 
-      python3 -m gptlab train my.txt                           your text; the run is in runs/my
-      python3 -m gptlab train essays --steps 2000 --best       a folder of texts, longer, the best model saved
+    Two examples:
+      python3 -m gptlab train my.txt                        your text; the run is in runs/my
+      python3 -m gptlab train essays --steps 2000 --best    a folder of texts, longer, the best model saved
 
     Tokens, size and steps suit the length of a text, or are the recipe's; each option changes one of them. Ctrl-C saves
     a checkpoint first, and --resume goes on from it. The exit code is not 0 where a run ended early.

@@ -47,7 +47,7 @@ SIZES = (
     Size(0, n_layer=2, n_embd=64, context=64, steps=400, dropout=0.1),
     Size(20_000, n_layer=3, n_embd=96, context=96, steps=600, dropout=0.1),
     Size(200_000, n_layer=3, n_embd=144, context=128, steps=800, dropout=0.0),
-    Size(2_000_000, n_layer=3, n_embd=160, context=128, steps=1200, dropout=0.0),
+    Size(2_000_000, n_layer=3, n_embd=160, context=128, steps=800, dropout=0.0),
 )
 VOCABULARIES = ((0, 512), (500_000, 1024), (2_000_000, 2048), (20_000_000, 4096))  # from so many characters on: V
 
