@@ -7,9 +7,11 @@ from typing import Annotated
 import tyro
 
 from gptlab.commands import environment
+from gptlab.ranks import leaves_at_once
 from gptlab.runs.settings import Options, settings_from
 
 
+@leaves_at_once
 def train(options: Annotated[Options, tyro.conf.arg(name="")]) -> int | None:
     """Train a GPT on a text, save checkpoints, and print its loss as it falls.
 
