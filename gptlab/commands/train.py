@@ -8,10 +8,12 @@ from typing import Annotated
 import tyro
 
 from gptlab.commands import environment
+from gptlab.ranks import leaves_at_once
 from gptlab.runs.options import from_groups
 from gptlab.runs.settings import CONFIG, Options, Settings, from_yaml, run_folder, settings_from
 
 
+@leaves_at_once
 def train(options: Annotated[Options, tyro.conf.arg(name="", constructor=from_groups)]) -> int | None:
     """Train a GPT on a text of yours, or by a recipe, and print its loss as it falls.
 

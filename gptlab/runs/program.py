@@ -73,6 +73,8 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
         say = report.say
         dtype = getattr(torch, settings.dtype) if settings.dtype else devices.pick_dtype(device)
         setup = build(recipe, device, options.verify and first)
+        if first:
+            stack.enter_context(checkpoints.locked(folder))
         if resuming:
             _check_tokenizer(setup.tokenizer, folder)
         elif first:
@@ -168,7 +170,7 @@ def _check_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     path = folder / checkpoints.TOKENIZER
     if not path.is_file():
         return
-    saved = tokenizers.load(path)
+    saved = checkpoints.read_tokenizer(path)
     there, here = (json.loads(json.dumps(one.to_json())) for one in (saved, tokenizer))
     if there != here:
         raise checkpoints.CheckpointError(
