@@ -1,8 +1,9 @@
 """Models and tokenizers in and out, in the files that Hugging Face's libraries read.
 
-* `load_model(folder)` makes a `GPT` of a GPT-2 or a Llama, as `GPT.from_pretrained` does;
+* `load_model(folder)` makes a `GPT` of a GPT-2, a Llama or an export, as `GPT.from_pretrained` does;
 * `save_model(model, folder, tokenizer)` writes a folder that `AutoModelForCausalLM` and `AutoTokenizer` open: the same
-  ids, the same logits, the same text;
+  ids, the same logits, the same text. GPT-2 and Llama are written as such, every other model of the course with
+  `modeling_gptlab.py` beside its weights, which transformers runs with `trust_remote_code=True`;
 * `tokenizer_json(tokenizer)` is a tokenizer of the course as one `tokenizer.json`;
 * `read_config` and `write_config` turn a config.json's entries into a `GPTConfig` and back.
 
