@@ -34,11 +34,12 @@ def place() -> Path | None:
         folder = _data_folder()
         if folder.is_absolute():  # "~" stays as it is where nobody knows what it means
             return folder / "progress.json"
-    session.notices.append(
-        "there is no home folder here, so your progress is kept until this kernel ends: set GPTLAB_PROGRESS to a file"
-        if not named
-        else f"GPTLAB_PROGRESS={named!r} is no place for a file, so your progress is kept until this kernel ends"
+    where = f"GPTLAB_PROGRESS={named!r} is no place for a file" if named else "there is no home folder here"
+    notice = (
+        f"{where}, so your progress is kept until this kernel ends: set GPTLAB_PROGRESS to a file to have it stored"
     )
+    if notice not in session.notices:
+        session.notices.append(notice)
     return None
 
 
