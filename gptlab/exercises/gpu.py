@@ -1,4 +1,4 @@
-"""Exercises on GPU training: work, clocks, ceilings, memory, parts of a batch, and laws of scale."""
+"""Exercises on GPU training: work, clocks, ceilings, memory, parts of a batch, and scaling laws."""
 
 import math
 import random
@@ -30,53 +30,93 @@ def _day_inputs(rng):
         yield size, 20 * size, rng.choice((64, 256, 1024)), rng.choice((125e12, 312e12, 989e12)), rng.uniform(0.3, 0.6)
 
 
+def _times(factor):
+    """The right number of days, times a factor that should not be there."""
+    return lambda N, D, gpus, peak, mfu: days(N, D, gpus, peak, mfu) * factor(gpus, mfu)
+
+
 _DAYS = Exercise(
     id="gpu.1",
     title="How many days?",
     minutes=5,
     difficulty=1,
-    prompt="Before you pay for a run: how many days will it take? A step makes about six operations for each number of "
-    "the model and each token. Each of the `gpus` could do `peak` of them a second, and the run reaches the part `mfu` "
-    "of that (a number between 0 and 1).\n\nInput: `parameters`, `tokens`, `peak`, `mfu`, each a `float`, and `gpus`, "
-    "an `int`. Result: a `float`, in days.",
+    prompt="Before you pay for a run: how many days will it take? A step takes about six floating-point operations per "
+    "parameter and token (forward and backward together). Each of the `gpus` could do `peak` of them per second, and "
+    "the run reaches the fraction `mfu` of that (a number between 0 and 1).\n\nInput: `parameters`, `tokens`, `peak`, "
+    "`mfu`, each a `float`, and `gpus`, an `int`. Result: a `float`, in days.",
     signature="def days(parameters: float, tokens: float, gpus: int, peak: float, mfu: float) -> float",
     inputs=_day_inputs,
     solution=days,
     mistakes=[
         Mistake(
-            "only the way forward is counted",
-            lambda N, D, gpus, peak, mfu: days(N, D, gpus, peak, mfu) / 3,
-            "2 N D is the way forward. The way back costs twice as much again: 6 N D.",
+            "only the forward pass is counted",
+            _times(lambda gpus, mfu: 1 / 3),
+            "2 N D is the forward pass. The backward pass costs twice as much again: 6 N D.",
         ),
         Mistake(
-            "the cards reach their full peak",
-            lambda N, D, gpus, peak, mfu: days(N, D, gpus, peak, 1.0),
-            "Nobody reaches the peak. Multiply it by the part that the run reaches.",
+            "the backward pass is taken to cost as much as the forward pass",
+            _times(lambda gpus, mfu: 2 / 3),
+            "4 N D would be that. The backward pass costs twice as much as the forward pass: 2 + 4 = 6 N D.",
         ),
         Mistake(
-            "the utilisation stands on the wrong side",
-            lambda N, D, gpus, peak, mfu: days(N, D, gpus, peak, 1 / mfu),
+            "the six is forgotten",
+            _times(lambda gpus, mfu: 1 / 6),
+            "N D counts one operation for each parameter and token. There are about six.",
+        ),
+        Mistake(
+            "the GPUs reach their full peak",
+            _times(lambda gpus, mfu: mfu),
+            "No run reaches the peak. Multiply it by the fraction that this run reaches.",
+        ),
+        Mistake(
+            "the utilisation is on the wrong side",
+            _times(lambda gpus, mfu: mfu**2),
             "A run that uses less of the machine takes longer. Divide by mfu.",
         ),
         Mistake(
-            "one card does it all",
-            lambda N, D, gpus, peak, mfu: days(N, D, 1, peak, mfu),
-            "The cards share the work: divide by their number.",
+            "the utilisation is taken for a percentage",
+            _times(lambda gpus, mfu: 100),
+            "`mfu` is a number between 0 and 1 already.",
+        ),
+        Mistake(
+            "what is not used is taken for the utilisation",
+            _times(lambda gpus, mfu: mfu / (1 - mfu)),
+            "`mfu` is what the run reaches, not what it wastes: times mfu, not 1 - mfu.",
+        ),
+        Mistake(
+            "one GPU does it all",
+            _times(lambda gpus, mfu: gpus),
+            "The GPUs share the work: divide by their number.",
+        ),
+        Mistake(
+            "more GPUs take longer",
+            _times(lambda gpus, mfu: gpus**2),
+            "The GPUs share the work: divide by their number, do not multiply.",
         ),
         Mistake(
             "these are hours",
-            lambda N, D, gpus, peak, mfu: days(N, D, gpus, peak, mfu) * 24,
+            _times(lambda gpus, mfu: 24),
             "A day has 24 hours of 3,600 seconds.",
         ),
         Mistake(
+            "these are minutes",
+            _times(lambda gpus, mfu: 24 * 60),
+            "A day has 24 hours of 60 minutes of 60 seconds.",
+        ),
+        Mistake(
             "these are seconds",
-            lambda N, D, gpus, peak, mfu: days(N, D, gpus, peak, mfu) * 24 * 3600,
+            _times(lambda gpus, mfu: 24 * 3600),
             "Work divided by rate is in seconds. A day has 24 · 3,600 of them.",
+        ),
+        Mistake(
+            "an hour is taken to have 60 seconds",
+            _times(lambda gpus, mfu: 60),
+            "Seconds, minutes, hours, days: 60 · 60 · 24 = 86,400 seconds in a day.",
         ),
     ],
     hints=[
         "Work divided by rate is time.",
-        "The work is 6 · parameters · tokens; the rate of all cards together is gpus · peak · mfu.",
+        "The work is 6 · parameters · tokens; the rate of all GPUs together is gpus · peak · mfu.",
         "Divide by 3,600 and by 24.",
     ],
     package="gptlab.gpu.plan",
@@ -92,13 +132,13 @@ class SlowDevice:
         self.jobs, self.pending, self.now, self.free, self.started = jobs, pending, 0.0, pending, 0
 
     def start(self) -> None:
-        """Order the work; comes back at once."""
+        """Launch the work; returns at once."""
         self.now += 0.001
         self.free = max(self.free, self.now) + self.jobs[self.started % len(self.jobs)]
         self.started += 1
 
     def wait(self) -> None:
-        """Come back when everything that was ordered is done."""
+        """Return when everything that was launched is done."""
         self.now = max(self.now, self.free)
 
     def clock(self) -> float:
@@ -106,7 +146,7 @@ class SlowDevice:
         return self.now
 
     def __eq__(self, other: object) -> bool:
-        """Made alike: what has run on them since is no matter, for to run is what they are here for."""
+        """Made alike: what has run on them since does not matter, because running is what they are for."""
         return isinstance(other, SlowDevice) and (self.jobs, self.pending) == (other.jobs, other.pending)
 
     def __repr__(self) -> str:
@@ -129,24 +169,37 @@ def _device_inputs(rng):
     yield SlowDevice([0.5]), 1, 0
     yield SlowDevice([0.5], pending=2.0), 1, 0
     yield SlowDevice([3.0, 0.5, 0.6]), 2, 1
+    yield SlowDevice([3.0, 2.0, 0.5]), 1, 2
+    yield SlowDevice([3.0, 1.0, 0.5]), 2, 0
     yield SlowDevice([0.2, 0.3, 4.0, 0.25, 0.35]), 5, 0
+    yield SlowDevice([5.0, 4.0, 0.9, 0.4, 0.5, 0.7], pending=1.0), 4, 2
     for _ in range(4):
-        repeats, warmup = rng.choice((3, 5)), rng.choice((1, 2))
+        repeats, warmup = rng.choice((3, 4, 5)), rng.choice((1, 2, 3))
         jobs = [rng.uniform(2, 4) for _ in range(warmup)] + [rng.uniform(0.2, 0.4) for _ in range(repeats - 1)]
         yield SlowDevice([round(job, 2) for job in [*jobs, 1.7]], round(rng.uniform(0.5, 2), 2)), repeats, warmup
 
 
-def _timed(before=True, after=True, drop=True, choose=statistics.median):
+def _upper_median(times):
+    return sorted(times)[len(times) // 2]
+
+
+def _lower_median(times):
+    return sorted(times)[(len(times) - 1) // 2]
+
+
+def _timed(before=True, after=True, drop=lambda warmup: warmup, choose=statistics.median, runs=None):
+    """The measurement, with a wait missing, other runs dropped, or another number made of them."""
+
     def wrong(device, repeats, warmup):
         times = []
-        for run in range(warmup + repeats):
+        for run in range(runs(repeats, warmup) if runs else warmup + repeats):
             if before:
                 device.wait()
             began = device.clock()
             device.start()
             if after:
                 device.wait()
-            if run >= warmup or not drop:
+            if run >= drop(warmup):
                 times.append(device.clock() - began)
         return choose(times)
 
@@ -159,7 +212,7 @@ def _warmup_still_runs(device, repeats, warmup):
     return _timed(before=False)(device, repeats, 0)
 
 
-def _timed_together(device, repeats, warmup):
+def _together(device, repeats, warmup, divide=True):
     for _ in range(warmup):
         device.start()
     device.wait()
@@ -167,7 +220,18 @@ def _timed_together(device, repeats, warmup):
     for _ in range(repeats):
         device.start()
     device.wait()
-    return (device.clock() - began) / repeats
+    return (device.clock() - began) / (repeats if divide else 1)
+
+
+def _one_warmup_run(device, repeats, warmup):
+    device.start()
+    return _timed()(device, repeats, 0)
+
+
+def _once_if_any(device, repeats, warmup):
+    if warmup:
+        device.start()
+    return _timed()(device, repeats, 0)
 
 
 _CLOCK = Exercise(
@@ -175,11 +239,12 @@ _CLOCK = Exercise(
     title="Read the clock at the right time",
     minutes=15,
     difficulty=2,
-    prompt="`device.start()` orders some work and returns at once; `device.wait()` returns when all that was "
-    "ordered is "
-    "done; `device.clock()` is the time. Something that others have ordered may still be running when you come. Do the "
-    "work `warmup` times without counting it, then `repeats` times, and give the **median** of their seconds.\n\n"
-    "Input: a `device`, and two `int`. Result: a `float`, in seconds.",
+    prompt="`device.start()` launches some work and returns at once; `device.wait()` returns when all that was "
+    "launched is done; `device.clock()` is the time. Something that others have launched may still be running when you "
+    "come. Do the work `warmup` times without counting it, then `repeats` times, time each of these by itself (with "
+    "nothing else running), and return the **median** of their seconds. The median of an even number of runs is the "
+    "mean of the middle two.\n\n"
+    "Input: a `device`, and two `int`: `repeats`, at least 1, and `warmup`, at least 0. Result: a `float`, in seconds.",
     signature="def seconds_of(device: SlowDevice, repeats: int, warmup: int) -> float",
     inputs=_device_inputs,
     solution=seconds_of,
@@ -188,33 +253,81 @@ _CLOCK = Exercise(
         Mistake(
             "the clock is read before the work is done",
             _timed(after=False),
-            "`start` only orders. You measured how long ordering takes: wait before you read the clock again.",
+            "`start` only launches. You measured how long launching takes: wait before you read the clock again.",
         ),
         Mistake(
-            "what others have ordered is counted",
+            "what others have launched is counted",
             _timed(before=False),
             "The device may be busy when you come. Wait before you read the clock for the first time, too.",
         ),
         Mistake(
             "the warm-up still runs when the clock is read",
             _warmup_still_runs,
-            "Nobody has waited for the warm-up, so the first run that counts stands behind it. Wait before the first "
+            "Nothing has waited for the warm-up, so the first run that counts queues behind it. Wait before the first "
             "reading of each run.",
         ),
         Mistake(
             "all runs are timed together",
-            _timed_together,
+            _together,
             "That is their mean. For the median each run needs its own two readings, with a wait before each.",
         ),
         Mistake(
+            "all runs are timed together, and not divided",
+            lambda device, repeats, warmup: _together(device, repeats, warmup, divide=False),
+            "That is their sum. For the median each run needs its own two readings, with a wait before each.",
+        ),
+        Mistake(
             "the warm-up is counted",
-            _timed(drop=False),
-            "In the first runs memory is claimed and kernels are chosen. They are done, and not counted.",
+            _timed(drop=lambda warmup: 0),
+            "In the first runs memory is allocated and kernels are chosen. They are done, and not counted.",
+        ),
+        Mistake(
+            "there is no warm-up",
+            _timed(drop=lambda warmup: 0, runs=lambda repeats, warmup: repeats),
+            "In the first runs memory is allocated and kernels are chosen. Do `warmup` runs before those that count.",
+        ),
+        Mistake(
+            "the warm-up is taken from the runs that count",
+            _timed(runs=lambda repeats, warmup: repeats),
+            "`repeats` runs are counted **after** the warm-up: warmup + repeats in all.",
+        ),
+        Mistake(
+            "there is one warm-up run, always",
+            _one_warmup_run,
+            "`warmup` says how many runs come first; it may be 0, or more than 1.",
+        ),
+        Mistake(
+            "there is at most one warm-up run",
+            _once_if_any,
+            "`warmup` is a number: so many runs come first.",
+        ),
+        Mistake(
+            "one warm-up run is counted",
+            _timed(drop=lambda warmup: max(warmup - 1, 0)),
+            "Runs are numbered from 0: the first that counts has the number `warmup`.",
+        ),
+        Mistake(
+            "it is the upper of the middle two",
+            _timed(choose=_upper_median),
+            "`sorted(times)[n // 2]` is right for an odd number of runs. For an even one take the mean of the middle "
+            "two, as `statistics.median` does.",
+        ),
+        Mistake(
+            "it is the lower of the middle two",
+            _timed(choose=_lower_median),
+            "For an even number of runs the median is the mean of the middle two, as `statistics.median` gives it. "
+            "(torch's `median` takes the lower one.)",
+        ),
+        Mistake(
+            "the runs are not sorted",
+            _timed(choose=lambda times: times[len(times) // 2]),
+            "The middle one in time is not the middle one in size: `sorted` first, or `statistics.median`.",
         ),
         Mistake(
             "it is the mean",
             _timed(choose=statistics.mean),
-            "One run that was disturbed moves the mean, and hardly the median: `statistics.median`.",
+            "One run that was disturbed moves the mean (and the time of all runs divided by `repeats` is a mean too), "
+            "and hardly the median: `statistics.median`.",
         ),
         Mistake(
             "it is the sum",
@@ -226,11 +339,26 @@ _CLOCK = Exercise(
             _timed(choose=max),
             "The slowest run is the one that was disturbed. Take the median.",
         ),
+        Mistake(
+            "it is the fastest",
+            _timed(choose=min),
+            "The fastest run is what the device can do on a lucky day. The median is what you can expect.",
+        ),
+        Mistake(
+            "it is the last run",
+            _timed(choose=lambda times: times[-1]),
+            "One run may have been disturbed. Collect all that count, and take the median.",
+        ),
+        Mistake(
+            "all times are returned",
+            _timed(choose=list),
+            "One number is asked for: the median of the seconds.",
+        ),
     ],
     hints=[
         "The clock is read twice for each run. What must be true at each of the two moments?",
         "Wait, clock, start, wait, clock: in this order, in a loop.",
-        "Keep the differences of the runs from `warmup` on, and give `statistics.median` of them.",
+        "Collect the differences of the runs from `warmup` on, and return their `statistics.median`.",
     ],
     package="gptlab.gpu.measure",
 )
@@ -246,9 +374,20 @@ def attainable(m: int, k: int, n: int, width: int, rate: float, bandwidth: float
 
 def _product_inputs(rng):
     yield from [(1, 4, 3, 4, 1e15, 1.0), (64, 32, 16, 2, 100.0, 1e9), (1, 768, 3072, 4, 90e9, 9e9)]
-    yield 2048, 768, 3072, 4, 90e9, 9e9
+    yield from [(2048, 768, 3072, 4, 90e9, 9e9), (64, 32, 16, 2, 1e17, 1e15)]
     for m in (1, 5, 40, 300, 3000):
         yield m, rng.randrange(64, 900), rng.randrange(64, 900), rng.choice((2, 4)), 1e14, rng.uniform(1, 3) * 1e12
+
+
+def _roofline(
+    flops=lambda m, k, n: 2 * m * k * n,
+    moved=lambda m, k, n, width: width * (m * k + k * n + m * n),
+    lower=lambda rate, flops, moved, bandwidth: min(rate, flops / moved * bandwidth),
+):
+    def wrong(m, k, n, width, rate, bandwidth):
+        return float(lower(rate, flops(m, k, n), moved(m, k, n, width), bandwidth))
+
+    return wrong
 
 
 _CEILING = Exercise(
@@ -256,10 +395,10 @@ _CEILING = Exercise(
     title="Under which ceiling?",
     minutes=10,
     difficulty=2,
-    prompt="A matrix [m, k] is multiplied by one of [k, n]. Both are read from memory once, the result is "
-    "written once, "
-    "and a number takes `width` bytes. The machine does at most `rate` FLOP/s, and moves at most `bandwidth` bytes a "
-    "second. How many FLOP/s can this product reach at most? (A multiplication and the addition after it are 2 FLOPs.)"
+    prompt="A matrix [m, k] is multiplied by one of [k, n]. Both are read from memory once, the result is written "
+    "once, and a number takes `width` bytes. The machine does at most `rate` FLOP/s, and moves at most `bandwidth` "
+    "bytes per second. How many FLOP/s can this product reach at most, if computing and moving go on at the same time? "
+    "(A multiplication and the addition after it are 2 FLOPs.)"
     "\n\nInput: four `int` and two `float`. Result: a `float`, in FLOP/s.",
     signature="def attainable(m: int, k: int, n: int, width: int, rate: float, bandwidth: float) -> float",
     inputs=_product_inputs,
@@ -267,33 +406,88 @@ _CEILING = Exercise(
     mistakes=[
         Mistake(
             "a multiplication and its addition count as one",
-            lambda m, k, n, width, rate, band: min(rate, m * k * n / (width * (m * k + k * n + m * n)) * band),
+            _roofline(flops=lambda m, k, n: m * k * n),
             "Each of the m · k · n products is also added: 2 FLOPs.",
         ),
         Mistake(
             "the result is not written",
-            lambda m, k, n, width, rate, band: min(rate, 2 * m * k * n / (width * (m * k + k * n)) * band),
+            _roofline(moved=lambda m, k, n, width: width * (m * k + k * n)),
             "The m · n numbers of the result travel, too.",
         ),
         Mistake(
+            "only the second matrix is read",
+            _roofline(moved=lambda m, k, n, width: width * k * n),
+            "The weight is the largest when m is small. But the first matrix is read as well, and the result written.",
+        ),
+        Mistake(
+            "only the first matrix is read",
+            _roofline(moved=lambda m, k, n, width: width * m * k),
+            "The second matrix is read as well, and the result written.",
+        ),
+        Mistake(
+            "only the result travels",
+            _roofline(moved=lambda m, k, n, width: width * m * n),
+            "Both matrices have to be read first: m · k and k · n numbers.",
+        ),
+        Mistake(
+            "the result travels twice",
+            _roofline(moved=lambda m, k, n, width: width * (m * k + k * n + 2 * m * n)),
+            "The result is written once, and not read.",
+        ),
+        Mistake(
+            "each number is read for each product",
+            _roofline(moved=lambda m, k, n, width: width * (2 * m * k * n + m * n)),
+            "Both matrices are read once; a good kernel uses each number many times before it lets go of it.",
+        ),
+        Mistake(
             "numbers are taken for bytes",
-            lambda m, k, n, width, rate, band: min(rate, 2 * m * k * n / (m * k + k * n + m * n) * band),
+            _roofline(moved=lambda m, k, n, width: m * k + k * n + m * n),
             "A number takes `width` bytes.",
         ),
         Mistake(
+            "bits are taken for bytes",
+            _roofline(moved=lambda m, k, n, width: 8 * width * (m * k + k * n + m * n)),
+            "`width` is in bytes already.",
+        ),
+        Mistake(
             "the higher ceiling counts",
-            lambda m, k, n, width, rate, band: max(rate, 2 * m * k * n / (width * (m * k + k * n + m * n)) * band),
+            _roofline(lower=lambda rate, flops, moved, bandwidth: max(rate, flops / moved * bandwidth)),
             "Both ceilings hold: the lower one decides.",
         ),
         Mistake(
             "the memory is taken to be fast enough",
-            lambda m, k, n, width, rate, band: float(rate),
+            _roofline(lower=lambda rate, flops, moved, bandwidth: rate),
             "That is the ceiling of the arithmetic. With few rows the memory cannot feed it.",
         ),
         Mistake(
+            "the arithmetic is taken to be fast enough",
+            _roofline(lower=lambda rate, flops, moved, bandwidth: flops / moved * bandwidth),
+            "That is the ceiling of the memory. However fast numbers arrive, no more than `rate` can be done.",
+        ),
+        Mistake(
             "the intensity is upside down",
-            lambda m, k, n, width, rate, band: min(rate, width * (m * k + k * n + m * n) / (2 * m * k * n) * band),
+            _roofline(lower=lambda rate, flops, moved, bandwidth: min(rate, moved / flops * bandwidth)),
             "FLOPs for each byte, not bytes for each FLOP.",
+        ),
+        Mistake(
+            "it is the intensity",
+            _roofline(lower=lambda rate, flops, moved, bandwidth: flops / moved),
+            "FLOPs per byte, times the bytes per second, are FLOP/s. And then the lower of the two ceilings.",
+        ),
+        Mistake(
+            "computing waits for moving",
+            _roofline(lower=lambda rate, flops, moved, bandwidth: flops / (flops / rate + moved / bandwidth)),
+            "The two times are not added: while one part is computed, the next is on its way. The slower one decides.",
+        ),
+        Mistake(
+            "these are seconds",
+            _roofline(lower=lambda rate, flops, moved, bandwidth: max(flops / rate, moved / bandwidth)),
+            "That is the time of the product. Divide the FLOPs by it.",
+        ),
+        Mistake(
+            "bandwidth is compared with rate",
+            _roofline(lower=lambda rate, flops, moved, bandwidth: min(rate, bandwidth)),
+            "Bytes per second and FLOPs per second cannot be compared. How many FLOPs does a byte allow?",
         ),
     ],
     hints=[
@@ -321,27 +515,32 @@ def _config_inputs(rng):
         yield rng.randrange(60, 900), 4 * rng.randrange(8, 40), rng.randrange(2, 9), rng.randrange(20, 300)
 
 
-def _flops_of(forward=1, backward=2, attention=2, head=True, embedding=False, layers=True, factor=2):
+def _flops_of(
+    block=lambda C: 4 * C * C + 8 * C * C,
+    attention=lambda T, C: 2 * T * C,
+    head=lambda C, V: C * V,
+    layers=lambda L: L,
+    passes=3,
+    factor=2,
+    total=lambda L, block, head: L * block + head,
+):
     def wrong(V, C, L, T):
-        block = 4 * C * C + 8 * C * C + attention * T * C
-        total = (L if layers else 1) * block + (C * V if head else 0) + (C * V if embedding else 0)
-        return factor * (forward + backward) * total
+        return factor * passes * total(layers(L), block(C) + attention(T, C), head(C, V))
 
     return wrong
 
 
 _FLOPS = Exercise(
     id="gpu.4",
-    title="FLOPs for a token, by hand",
+    title="FLOPs per token, by hand",
     minutes=15,
     difficulty=2,
-    prompt="Count the FLOPs of GPT-2's products for **one token** in a sequence of T, forward and backward. A block "
-    "has four matrices [C, C] in its attention, then two in its MLP, [C, 4C] and [4C, C]; in attention itself "
-    "the query "
-    "of the token meets T keys, and T values are averaged. At the end comes the head, [C, V]. A multiplication and its "
-    "addition are 2 FLOPs, and the way back costs twice the way forward. (Looking up a row of the embedding is no "
-    "product. Attention is counted in full, without the causal half.)\n\nInput: V, C, L, T, each an `int`. Result: an "
-    "`int`.",
+    prompt="Count the FLOPs of GPT-2's matrix products for **one token** in a sequence of T, forward and backward. A "
+    "block has four matrices [C, C] in its attention, then two in its MLP, [C, 4C] and [4C, C]; in attention itself "
+    "the query of the token meets T keys, and T values are averaged. At the end comes the head, [C, V]. A "
+    "multiplication and its addition are 2 FLOPs, and the backward pass costs twice the forward pass. (Looking up a "
+    "row of the embedding is not a product. Attention is counted in full, without the causal half.)\n\nInput: V, C, L, "
+    "T, each an `int`. Result: an `int`.",
     signature="def flops_per_token(V: int, C: int, L: int, T: int) -> int",
     inputs=_config_inputs,
     solution=flops_per_token,
@@ -355,41 +554,92 @@ _FLOPS = Exercise(
             "These are multiply-adds. Each is 2 FLOPs; papers differ in this, so say which you count.",
         ),
         Mistake(
-            "the way back is forgotten",
-            _flops_of(backward=0),
-            "A training step goes back, too, for twice the price of the way forward.",
+            "the backward pass is forgotten",
+            _flops_of(passes=1),
+            "A training step goes back, too, for twice the price of the forward pass.",
         ),
         Mistake(
-            "the way back costs as much as the way forward",
-            _flops_of(backward=1),
+            "the backward pass costs as much as the forward pass",
+            _flops_of(passes=2),
             "Going back needs two products for each: one for the gradient of the input, one for that of the weight.",
         ),
         Mistake(
-            "attention itself is forgotten",
-            _flops_of(attention=0),
-            "That is the rule of 6 N. The products q · k and weights · v have no weights of the model in them: 2 "
-            "· T · C "
-            "each.",
+            "the backward pass costs three times the forward pass",
+            _flops_of(passes=4),
+            "Twice as much: forward and backward together are three times the forward pass.",
         ),
         Mistake(
-            "only one of attention's two products is there",
-            _flops_of(attention=1),
-            "The query meets T keys, 2 · T · C, and then T values are averaged, as many again.",
+            "attention itself is forgotten",
+            _flops_of(attention=lambda T, C: 0),
+            "That is the rule of 6 N. The products q · k and weights · v have no weights of the model in them: 2 · T · "
+            "C each.",
+        ),
+        Mistake(
+            "half of attention is there",
+            _flops_of(attention=lambda T, C: T * C),
+            "The query meets T keys, 2 · T · C, and then T values are averaged, as many again. (If you left out the "
+            "causal half: here it is counted in full.)",
+        ),
+        Mistake(
+            "attention is counted for all T queries",
+            _flops_of(attention=lambda T, C: 2 * T * T * C),
+            "T · T · C belongs to the whole sequence. One token has one query, which meets T keys.",
+        ),
+        Mistake(
+            "attention is counted without its channels",
+            _flops_of(attention=lambda T, C: 2 * T),
+            "Each score is a product of C numbers (all heads together), and each average runs over C channels.",
+        ),
+        Mistake(
+            "the whole sequence is counted",
+            lambda V, C, L, T: T * flops_per_token(V, C, L, T),
+            "These are the FLOPs of all T tokens. **One token** is asked for.",
+        ),
+        Mistake(
+            "attention has three matrices",
+            _flops_of(block=lambda C: 3 * C * C + 8 * C * C),
+            "Query, key, value **and output**: four matrices [C, C].",
+        ),
+        Mistake(
+            "a third of each block's matrices is missing",
+            _flops_of(block=lambda C: 4 * C * C + 4 * C * C),
+            "A block has 12 C²: 4 C² in attention's four matrices, 4 C² in [C, 4C], and 4 C² in [4C, C]. You have two "
+            "of the three.",
+        ),
+        Mistake(
+            "the MLP is C wide",
+            _flops_of(block=lambda C: 4 * C * C + 2 * C * C),
+            "Its two matrices are [C, 4C] and [4C, C].",
+        ),
+        Mistake(
+            "the MLP is forgotten",
+            _flops_of(block=lambda C: 4 * C * C),
+            "After attention comes the MLP: two matrices, [C, 4C] and [4C, C].",
         ),
         Mistake(
             "the head is forgotten",
-            _flops_of(head=False),
+            _flops_of(head=lambda C, V: 0),
             "The head multiplies by a matrix [C, V], often the largest of all.",
         ),
         Mistake(
             "the embedding is taken for a product",
-            _flops_of(embedding=True),
+            _flops_of(head=lambda C, V: 2 * C * V),
             "A row is looked up. Nothing is multiplied.",
         ),
         Mistake(
+            "the head is in every block",
+            _flops_of(total=lambda L, block, head: L * (block + head)),
+            "There are L blocks, and one head at the end.",
+        ),
+        Mistake(
             "there is one block",
-            _flops_of(layers=False),
+            _flops_of(layers=lambda L: 1),
             "There are L blocks, and one head.",
+        ),
+        Mistake(
+            "the head has no backward pass",
+            lambda V, C, L, T: flops_per_token(V, C, L, T) - 4 * C * V,
+            "Every matrix has a backward pass, the head as well: three times everything.",
         ),
     ],
     hints=[
@@ -424,16 +674,29 @@ def _weighted(weights):
     return wrong
 
 
+def _into_the_first(gradients, counts):
+    """The right sum, collected in the first gradient."""
+    total = gradients[0].mul_(counts[0] / sum(counts))
+    for gradient, count in zip(gradients[1:], counts[1:], strict=True):
+        total += gradient * (count / sum(counts))
+    return total
+
+
+def _all_in_place(gradients, counts):
+    for gradient, count in zip(gradients, counts, strict=True):
+        gradient *= count / sum(counts)
+    return sum(gradients)
+
+
 _ACCUMULATE = Exercise(
     id="gpu.5",
     title="A large batch in small parts",
     minutes=10,
     difficulty=2,
-    prompt="A batch did not fit, so it was cut into parts. For each part you have the gradient of its **mean** "
-    "loss, and "
-    "the number of tokens that counted in it. Give the gradient of the mean loss of the whole batch.\n\nShapes: "
-    "`gradients` is a `list` of float tensors of one shape, `counts` a `list` of `int`. Result: one tensor of that "
-    "shape.",
+    prompt="A batch did not fit, so it was cut into parts. For each part you have the gradient of its **mean** loss, "
+    "and the number of tokens that counted in it, at least 1. Give the gradient of the mean loss of the whole batch. "
+    "(This is gradient accumulation.)\n\nShapes: `gradients` is a `list` of float32 tensors of one shape, `counts` a "
+    "`list` of `int`. Result: one tensor of that shape; leave the given ones unchanged.",
     signature="def add_up(gradients: list[Tensor], counts: list[int]) -> Tensor",
     inputs=_gradient_inputs,
     solution=add_up,
@@ -450,6 +713,16 @@ _ACCUMULATE = Exercise(
             "Each is already a mean. The sum is as many times too large as there are parts.",
         ),
         Mistake(
+            "the sum is divided by all tokens, without weights",
+            _weighted(lambda counts: [1 / sum(counts)] * len(counts)),
+            "Each gradient is a mean already. Multiply it by its number of tokens first, then divide by all.",
+        ),
+        Mistake(
+            "each is divided by its number of tokens",
+            _weighted(lambda counts: [1 / count for count in counts]),
+            "Each gradient is a mean already, so that would divide twice. Multiply by its number of tokens.",
+        ),
+        Mistake(
             "it is not divided by all tokens",
             _weighted(lambda counts: [float(count) for count in counts]),
             "Weighing with the tokens makes sums again. Divide by all tokens at the end.",
@@ -460,14 +733,55 @@ _ACCUMULATE = Exercise(
             "Divide by the number of tokens, not of parts.",
         ),
         Mistake(
+            "it is divided by the tokens and by the parts",
+            _weighted(lambda counts: [count / sum(counts) / len(counts) for count in counts]),
+            "The weights count / total sum to 1 already. Add up; no mean after that.",
+        ),
+        Mistake(
+            "the weights are rounded down to 0",
+            _weighted(lambda counts: [count // sum(counts) for count in counts]),
+            "`//` makes 0 of every fraction: `/`.",
+        ),
+        Mistake(
+            "the largest part weighs 1",
+            _weighted(lambda counts: [count / max(counts) for count in counts]),
+            "The weights must sum to 1: divide by all tokens, `sum(counts)`.",
+        ),
+        Mistake(
             "only the last part is left",
             _weighted(lambda counts: [0.0] * (len(counts) - 1) + [1.0]),
             "The gradients of the earlier parts are gone: was `zero_grad` called between the parts?",
         ),
         Mistake(
+            "only the last part is left, with its weight",
+            _weighted(lambda counts: [0.0] * (len(counts) - 1) + [counts[-1] / sum(counts)]),
+            "Each part overwrites the one before. Add them up: `+=`.",
+        ),
+        Mistake(
+            "only the largest part counts",
+            _weighted(lambda counts: [float(i == counts.index(max(counts))) for i in range(len(counts))]),
+            "Every token of every part counts. Weigh each part with its tokens.",
+        ),
+        Mistake(
             "the short parts weigh more",
             _weighted(lambda counts: [(1 / count) / sum(1 / c for c in counts) for count in counts]),
             "A part with more tokens says more: multiply by its count, do not divide.",
+        ),
+        Mistake(
+            "they are not added up",
+            lambda gradients, counts: [g * (c / sum(counts)) for g, c in zip(gradients, counts, strict=True)],
+            "Each part has the right weight. One gradient is asked for: their sum.",
+        ),
+        Mistake(
+            "the first gradient is overwritten",
+            _into_the_first,
+            "The value is right, but `total = gradients[0]` is the same tensor, and `+=` changes it. Begin with "
+            "`torch.zeros_like(gradients[0])`.",
+        ),
+        Mistake(
+            "the given gradients are changed",
+            _all_in_place,
+            "The value is right, but `*=` changes the tensors that you were given. Write `g * weight`.",
         ),
     ],
     hints=[
@@ -494,6 +808,8 @@ def _scaler_inputs(rng):
     one = torch.tensor
     yield from [(one([8.0]), 4.0, 0, 3), (one([torch.inf]), 4.0, 1, 3), (one([torch.nan, 1.0]), 8.0, 1, 3)]
     yield from [(one([8.0, 2.0]), 4.0, 2, 3), (one([1.0, -torch.inf]), 64.0, 2, 3), (one([6.0]), 2.0, 1, 2)]
+    yield from [(one([1.0, torch.nan]), 16.0, 0, 2), (one([torch.nan]), 2.0, 2, 4), (one([torch.inf, 1.0]), 2.0, 2, 4)]
+    yield from [(one([3.0]), 2.0, 0, 1), (one([3e38, 3e38, -3e38]), 2.0, 2, 4), (one([0.0, 0.0]), 8.0, 1, 4)]
     for _ in range(6):
         after = rng.randrange(3, 6)
         gradient = _normal(rng, 2, 3) * 50
@@ -502,39 +818,49 @@ def _scaler_inputs(rng):
         yield gradient, float(2 ** rng.randrange(2, 12)), rng.randrange(after), after
 
 
-def _scaler_variant(finite=lambda g: bool(torch.isfinite(g).all()), down=2.0, grows=True, resets=True, divides=True):
+def _all_finite(gradient):
+    return bool(torch.isfinite(gradient).all())
+
+
+def _scaler_variant(
+    finite=_all_finite,
+    overflow=lambda gradient, scale, good: (None, scale / 2, 0),
+    divided=lambda gradient, scale, grown: gradient / scale,
+    grows=lambda good, after: good == after,
+    grown=lambda scale: scale * 2,
+    after_growing=lambda good: 0,
+    counted=lambda good: good + 1,
+    given_back=lambda good, now: now,
+):
     def wrong(gradient, scale, good, grow_after):
         if not finite(gradient):
-            return None, scale / down, 0 if resets else good
-        good += 1
-        plain = gradient / scale if divides else gradient
-        if grows and good == grow_after:
-            return plain, scale * 2, 0
-        return plain, scale, good
+            return overflow(gradient, scale, good)
+        now = counted(good)
+        if grows(now, grow_after):
+            return divided(gradient, scale, grown(scale)), grown(scale), after_growing(now)
+        return divided(gradient, scale, scale), scale, given_back(good, now)
 
     return wrong
 
 
-def _always_grows(gradient, scale, good, grow_after):
-    plain, scale, good = unscale(gradient, scale, good, grow_after + 1000)
-    return plain, scale * 2 if plain is not None else scale, good
+def _unscale_in_place(gradient, scale, good, grow_after):
+    if not _all_finite(gradient):
+        return None, scale / 2, 0
+    return unscale(gradient.div_(scale), 1.0, good, grow_after)[0], *unscale(gradient, scale, good, grow_after)[1:]
 
 
 _SCALER = Exercise(
     id="gpu.6",
-    title="The scaler of float16",
+    title="The loss scaler of float16",
     minutes=20,
     difficulty=3,
-    prompt="The loss was multiplied by `scale`, so that small gradients do not vanish in float16. If every "
-    "number of the "
-    "gradient is finite, divide it by the scale and count one good step; after `grow_after` good steps in a row the "
-    "scale is doubled, and the count begins at 0 again. If any number is infinite or NaN, the step is skipped: "
-    "give None "
-    "for the gradient, halve the scale, and begin the count at 0.\n\nShapes: `gradient` is a float tensor of any "
-    "shape, "
-    "`scale` a `float`, `good` (the good steps so far) and `grow_after` are `int`. Result: three things, the "
-    "gradient or "
-    "None, the next scale, the next count.",
+    prompt="The loss was multiplied by `scale`, so that small gradients do not vanish in float16. If every number of "
+    "the gradient is finite, divide it by `scale` (the one that the loss was multiplied by) and count one good step; "
+    "when the count reaches `grow_after`, the next scale is twice as large and the count begins at 0 again. If any "
+    "number is infinite or NaN, the step is skipped: return None for the gradient, half the scale, and the count 0."
+    "\n\nShapes: `gradient` is a float32 tensor of any shape; leave it unchanged. `scale` is a `float`; `good`, the "
+    "good steps so far, an `int` with 0 ≤ `good` < `grow_after`. Result: three things, the gradient or None, the next "
+    "scale, the next count.",
     signature="def unscale(gradient: Tensor, scale: float, good: int, grow_after: int)\n"
     "    -> tuple[Tensor | None, float, int]",
     inputs=_scaler_inputs,
@@ -542,39 +868,129 @@ _SCALER = Exercise(
     mistakes=[
         Mistake(
             "the gradient stays multiplied",
-            _scaler_variant(divides=False),
-            "The optimiser would make steps that are `scale` times too large (and AdamW would hide it): divide.",
+            _scaler_variant(divided=lambda gradient, scale, grown: gradient * 1.0),
+            "The optimizer would make steps that are `scale` times too large (and AdamW would hide it): divide.",
+        ),
+        Mistake(
+            "the gradient is multiplied once more",
+            _scaler_variant(divided=lambda gradient, scale, grown: gradient * scale),
+            "The loss was multiplied, and the gradient with it: divide to undo that.",
+        ),
+        Mistake(
+            "the gradient is divided by the new scale",
+            _scaler_variant(divided=lambda gradient, scale, grown: gradient / grown),
+            "The loss was multiplied by the **old** scale. Divide first, then let it grow.",
+        ),
+        Mistake(
+            "the gradient is returned only when the scale grows",
+            _scaler_variant(divided=lambda gradient, scale, grown: gradient / scale if grown != scale else None),
+            "Every step with a finite gradient is made: return gradient / scale in both cases.",
         ),
         Mistake(
             "NaN is not noticed",
-            _scaler_variant(finite=lambda g: not bool(torch.isinf(g).any())),
+            _scaler_variant(finite=lambda gradient: not bool(torch.isinf(gradient).any())),
             "inf − inf is NaN, so an overflow often arrives as NaN: `torch.isfinite` finds both.",
         ),
         Mistake(
+            "infinity is not noticed",
+            _scaler_variant(finite=lambda gradient: not bool(torch.isnan(gradient).any())),
+            "An overflow is infinite first: `torch.isfinite` finds both, NaN and infinity.",
+        ),
+        Mistake(
+            "minus infinity is not noticed",
+            _scaler_variant(finite=lambda gradient: not bool((gradient.isnan() | (gradient == torch.inf)).any())),
+            "A number can overflow on the negative side as well: `torch.isfinite` finds all three.",
+        ),
+        Mistake(
+            "one finite number is enough",
+            _scaler_variant(finite=lambda gradient: bool(torch.isfinite(gradient).any())),
+            "A single infinite number spoils the step: **all** must be finite.",
+        ),
+        Mistake(
+            "only the sum or the norm is looked at",
+            _scaler_variant(finite=lambda gradient: bool(torch.isfinite(gradient.sum()))),
+            "A sum (or a sum of squares) can overflow although each number is finite: look at every number.",
+        ),
+        Mistake(
             "the step is not skipped",
-            _scaler_variant(finite=lambda g: True),
+            _scaler_variant(finite=lambda gradient: True),
             "A gradient with an infinite number would spoil every weight that it touches, for ever.",
         ),
         Mistake(
+            "an infinite gradient is returned",
+            _scaler_variant(overflow=lambda gradient, scale, good: (gradient / scale, scale / 2, 0)),
+            "The step is skipped: return None, so that the optimizer leaves the weights alone.",
+        ),
+        Mistake(
+            "an infinite gradient becomes zero",
+            _scaler_variant(overflow=lambda gradient, scale, good: (torch.zeros_like(gradient), scale / 2, 0)),
+            "With a gradient of zeros AdamW makes a step all the same, from its averages. Skip it: None.",
+        ),
+        Mistake(
             "the scale never grows",
-            _scaler_variant(grows=False),
+            _scaler_variant(grows=lambda good, after: False),
             "It falls at each overflow. Without growing it would end near 1, where small gradients vanish again. (The "
             "good step of now counts, too: it grows when the count has come to `grow_after`, not one later.)",
         ),
         Mistake(
-            "the scale stays after an overflow",
-            _scaler_variant(down=1.0),
-            "The same scale would overflow again at the next step: halve it.",
-        ),
-        Mistake(
-            "the count goes on after an overflow",
-            _scaler_variant(resets=False),
-            "Good steps **in a row** are counted: an overflow begins a new row.",
+            "the scale grows one step early",
+            _scaler_variant(grows=lambda good, after: good >= after - 1),
+            "The step of now is counted once: it grows when the new count reaches `grow_after`.",
         ),
         Mistake(
             "the scale grows at every good step",
-            _always_grows,
+            _scaler_variant(grows=lambda good, after: True, after_growing=lambda good: good),
             "It would overflow every few steps. Only after `grow_after` good steps in a row is a larger one tried.",
+        ),
+        Mistake(
+            "the scale grows by 1",
+            _scaler_variant(grown=lambda scale: scale + 1),
+            "It is doubled: scales are powers of 2, so that multiplying by them rounds nothing.",
+        ),
+        Mistake(
+            "the scale is squared",
+            _scaler_variant(grown=lambda scale: scale**2),
+            "It is doubled: times 2, not to the power of 2.",
+        ),
+        Mistake(
+            "the scale shrinks after good steps",
+            _scaler_variant(grown=lambda scale: scale / 2),
+            "Good steps say that a larger scale may fit: double it.",
+        ),
+        Mistake(
+            "the count goes on after growing",
+            _scaler_variant(after_growing=lambda good: good),
+            "The larger scale has to prove itself: the count begins at 0 again.",
+        ),
+        Mistake(
+            "good steps are not counted",
+            _scaler_variant(given_back=lambda good, now: good),
+            "This good step counts as well: return good + 1.",
+        ),
+        Mistake(
+            "the scale stays after an overflow",
+            _scaler_variant(overflow=lambda gradient, scale, good: (None, scale, 0)),
+            "The same scale would overflow again at the next step: halve it.",
+        ),
+        Mistake(
+            "the scale is doubled after an overflow",
+            _scaler_variant(overflow=lambda gradient, scale, good: (None, scale * 2, 0)),
+            "An overflow says that the scale is too large: halve it.",
+        ),
+        Mistake(
+            "the count goes on after an overflow",
+            _scaler_variant(overflow=lambda gradient, scale, good: (None, scale / 2, good)),
+            "Good steps **in a row** are counted: an overflow begins a new row.",
+        ),
+        Mistake(
+            "an overflow is counted as a good step",
+            _scaler_variant(overflow=lambda gradient, scale, good: (None, scale / 2, good + 1)),
+            "A skipped step is not a good one: the count begins at 0.",
+        ),
+        Mistake(
+            "the gradient that was given is changed",
+            _unscale_in_place,
+            "The values are right, but `div_` (or `/=`) has changed the given tensor: `gradient / scale`.",
         ),
     ],
     hints=[
@@ -596,37 +1012,57 @@ def held_bytes(parameters: int, gpus: int, stage: int) -> float:
 
 def _stage_inputs(rng):
     yield from [(100, 4, stage) for stage in range(4)]
+    yield from [(10, 4, 3), (10, 1, 3), (5, 3, 3), (7, 2, 1)]
     for stage in range(4):
         yield rng.randrange(10**6, 10**9), rng.choice((2, 8, 64)), stage
 
 
-def _stages(first=1, second=2, third=3, averages=8, width=4, gradients=1):
+def _stages(first=1, second=2, third=3, averages=8, weights=4, gradients=4, reached=int.__ge__, more=0):
+    """Bytes on each GPU with averages sharded from stage `first` on, gradients from `second`, weights from `third`."""
+
     def wrong(parameters, gpus, stage):
-        shares = [gpus if stage >= begins else 1 for begins in (third, second, first)]
-        return parameters * (width / shares[0] + gradients * width / shares[1] + averages / shares[2])
+        shares = [gpus if reached(stage, begins) else 1 for begins in (third, second, first)]
+        return parameters * (weights / shares[0] + gradients / shares[1] + averages / shares[2] + more)
 
     return wrong
 
 
+def _rounded_shares(parameters, gpus, stage):
+    weights = 4 * (parameters // gpus if stage >= 3 else parameters)
+    gradients = 4 * (parameters // gpus if stage >= 2 else parameters)
+    return weights + gradients + 8 * (parameters // gpus if stage >= 1 else parameters)
+
+
+def _rounded_bytes(parameters, gpus, stage):
+    weights = 4 * parameters // (gpus if stage >= 3 else 1)
+    gradients = 4 * parameters // (gpus if stage >= 2 else 1)
+    return weights + gradients + 8 * parameters // (gpus if stage >= 1 else 1)
+
+
 _SHARDS = Exercise(
     id="gpu.7",
-    title="What each card keeps",
+    title="What each GPU stores",
     minutes=10,
     difficulty=2,
-    prompt="A model of `parameters` numbers is trained with AdamW in float32 on some GPUs, each with its own "
-    "part of the "
-    "batch. At stage 0 each card keeps everything: weights, gradients, and AdamW's two averages. At stage 1 each keeps "
-    "only its share of the averages, at stage 2 of the gradients, too, at stage 3 of the weights, too (Rajbhandari et "
-    "al. 2020; stage 3 is what FSDP does). How many bytes is that on each card? (Activations are not counted.)\n\n"
-    "Input: three `int`. Result: a `float`, in bytes.",
+    prompt="A model of `parameters` numbers is trained with AdamW, everything in float32 (4 bytes a number), on `gpus` "
+    "GPUs, each with its own part of the batch. At stage 0 each GPU stores everything: weights, gradients, and AdamW's "
+    "two averages. At stage 1 each stores only its share of the averages, 1/`gpus` of them; at stage 2 of the "
+    "gradients, too; at stage 3 of the weights, too (Rajbhandari et al. 2020; stage 3 is what FSDP does). How many "
+    "bytes is that on each GPU? (Activations are not counted.)\n\n"
+    "Input: three `int`, `stage` from 0 to 3. Result: a `float`, in bytes, not rounded where the shares are uneven.",
     signature="def held_bytes(parameters: int, gpus: int, stage: int) -> float",
     inputs=_stage_inputs,
     solution=held_bytes,
     mistakes=[
         Mistake(
-            "AdamW keeps one average",
+            "AdamW stores one average",
             _stages(averages=4),
-            "It keeps two numbers for each weight, one of the gradient and one of its square: 8 bytes.",
+            "It stores two numbers for each weight, one of the gradient and one of its square: 8 bytes.",
+        ),
+        Mistake(
+            "AdamW's averages are forgotten",
+            _stages(averages=0),
+            "It stores two numbers for each weight, one of the gradient and one of its square: 8 bytes.",
         ),
         Mistake(
             "the gradients are forgotten",
@@ -634,29 +1070,94 @@ _SHARDS = Exercise(
             "Each weight has a gradient, 4 bytes more, until the step is made.",
         ),
         Mistake(
-            "everything is shared at once",
+            "the weights are forgotten",
+            _stages(weights=0),
+            "Besides gradients and averages there are the weights themselves, 4 bytes each.",
+        ),
+        Mistake(
+            "weights and gradients are in 16 bits",
+            _stages(weights=2, gradients=2),
+            "That is mixed precision as some frameworks do it. Here everything is in float32: 4 bytes each.",
+        ),
+        Mistake(
+            "weights and gradients are in 16 bits, with a copy of the weights in 32",
+            _stages(weights=2, gradients=2, averages=12),
+            "That is the paper's mixed precision, 2 + 2 + 12 bytes. Here everything is in float32: 4 + 4 + 8.",
+        ),
+        Mistake(
+            "everything is in 16 bits",
+            _stages(weights=2, gradients=2, averages=4),
+            "A float32 takes 4 bytes.",
+        ),
+        Mistake(
+            "numbers take 8 bytes",
+            _stages(weights=8, gradients=8, averages=16),
+            "A float32 takes 4 bytes; 8 would be float64.",
+        ),
+        Mistake(
+            "everything is sharded at once",
             _stages(second=1, third=1),
-            "Stage 1 shares only the averages. Gradients follow at 2, weights at 3.",
+            "Stage 1 shards only the averages. Gradients follow at 2, weights at 3.",
         ),
         Mistake(
-            "it is shared at stage 0, too",
+            "it is sharded at stage 0, too",
             _stages(first=0, second=0, third=0),
-            "At stage 0 each card has a whole copy of everything: that is plain data parallelism.",
+            "At stage 0 each GPU has a full copy of everything: that is plain data parallelism.",
         ),
         Mistake(
-            "the weights are never shared",
-            _stages(third=99),
-            "At stage 3 each card keeps only its share of the weights, and fetches the others block by block.",
+            "sharding begins one stage early",
+            _stages(first=0, second=1, third=2),
+            "At stage 0 nothing is sharded; averages from 1 on, gradients from 2, weights from 3.",
         ),
         Mistake(
-            "the order is turned round",
+            "sharding begins one stage late",
+            _stages(first=2, second=3, third=4),
+            "`>=`, not `>`: the averages are sharded from stage 1 on, gradients from 2, weights from 3.",
+        ),
+        Mistake(
+            "each stage shards one thing only",
+            _stages(reached=int.__eq__),
+            "The stages build on each other: at stage 2 the averages are still sharded. `>=`, not `==`.",
+        ),
+        Mistake(
+            "nothing is ever sharded",
+            _stages(first=9, second=9, third=9),
+            "From stage 1 on each GPU stores only a share of the averages: divide by `gpus`.",
+        ),
+        Mistake(
+            "the weights are never sharded",
+            _stages(third=9),
+            "At stage 3 each GPU stores only its share of the weights, and fetches the others block by block.",
+        ),
+        Mistake(
+            "the order is the other way round",
             _stages(first=3, third=1),
-            "The averages go first, for they are the largest and nobody needs them during the step.",
+            "The averages go first, because they are the largest and nothing needs them during the step.",
+        ),
+        Mistake(
+            "gradients are sharded before the averages",
+            _stages(first=2, second=1),
+            "The averages go first, because they are the largest and nothing needs them during the step.",
         ),
         Mistake(
             "these are numbers, not bytes",
-            _stages(averages=2, width=1),
+            _stages(averages=2, weights=1, gradients=1),
             "A float32 takes 4 bytes.",
+        ),
+        Mistake(
+            "the shares are rounded down",
+            _rounded_shares,
+            "Where the parameters do not divide evenly, `//` loses some. Use `/`.",
+        ),
+        Mistake(
+            "the bytes are rounded down",
+            _rounded_bytes,
+            "Where the bytes do not divide evenly, `//` loses a fraction. Use `/`.",
+        ),
+        Mistake(
+            "these are the bytes of all GPUs together",
+            lambda parameters, gpus, stage: gpus * held_bytes(parameters, gpus, stage),
+            "Each GPU is asked for: do not multiply by their number.",
         ),
     ],
     hints=[
@@ -676,15 +1177,27 @@ def own_rows(rows: int, rank: int, ranks: int) -> list[int]:
 
 
 def _row_inputs(rng):
-    yield from [(4, 0, 2), (4, 1, 2), (5, 0, 2), (5, 1, 2), (7, 2, 3), (2, 2, 3), (9, 0, 1)]
+    yield from [(4, 0, 2), (4, 1, 2), (5, 0, 2), (5, 1, 2), (7, 0, 3), (7, 1, 3), (7, 2, 3), (2, 2, 3), (9, 0, 1)]
+    yield from [(5, 1, 3), (5, 3, 4), (10, 3, 4), (9, 2, 4)]
     for _ in range(4):
         ranks = rng.randrange(2, 7)
         yield rng.randrange(10, 40), rng.randrange(ranks), ranks
 
 
-def _rounded_down(rows, rank, ranks):
-    share = rows // ranks
-    return list(range(rank * share, (rank + 1) * share))
+def _rows_of(share, begin=lambda rank, share: rank * share, end=lambda rank, share, rows: (rank + 1) * share):
+    def wrong(rows, rank, ranks):
+        size = share(rows, ranks)
+        return list(range(begin(rank, size), min(rows, end(rank, size, rows))))
+
+    return wrong
+
+
+def _up(rows, ranks):
+    return -(-rows // ranks)
+
+
+def _down(rows, ranks):
+    return rows // ranks
 
 
 def _rest_to_the_last(rows, rank, ranks):
@@ -692,8 +1205,13 @@ def _rest_to_the_last(rows, rank, ranks):
     return list(range(rank * share, rows if rank == ranks - 1 else (rank + 1) * share))
 
 
+def _rest_to_the_first(rows, rank, ranks):
+    begins = [sum(rows // ranks + (r < rows % ranks) for r in range(before)) for before in (rank, rank + 1)]
+    return list(range(*begins))
+
+
 def _beyond_the_end(rows, rank, ranks):
-    share = -(-rows // ranks)
+    share = _up(rows, ranks)
     return list(range(rank * share, (rank + 1) * share))
 
 
@@ -702,34 +1220,84 @@ _ROWS = Exercise(
     title="Which rows are mine?",
     minutes=10,
     difficulty=2,
-    prompt="A batch of `rows` rows is shared by `ranks` processes, numbered from 0. Each takes as many "
-    "consecutive rows as "
-    "`rows / ranks`, **rounded up**, in the order of their numbers; the last ones get what is left, perhaps nothing. "
-    "Together they have every row once.\n\nInput: three `int`. Result: a `list` of `int`, the numbers of the rows of "
-    "`rank`.",
+    prompt="A batch of `rows` rows is split among `ranks` processes, numbered from 0. Each takes as many consecutive "
+    "rows as `rows / ranks`, **rounded up**, in the order of their numbers; the last ones get what is left, perhaps "
+    "nothing. Together they have every row once.\n\nInput: three `int`. Result: a `list` of `int`, the numbers of the "
+    "rows of `rank`, counted from 0.",
     signature="def own_rows(rows: int, rank: int, ranks: int) -> list[int]",
     inputs=_row_inputs,
     solution=own_rows,
     mistakes=[
         Mistake(
-            "everybody reads everything",
+            "every rank reads everything",
             lambda rows, rank, ranks: list(range(rows)),
             "Then all of them compute the same, and nothing is gained. This mistake is silent: the loss looks right.",
         ),
         Mistake(
-            "it is rounded down",
-            _rounded_down,
+            "the share is rounded down",
+            _rows_of(_down),
             "Rows are left over that nobody reads. Round up: `-(-rows // ranks)`.",
+        ),
+        Mistake(
+            "the share is rounded to the nearest",
+            _rows_of(lambda rows, ranks: round(rows / ranks)),
+            "Where that rounds down, rows are left over that nobody reads. Round up: `-(-rows // ranks)`.",
+        ),
+        Mistake(
+            "one is always added to the share",
+            _rows_of(lambda rows, ranks: rows // ranks + 1),
+            "Where `rows` divides evenly nothing is to be rounded: `-(-rows // ranks)` or `math.ceil`.",
         ),
         Mistake(
             "the last one gets all the rest",
             _rest_to_the_last,
-            "All wait for the rank with the most rows. Rounded up, no one has more than the others.",
+            "All wait for the rank with the most rows. Rounded up, no rank has more than the first.",
+        ),
+        Mistake(
+            "the first ones get one row more",
+            _rest_to_the_first,
+            "That is the fairest way (`numpy.array_split`). Here each takes rows / ranks rounded up while there are "
+            "any, which is what `torch.chunk` does.",
         ),
         Mistake(
             "it goes beyond the end",
             _beyond_the_end,
             "The batch has only `rows` rows. A slice of `range(rows)` stops there by itself.",
+        ),
+        Mistake(
+            "the last row of each share is missing",
+            _rows_of(_up, end=lambda rank, share, rows: (rank + 1) * share - 1),
+            "The end of a `range` is not included already: without the - 1.",
+        ),
+        Mistake(
+            "each share has a row too many",
+            _rows_of(_up, end=lambda rank, share, rows: (rank + 1) * share + 1),
+            "The first row of the next rank is not yours: the end is (rank + 1) * share.",
+        ),
+        Mistake(
+            "every share goes on to the end",
+            _rows_of(_up, end=lambda rank, share, rows: rows),
+            "A rank stops where the next one begins: at (rank + 1) * share.",
+        ),
+        Mistake(
+            "every share begins at row 0",
+            _rows_of(_up, begin=lambda rank, share: 0),
+            "A rank begins where the one before stops: at rank * share.",
+        ),
+        Mistake(
+            "every rank gets the first share",
+            _rows_of(_up, begin=lambda rank, share: 0, end=lambda rank, share, rows: share),
+            "The rank plays no part: rank r begins at r * share.",
+        ),
+        Mistake(
+            "rank is the first row",
+            _rows_of(_up, begin=lambda rank, share: rank, end=lambda rank, share, rows: rank + share),
+            "Rank r begins at row r * share.",
+        ),
+        Mistake(
+            "rows are counted from 1",
+            lambda rows, rank, ranks: [row + 1 for row in own_rows(rows, rank, ranks)],
+            "The first row has the number 0.",
         ),
         Mistake(
             "the rows are dealt out in turn",
@@ -738,8 +1306,18 @@ _ROWS = Exercise(
         ),
         Mistake(
             "ranks are counted from 1",
-            lambda rows, rank, ranks: own_rows(rows, rank - 1, ranks) if rank else [],
+            lambda rows, rank, ranks: list(range(rows))[max(rank - 1, 0) * _up(rows, ranks) : rank * _up(rows, ranks)],
             "Rank 0 has the first rows.",
+        ),
+        Mistake(
+            "the number of rows is returned",
+            lambda rows, rank, ranks: len(own_rows(rows, rank, ranks)),
+            "The numbers of the rows are asked for, as a list.",
+        ),
+        Mistake(
+            "begin and end are returned",
+            lambda rows, rank, ranks: (rank * _up(rows, ranks), min(rows, (rank + 1) * _up(rows, ranks))),
+            "The numbers of all the rows are asked for: `list(range(begin, end))`.",
         ),
     ],
     hints=[
@@ -770,24 +1348,42 @@ def _law_inputs(rng):
         yield sizes, [floor + A * N**-alpha * math.exp(rng.gauss(0, 0.08)) for N in sizes], floor
 
 
-def _law_variant(below=lambda floor: floor, sign=-1, log=math.log, power=math.exp, ends=False):
+def _products(x, y):
+    """The sum of the products of the differences from the means."""
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+
+
+def _slope(x, y):
+    return _products(x, y) / _products(x, x)
+
+
+def _law_variant(
+    slope=_slope,
+    below=lambda loss, floor: loss - floor,
+    log_x=math.log,
+    log_y=math.log,
+    power=math.exp,
+    intercept=lambda mean_x, mean_y, slope: mean_y - slope * mean_x,
+    result=lambda A, slope: (A, -slope),
+):
     def wrong(sizes, losses, floor):
-        x, y = [log(size) for size in sizes], [log(loss - below(floor)) for loss in losses]
-        if ends:
-            slope = (y[-1] - y[0]) / (x[-1] - x[0])
-            return power(y[0] - slope * x[0]), sign * slope
-        mx, my = sum(x) / len(x), sum(y) / len(y)
-        slope = sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum((a - mx) ** 2 for a in x)
-        return power(my - slope * mx), sign * slope
+        x, y = [log_x(size) for size in sizes], [log_y(below(loss, floor)) for loss in losses]
+        found = slope(x, y)
+        return result(power(intercept(sum(x) / len(x), sum(y) / len(y), found)), found)
 
     return wrong
 
 
-def _axes_swapped(sizes, losses, floor):
+def _through_the_first(sizes, losses, floor):
+    slope = -fit_law(sizes, losses, floor)[1]
+    return math.exp(math.log(losses[0] - floor) - slope * math.log(sizes[0])), -slope
+
+
+def _through_the_ends(sizes, losses, floor):
     x, y = [math.log(size) for size in sizes], [math.log(loss - floor) for loss in losses]
-    mx, my = sum(x) / len(x), sum(y) / len(y)
-    slope = sum((b - my) ** 2 for b in y) / sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True))
-    return math.exp(my - slope * mx), -slope
+    slope = (y[-1] - y[0]) / (x[-1] - x[0])
+    return math.exp(y[0] - slope * x[0]), -slope
 
 
 _LAW = Exercise(
@@ -795,13 +1391,11 @@ _LAW = Exercise(
     title="A law from small runs",
     minutes=20,
     difficulty=3,
-    prompt=r"Some runs of different sizes $N$ ended at different losses, and the floor $E$ is known. Fit "
-    r"$L(N) = E + A / N^{\alpha}$: take logarithms, $\ln(L - E) = \ln A - \alpha \ln N$, and find the straight "
-    r"line with "
-    r"the least squares of the differences in $\ln(L - E)$. Its slope is the covariance of the two logarithms "
-    r"divided by "
-    "the variance of the first; it goes through both means.\n\nInput: `sizes` and `losses`, each a `list` of `float`; "
-    "`floor`, a `float`. Result: two `float`, A and α.",
+    prompt=r"Some runs of different sizes $N$ ended at different losses, and the entropy floor $E$ is known. Fit "
+    r"$L(N) = E + A / N^{\alpha}$: take natural logarithms, $\ln(L - E) = \ln A - \alpha \ln N$, and find the straight "
+    r"line with the least squares of the differences in $\ln(L - E)$. Its slope is the covariance of the two "
+    r"logarithms divided by the variance of the first; it goes through both means.\n\nInput: `sizes` and `losses`, "
+    "each a `list` of `float`; `floor`, a `float` below all losses. Result: two `float`, A and α.",
     signature="def fit_law(sizes: list[float], losses: list[float], floor: float) -> tuple[float, float]",
     inputs=_law_inputs,
     solution=fit_law,
@@ -813,13 +1407,28 @@ _LAW = Exercise(
     mistakes=[
         Mistake(
             "the floor is forgotten",
-            _law_variant(below=lambda floor: 0.0),
+            _law_variant(below=lambda loss, floor: loss),
             "What follows the law is what is above the floor. With the floor in it the line bends.",
         ),
         Mistake(
+            "the floor is added",
+            _law_variant(below=lambda loss, floor: loss + floor),
+            "What follows the law is what is **above** the floor: L − E.",
+        ),
+        Mistake(
+            "the logarithms are subtracted",
+            _law_variant(below=lambda loss, floor: loss / floor),
+            "ln L − ln E is the logarithm of a ratio. Subtract first, then take the logarithm: ln(L − E).",
+        ),
+        Mistake(
             "the sign of α is wrong",
-            _law_variant(sign=1),
-            "The slope is negative, for larger models are better; α is minus the slope.",
+            _law_variant(result=lambda A, slope: (A, slope)),
+            "The slope is negative, because larger models are better; α is minus the slope.",
+        ),
+        Mistake(
+            "A and α are exchanged",
+            _law_variant(result=lambda A, slope: (-slope, A)),
+            "First A, then α.",
         ),
         Mistake(
             "A is still a logarithm",
@@ -827,19 +1436,87 @@ _LAW = Exercise(
             "The line begins at ln A: take the exponential.",
         ),
         Mistake(
+            "A is turned upside down",
+            _law_variant(power=lambda value: math.exp(-value)),
+            "The line begins at ln A: A is e to that, not to minus that.",
+        ),
+        Mistake(
             "two kinds of logarithm are mixed",
-            _law_variant(log=math.log10),
+            _law_variant(log_x=math.log10, log_y=math.log10),
             "With log10 on both axes the slope is the same, but then A is 10 to that power, not e.",
         ),
         Mistake(
+            "two kinds of logarithm are mixed, of base 2",
+            _law_variant(log_x=math.log2, log_y=math.log2),
+            "With log2 on both axes the slope is the same, but then A is 2 to that power, not e.",
+        ),
+        Mistake(
+            "the sizes are not logarithms",
+            _law_variant(log_x=float),
+            "Both axes are logarithms: x = ln N as well.",
+        ),
+        Mistake(
+            "the losses are not logarithms",
+            _law_variant(log_y=float, power=float),
+            "Both axes are logarithms: y = ln(L − E). Then A is e to the intercept.",
+        ),
+        Mistake(
             "only the smallest and the largest run count",
-            _law_variant(ends=True),
-            "A line through two points trusts their noise. Least squares lets all runs speak.",
+            _through_the_ends,
+            "A line through two points trusts their noise. Least squares uses all runs.",
+        ),
+        Mistake(
+            "the line goes through the first run",
+            _through_the_first,
+            "The slope is right. The best line goes through both means: ln A = mean y − slope · mean x.",
         ),
         Mistake(
             "the line is fitted the other way round",
-            _axes_swapped,
+            _law_variant(slope=lambda x, y: _products(y, y) / _products(x, y)),
             "You divided by the covariance: that is the line for ln N given the loss. Divide by the variance of ln N.",
+        ),
+        Mistake(
+            "the covariance is divided by the variance of the losses",
+            _law_variant(slope=lambda x, y: _products(x, y) / _products(y, y)),
+            "The slope says how y changes with x: divide by the variance of x, the first of the two.",
+        ),
+        Mistake(
+            "the covariance is not divided",
+            _law_variant(slope=lambda x, y: _products(x, y) / len(x)),
+            "Divide the covariance by the variance of ln N.",
+        ),
+        Mistake(
+            "covariance and variance are not counted alike",
+            _law_variant(slope=lambda x, y: _slope(x, y) * len(x) / (len(x) - 1)),
+            "One is divided by n − 1 and the other by n (`numpy.cov` and `numpy.var` differ in that). Take the same "
+            "for both.",
+        ),
+        Mistake(
+            "covariance and variance are not counted alike, the other way round",
+            _law_variant(slope=lambda x, y: _slope(x, y) * (len(x) - 1) / len(x)),
+            "One is divided by n and the other by n − 1. Take the same for both.",
+        ),
+        Mistake(
+            "it is the correlation",
+            _law_variant(slope=lambda x, y: _products(x, y) / math.sqrt(_products(x, x) * _products(y, y))),
+            "A correlation is divided by both standard deviations. The slope is divided by the variance of ln N.",
+        ),
+        Mistake(
+            "the means are not subtracted",
+            _law_variant(
+                slope=lambda x, y: sum(a * b for a, b in zip(x, y, strict=True)) / sum(a * a for a in x),
+            ),
+            "That is a line through the origin. Covariance and variance are about differences from the means.",
+        ),
+        Mistake(
+            "the intercept is the mean",
+            _law_variant(intercept=lambda mean_x, mean_y, slope: mean_y),
+            "The mean of y belongs to the mean of x. At ln N = 0 the line is at mean y − slope · mean x.",
+        ),
+        Mistake(
+            "the intercept has the wrong sign",
+            _law_variant(intercept=lambda mean_x, mean_y, slope: mean_y + slope * mean_x),
+            "The line goes through both means: mean y = ln A + slope · mean x, so **subtract** slope · mean x.",
         ),
     ],
     hints=[
@@ -855,7 +1532,7 @@ EXERCISES = [_DAYS, _CLOCK, _CEILING, _FLOPS, _ACCUMULATE, _SCALER, _SHARDS, _RO
 PREDICTIONS = [
     Prediction(
         id="gpu.a",
-        question="What is 256 + 1 in bfloat16, whose numbers have 7 bits behind the leading one?",
+        question="What is 256 + 1 in bfloat16, whose numbers have 7 bits after the leading one?",
         kind="number",
         answer=256,
         explanation="After 256 come 258 and 260: the step is 2, and the 1 is lost.",
@@ -865,24 +1542,25 @@ PREDICTIONS = [
         question="Two matrices of n × n are multiplied. n doubles. The work is eight times as much. And the FLOPs for "
         "each byte that travels?",
         kind="choice",
-        choices=("they stay", "twice as many", "four times as many", "eight times as many"),
+        choices=("they stay the same", "twice as many", "four times as many", "eight times as many"),
         answer="b",
         explanation="Eight times the FLOPs, four times the numbers: each number is used twice as often.",
     ),
     Prediction(
         id="gpu.c",
-        question="Attention is written out, and T doubles. What does it keep for the way back?",
+        question="Attention is computed step by step, without a fused kernel, and T doubles. How much does it store "
+        "for the backward pass?",
         kind="choice",
-        choices=("as much as before", "twice as much", "four times as much"),
+        choices=("as much as before", "about twice as much", "nearly four times as much"),
         answer="c",
-        explanation="The weights are [B, H, T, T]: four times as many numbers. A kernel that does not keep them "
+        explanation="The weights are [B, H, T, T]: four times as many numbers. A kernel that does not store them "
         "needs twice as much.",
     ),
     Prediction(
         id="gpu.d",
         question="Which of the four is the largest in a training step of a small model with many tokens?",
         kind="choice",
-        choices=("weights", "gradients", "the optimiser's averages", "activations"),
+        choices=("weights", "gradients", "the optimizer's averages", "activations"),
         answer="d",
         explanation="The first three depend on the model alone. Activations grow with every token of the step.",
     ),
@@ -905,7 +1583,8 @@ PREDICTIONS = [
     ),
     Prediction(
         id="gpu.g",
-        question="Hoffmann et al. (2022): about how many tokens for each parameter make the most of the work?",
+        question="Hoffmann et al. (2022): about how many training tokens per parameter make the most of a given amount "
+        "of compute?",
         kind="choice",
         choices=("2", "20", "200"),
         answer="b",
@@ -913,10 +1592,11 @@ PREDICTIONS = [
     ),
     Prediction(
         id="gpu.h",
-        question="Of the rate of one large product, which part does training of the small model reach (0 to 1)?",
+        question="What fraction of the rate of one large matrix product does training of the small model reach (0 to "
+        "1)?",
         kind="number",
         tolerance=0.3,
-        explanation="The rest goes to small operations, the optimiser, padding, and to starting all of it.",
+        explanation="The rest goes to small operations, the optimizer, padding, and to launching all of it.",
     ),
 ]
 
@@ -931,13 +1611,13 @@ QUESTIONS = [
     Question(
         about="attention",
         question="T doubles. What happens to the number of attention scores?",
-        choices=("it stays", "it doubles", "it becomes four times as large"),
+        choices=("it stays the same", "it doubles", "it becomes four times as large"),
         answer="c",
         explanation="Each of T queries meets T keys.",
     ),
     Question(
         about="sampling",
-        question="Why does a model write with a cache token by token, and wait for memory?",
+        question="Why does a model that generates token by token with a cache mostly wait for memory?",
         choices=(
             "each new token reads all weights, for two operations with each",
             "the cache is compressed",

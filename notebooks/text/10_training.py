@@ -554,54 +554,88 @@ print("new stories end above their best:", worst["new"] > best)
 # %% [markdown]
 # ## Exercises
 #
-# Replace the dots by your function. Each check runs it on fresh inputs, and says which of the usual mistakes it looks
-# like. `find("training.1")` shows the whole task with its shapes, `hint("training.1")` helps.
-#
-# **9.1** Write the cross-entropy from logits, for a batch. Here is the whole task, as `find` shows it.
+# Replace the dots by your code. `find("training.1")` shows the whole task, `hint("training.1")` helps, and each check
+# runs your function on fresh inputs and names the mistake if it is a usual one.
 
 # %%
 find("training.1")
 
-# %% tags=["nbval-check-output"]
-check("training.1", ...)
-
-# %% [markdown]
-# **9.2** Cut inputs and targets out of a row of ids.
 
 # %% tags=["nbval-check-output"]
-check("training.2", ...)
+def cross_entropy(logits, targets): ...
 
-# %% [markdown]
-# **9.3** A mean loss that padding does not touch.
 
-# %%
-check("training.3", ...)
-
-# %% [markdown]
-# **9.4** The learning rate at a step: warm-up, then a fall in the shape of half a cosine wave, another common form of
-# decay.
+check("training.1", cross_entropy)
 
 # %%
-check("training.4", ...)
+find("training.2")
 
-# %% [markdown]
-# **9.5** Shorten a gradient that is too long.
 
-# %%
-check("training.5", ...)
+# %% tags=["nbval-check-output"]
+def inputs_and_targets(ids): ...
 
-# %% [markdown]
-# **9.6** Perplexity: e to the power of the loss, or among how many equally likely tokens the model hesitates. **9.7**
-# One step of AdamW. **9.8** The excess over a floor, in nats a token.
+
+check("training.2", inputs_and_targets)
 
 # %%
-check("training.6", ...)
+find("training.3")
+
+
+# %% tags=["nbval-check-output"]
+def mean_of_counted(losses, targets): ...
+
+
+check("training.3", mean_of_counted)
 
 # %%
-check("training.7", ...)
+find("training.4")
+
+
+# %% tags=["nbval-check-output"]
+def learning_rate(step, steps, warmup, highest, lowest): ...
+
+
+check("training.4", learning_rate)
 
 # %%
-check("training.8", ...)
+find("training.5")
+
+
+# %% tags=["nbval-check-output"]
+def clip(gradients, longest): ...
+
+
+check("training.5", clip)
+
+# %%
+find("training.6")
+
+
+# %% tags=["nbval-check-output"]
+def perplexity(losses, counts): ...
+
+
+check("training.6", perplexity)
+
+# %%
+find("training.7")
+
+
+# %% tags=["nbval-check-output"]
+def adamw_step(w, g, m, v, step, lr, betas, eps, decay): ...
+
+
+check("training.7", adamw_step)
+
+# %%
+find("training.8")
+
+
+# %% tags=["nbval-check-output"]
+def excess(story_nats, floor_nats, tokens): ...
+
+
+check("training.8", excess)
 
 # %% [markdown]
 # **Open:** can you get below our excess in the same 900 steps? Change one thing in `how` or in `config`, run the two

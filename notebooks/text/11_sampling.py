@@ -926,50 +926,50 @@ find("sampling.2")
 
 
 # %% tags=["nbval-check-output"]
-def my_top_k(logits, k): ...
+def top_k(logits, k): ...
 
 
-check("sampling.2", my_top_k)
+check("sampling.2", top_k)
 
 # %%
 find("sampling.3")
 
 
 # %% tags=["nbval-check-output"]
-def my_top_p(logits, p): ...
+def top_p(logits, p): ...
 
 
-check("sampling.3", my_top_p)
+check("sampling.3", top_p)
 
 # %%
 find("sampling.4")
 
 
 # %% tags=["nbval-check-output"]
-def my_min_p(logits, p): ...
+def min_p(logits, p): ...
 
 
-check("sampling.4", my_min_p)
+check("sampling.4", min_p)
 
 # %%
 find("sampling.5")
 
 
 # %% tags=["nbval-check-output"]
-def my_penalise(logits, seen, penalty): ...
+def penalise(logits, seen, penalty): ...
 
 
-check("sampling.5", my_penalise)
+check("sampling.5", penalise)
 
 # %%
 find("sampling.6")
 
 
 # %% tags=["nbval-check-output"]
-def my_draw(chances, u): ...
+def draw(probabilities, u): ...
 
 
-check("sampling.6", my_draw)
+check("sampling.6", draw)
 
 # %%
 find("sampling.7")
@@ -996,10 +996,10 @@ find("sampling.9")
 
 
 # %% tags=["nbval-check-output"]
-def my_cache_bytes(n_layer, n_head, n_kv_head, n_embd, T, B, width): ...
+def cache_bytes(n_layer, n_head, n_kv_head, n_embd, T, B, width): ...
 
 
-check("sampling.9", my_cache_bytes)
+check("sampling.9", cache_bytes)
 
 # %% [markdown]
 # The last one is a way to choose that looks ahead. Greedy takes the best token, and may miss the best **text**.

@@ -1051,10 +1051,10 @@ find("llama.1")
 
 
 # %% tags=["nbval-check-output"]
-def my_rms_norm(x, weight, eps): ...
+def normalise(x, weight, eps): ...
 
 
-check("llama.1", my_rms_norm)
+check("llama.1", normalise)
 
 # %%
 find("llama.2")
@@ -1071,10 +1071,10 @@ find("llama.3")
 
 
 # %% tags=["nbval-check-output"]
-def my_frequencies(hs, theta): ...
+def rope_frequencies(hs, theta): ...
 
 
-check("llama.3", my_frequencies)
+check("llama.3", rope_frequencies)
 
 # %%
 find("llama.4")
