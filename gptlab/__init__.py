@@ -12,22 +12,31 @@ Importing `gptlab` is instant: a module (and torch with it) is loaded when it is
 from __future__ import annotations
 
 import importlib
+import pkgutil
+from collections.abc import Iterable
 from typing import NamedTuple
 
 __version__ = "0.2.0"
 
 
 class Notebook(NamedTuple):
-    """One notebook of the course. Its number is its place in `NOTEBOOKS`, and stands nowhere else in the package."""
+    """One notebook of the course. Its number is its position in `NOTEBOOKS`, and is written nowhere else.
 
-    name: str  # of the file, without the number
-    topic: str  # of its module, its tests and its exercises
+    Attributes:
+        name: of its file, without the number.
+        topic: of its module, its tests and its exercises.
+        title: as the map of the course shows it.
+        idea: in one line.
+    """
+
+    name: str
+    topic: str
     title: str
     idea: str
 
     @property
     def number(self) -> int:
-        """The place in the course, from 0."""
+        """The position in the course, from 0."""
         return NOTEBOOKS.index(self)
 
     @property
@@ -64,7 +73,10 @@ NOTEBOOKS = tuple(
 
 
 def notebook(which: int | str | Notebook) -> Notebook:
-    """A notebook by its topic, its name, its file's name or its number.
+    """A notebook of the course.
+
+    Args:
+        which: its topic, its name, the name of its file, or its number.
 
     Raises:
         ValueError: there is no such notebook.
@@ -74,9 +86,9 @@ def notebook(which: int | str | Notebook) -> Notebook:
     """
     if isinstance(which, Notebook):
         return which
-    said = str(which).strip().lower().removesuffix(".ipynb")
+    given = str(which).strip().lower().removesuffix(".ipynb")
     for found in NOTEBOOKS:
-        if said in (found.topic, found.name, found.file, str(found.number), f"{found.number:02}"):
+        if given in (found.topic, found.name, found.file, str(found.number), f"{found.number:02}"):
             return found
     topics = ", ".join(found.topic for found in NOTEBOOKS)
     raise ValueError(
@@ -84,20 +96,40 @@ def notebook(which: int | str | Notebook) -> Notebook:
     )
 
 
-_LESSONS = tuple(
-    found.topic for found in NOTEBOOKS if found.topic not in ("start_here", "inside_the_model", "your_own_gpt")
+# ── Modules are loaded when they are first used ──────────────────────────────────────────────────────────────────────
+
+try:
+    from lazy_loader import attach as _attach
+except ModuleNotFoundError:  # `python -m gptlab start` and `test` run before anything is installed
+
+    def _attach(package: str, modules: Iterable[str], attributes: dict[str, list[str]] | None = None):
+        """The same as lazy_loader's, without its extras."""
+        attributes = attributes or {}
+        home = {name: module for module, names in attributes.items() for name in names}
+
+        def load(name: str):
+            if name in home:
+                return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+            if name in modules:
+                return importlib.import_module(f"{package}.{name}")
+            raise AttributeError(f"No {package} attribute {name}")
+
+        names = sorted({*modules, *home})
+        return load, names.copy, names
+
+
+__getattr__, _, __all__ = _attach(
+    __name__,
+    {found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")},
+    {
+        "lab": ["breaking", "comparison", "source", "tracing"],
+        "lab.source": ["show"],
+        "lab.tracing": ["trace"],
+    },
 )
-_LABORATORIES = ("comparison", "breaking")  # what the notebooks on attention and the model take apart
-_ROOMS = ("splitting", "segmentation", "muon", "evaluation")
-_DOORS = ("downloads", "encodings", "huggingface", "checkpoints")
-_WINGS = ("corpora", "pictures", "exercises", "commands")
-_TOOLS = {"show": "source", "trace": "tracing"}  # two functions that are asked for everywhere
+__all__ = sorted([*__all__, "NOTEBOOKS", "Notebook", "notebook"])
 
 
-def __getattr__(name: str):
-    """Load a module of the course, or `show` and `trace`, when first asked for."""
-    if name in _LESSONS + _LABORATORIES + _ROOMS + _DOORS + _WINGS:
-        return importlib.import_module(f"gptlab.{name}")
-    if name in _TOOLS:
-        return getattr(importlib.import_module(f"gptlab.{_TOOLS[name]}"), name)
-    raise AttributeError(f"module 'gptlab' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    """What `gptlab.<Tab>` shows: the lessons, the tools, and the notebooks' table."""
+    return list(__all__)

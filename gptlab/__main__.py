@@ -1,4 +1,4 @@
-"""`python -m gptlab <command>`: the door to everything that the package can do from a terminal.
+"""`python -m gptlab <command>`: everything that the package can do from a terminal.
 
 `start` and `test` run before anything is installed, so this file needs the standard library only,
 and it must even be readable by a Python that is too old, in order to say so.

@@ -1,32 +1,40 @@
 """From a long row of token ids to [B, T] batches of inputs and targets (lesson 04).
 
 Two ways to cut contexts (`rolling_windows`, `growing_contexts`), then batches: `Batches` cuts one long text into blocks
-of T, `StoryBatches` puts one document in each row. Both give step n's batch from n alone, so a run can be resumed.
-A text that is larger than memory stays on disk: `write_tokens` makes the file, `Batches.from_file` reads what it needs.
+of T, `StoryBatches` puts one document in each row. Both give step n's batch from n alone, so a run can be resumed, and
+`for ids, targets in batches` is one epoch. A text that is larger than memory stays on disk: `write_tokens` makes the
+file, `Batches.from_file` reads what it needs.
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-IGNORE = -100  # a target with this id costs nothing: padding, or a prompt that is not to be learned
-Ids = Sequence[int] | np.ndarray | Tensor  # one row of token ids, however it is kept
+from gptlab.batch_source import IGNORE, Batch, BatchSource, Epochs, as_batch_source
 
+__all__ = [
+    "IGNORE", "Batch", "BatchSource", "Batches", "Ids", "StoryBatches", "as_batch_source", "growing_contexts",
+    "rolling_windows", "split", "write_tokens",
+]  # fmt: skip
 
-class Batch(NamedTuple):
-    """Inputs and, shifted by one, what the model should say after each of them."""
-
-    ids: Int[Tensor, "B T"]
-    targets: Int[Tensor, "B T"]
+Ids = Sequence[int] | np.ndarray | Tensor  # one row of token ids
 
 
 def rolling_windows(ids: Ids, T: int, pad: int) -> tuple[Int[Tensor, "N T"], Int[Tensor, " N"]]:
     """Contexts of one fixed size, padded on the left where there is no past yet; and the token after each.
+
+    Args:
+        ids: at least two.
+        T: tokens in a context.
+        pad: the id to pad with.
+
+    Raises:
+        ValueError: for T below 1, or fewer than two ids.
 
     >>> contexts, targets = rolling_windows([5, 6, 7, 8], T=2, pad=0)
     >>> contexts.tolist(), targets.tolist()
@@ -42,6 +50,13 @@ def rolling_windows(ids: Ids, T: int, pad: int) -> tuple[Int[Tensor, "N T"], Int
 def growing_contexts(ids: Ids, T: int) -> list[tuple[list[int], int]]:
     """What one block of T + 1 ids teaches a GPT: T contexts, each one token longer, and the token after each.
 
+    Args:
+        ids: at least T + 1.
+        T: contexts.
+
+    Raises:
+        ValueError: for T below 1, or too few ids.
+
     >>> growing_contexts([5, 6, 7, 8], T=3)
     [([5], 6), ([5, 6], 7), ([5, 6, 7], 8)]
     """
@@ -54,11 +69,15 @@ def growing_contexts(ids: Ids, T: int) -> list[tuple[list[int], int]]:
 def split(ids: Ids, fraction: float = 0.9) -> tuple[Ids, Ids]:
     """The first part to train on, the last to validate on; a text is cut once, never shuffled.
 
-    >>> split([1, 2, 3, 4], 0.75)
-    ([1, 2, 3], [4])
+    Args:
+        ids: the whole text.
+        fraction: of it, to train on.
 
     Raises:
         ValueError: if one side would be empty; its mean loss would be NaN.
+
+    >>> split([1, 2, 3, 4], 0.75)
+    ([1, 2, 3], [4])
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction} leaves one side empty: choose a number between 0 and 1")
@@ -70,75 +89,103 @@ def split(ids: Ids, fraction: float = 0.9) -> tuple[Ids, Ids]:
     return ids[:cut], ids[cut:]
 
 
-class Batches:
+class Batches(Epochs):
     """[B, T] blocks of one long text of ids, each with its targets one token later.
 
     Args:
-        ids: the whole text: a list, a tensor, or a (memory-mapped) numpy array.
-        B, T: sequences in a batch, tokens in a sequence.
-        order: "random" draws B starting points a step from (seed, step); "ordered" walks through the text once, block
+        ids: the whole text: a list, a tensor, a (memory-mapped) array, or anything that has a length and gives arrays
+            for slices.
+        B: sequences in a batch.
+        T: tokens in a sequence.
+        order: "random" draws B starting points per step from (seed, step); "ordered" goes through the text once, block
             after block with stride T, so that every pair of neighbours is seen exactly once; its last batch is padded
             with `IGNORE` targets.
+        seed: of the random starting points.
+
+    Raises:
+        ValueError: for a text that is too short, or is not one row of integers; for sizes below 1 or another order.
 
     >>> batches = Batches(list(range(100)), B=2, T=5, order="ordered")
     >>> batches.batch(0).ids.tolist()
     [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     >>> batches.batch(0).targets[0].tolist(), len(batches)
     ([1, 2, 3, 4, 5], 10)
+    >>> sum(ids.numel() for ids, targets in batches)
+    100
     """
 
-    def __init__(self, ids: Ids, B: int, T: int, order: str = "random", seed: int = 0):
+    def __init__(self, ids: Ids | Any, B: int, T: int, order: str = "random", seed: int = 0):
         if order not in ("random", "ordered"):
             raise ValueError(f"unknown order {order!r}: choose 'random' or 'ordered'")
         _check_sizes(B=B, T=T)
         _check_length(len(ids), T if order == "random" else 1)
-        self.ids = ids if isinstance(ids, np.ndarray) else np.asarray(ids)
-        if self.ids.ndim != 1 or self.ids.dtype.kind not in "iu":
+        self.ids = np.asarray(ids) if isinstance(ids, Sequence | Tensor) else ids
+        some = np.asarray(self.ids[:2])
+        if some.ndim != 1 or some.dtype.kind not in "iu":
             raise ValueError(
-                f"ids of shape {list(self.ids.shape)} and type {self.ids.dtype}: pass one long row of integers"
+                f"ids of shape {[len(ids), *some.shape[1:]]} and type {some.dtype}: pass one long row of integers"
             )
         self.B, self.T, self.order, self.seed = B, T, order, seed
 
     @classmethod
-    def from_file(cls, path: str | Path, B: int, T: int, dtype: str = "uint16", **options) -> "Batches":
+    def from_file(cls, path: str | Path, B: int, T: int, dtype: str = "uint16", **options: Any) -> "Batches":
         """Batches of a file of raw token ids, read as needed: the text may be larger than memory.
 
-        `dtype` must be what `write_tokens` was given: the file holds bare numbers and cannot tell.
+        Args:
+            path: of a file that `write_tokens` made.
+            B: sequences in a batch.
+            T: tokens in a sequence.
+            dtype: what `write_tokens` was given: the file holds bare numbers and cannot tell.
+            options: `order` and `seed`, as for `Batches`.
+
+        Raises:
+            ValueError: for a file that cannot hold such ids.
         """
         size, each = Path(path).stat().st_size, np.dtype(dtype).itemsize
         if size == 0 or size % each:
             raise ValueError(
-                f"{Path(path).name} has {size} bytes, which is no whole number of {dtype} ids of {each} bytes: "
+                f"{Path(path).name} has {size} bytes, which is not a whole number of {dtype} ids of {each} bytes: "
                 "pass the dtype that it was written with, or write it again"
             )
         return cls(np.memmap(path, dtype=dtype, mode="r"), B, T, **options)
 
     def __len__(self) -> int:
-        """Steps for one walk through the text."""
+        """Steps in one epoch."""
         blocks = -(-(len(self.ids) - 1) // self.T)
         return -(-blocks // self.B)
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step; the same for the same step, whatever was asked before."""
+    def starts(self, step: int) -> list[int]:
+        """Where in the text each row of a batch begins."""
         _check_step(step)
         if self.order == "random":
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-            starts = torch.randint(len(self.ids) - self.T, (self.B,), generator=generator).tolist()
-        else:
-            first = step % len(self) * self.B * self.T
-            starts = range(first, first + self.B * self.T, self.T)
-        rows = [torch.from_numpy(self.ids[s : s + self.T + 1].astype(np.int64)) for s in starts]
-        rows = [row for row in rows if len(row) > 1]
+            return torch.randint(len(self.ids) - self.T, (self.B,), generator=generator).tolist()
+        first = step % len(self) * self.B * self.T
+        return list(range(first, min(first + self.B * self.T, len(self.ids) - 1), self.T))
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step; the same for the same step, whatever was read before."""
+        return self.rows(step, slice(None))
+
+    def rows(self, step: int, wanted: slice) -> Batch:
+        """Some rows of the batch of a step; the others are not read."""
+        starts = self.starts(step)[wanted]
+        rows = [torch.from_numpy(np.asarray(self.ids[s : s + self.T + 1]).astype(np.int64)) for s in starts]
         return _batch(rows, fill=0, T=self.T)
 
 
-class StoryBatches:
-    """One document a row, padded on the right to the longest of its batch; padding costs nothing.
+class StoryBatches(Epochs):
+    """One document per row, padded on the right to the longest of its batch; padding costs nothing.
 
     Args:
         documents: rows of ids, each with its end token; the model reads [start] + document[:-1].
+        B: documents in a batch.
         start: the id that stands before each document (the end token of the one before it).
-        shuffle: draw the order of each epoch from (seed, epoch), else keep it.
+        shuffle: whether to draw the order of each epoch from (seed, epoch).
+        seed: of the orders.
+
+    Raises:
+        ValueError: for no documents, or B below 1.
 
     >>> batch = StoryBatches([[5, 6, 9], [7, 9]], B=2, start=9, shuffle=False).batch(0)
     >>> batch.ids.tolist(), batch.targets.tolist()
@@ -153,17 +200,17 @@ class StoryBatches:
         self._epoch, self._order = -1, range(len(documents))
 
     def __len__(self) -> int:
-        """Steps for one walk through the documents."""
+        """Steps in one epoch."""
         return -(-len(self.documents) // self.B)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step; the same for the same step, whatever was asked before."""
+        """The batch of a step; the same for the same step, whatever was read before."""
         _check_step(step)
-        epoch, place = divmod(step, len(self))
+        epoch, position = divmod(step, len(self))
         if self.shuffle and epoch != self._epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             self._epoch, self._order = epoch, torch.randperm(len(self.documents), generator=generator).tolist()
-        chosen = self._order[place * self.B : (place + 1) * self.B]
+        chosen = self._order[position * self.B : (position + 1) * self.B]
         rows = [np.array([self.start, *self.documents[i]], dtype=np.int64) for i in chosen]
         return _batch([torch.from_numpy(row) for row in rows], fill=0)
 
@@ -171,7 +218,15 @@ class StoryBatches:
 def write_tokens(path: str | Path, pieces: Iterable[Ids], dtype: str = "uint16") -> int:
     """Write rows of ids one after the other into a file for `Batches.from_file`; how many there are.
 
-    Only one piece at a time is in memory. uint16 takes two bytes an id, and holds ids below 65,536.
+    Only one piece at a time is in memory.
+
+    Args:
+        path: of the file.
+        pieces: rows of ids.
+        dtype: of the file; uint16 takes two bytes per id, and holds ids below 65,536.
+
+    Raises:
+        ValueError: for an id that `dtype` cannot hold; it would silently be stored as another id.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -179,9 +234,6 @@ def write_tokens(path: str | Path, pieces: Iterable[Ids], dtype: str = "uint16")
     ...     batch = Batches.from_file(Path(folder, "ids.bin"), B=1, T=4, order="ordered").batch(0)
     >>> count, batch.ids.tolist(), batch.targets.tolist()
     (5, [[5, 6, 7, 8]], [[6, 7, 8, 9]])
-
-    Raises:
-        ValueError: for an id that `dtype` cannot hold; it would be stored as another id without a word.
     """
     count, low, high = 0, np.iinfo(dtype).min, np.iinfo(dtype).max
     with open(path, "wb") as file:
@@ -211,8 +263,8 @@ def _batch(rows: list[Tensor], fill: int, T: int | None = None) -> Batch:
 
 def _check_sizes(**sizes: int) -> None:
     if any(size < 1 for size in sizes.values()):
-        said = " and ".join(f"{letter}={size}" for letter, size in sizes.items())
-        raise ValueError(f"{said} must be at least 1")
+        listed = " and ".join(f"{letter}={size}" for letter, size in sizes.items())
+        raise ValueError(f"{listed} must be at least 1")
 
 
 def _check_step(step: int) -> None:

@@ -7,24 +7,16 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-
-def check_ids(ids: Int[Tensor, "B T"], vocab_size: int) -> None:
-    """Refuse ids that no table row has, before a GPU would turn them into an unreadable assert.
-
-    Raises:
-        ValueError: for an id < 0 or >= V, naming both. (Ids on a GPU are not looked at: that would wait for it.)
-    """
-    if ids.device.type == "cpu" and ids.numel() and not torch.compiler.is_compiling():
-        low, high = (int(x) for x in ids.aminmax())
-        if low < 0 or high >= vocab_size:
-            raise ValueError(
-                f"token id {low if low < 0 else high} is outside the vocabulary [0, {vocab_size}): "
-                "encode with the tokenizer that this model was built for"
-            )
+from gptlab.batches import IGNORE
+from gptlab.checks import check_ids, check_targets
 
 
 def sinusoidal(T: int, C: int) -> Float[Tensor, "T C"]:
     """Positions as waves of geometrically growing length, sines and cosines in turn (Vaswani et al. 2017, section 3.5).
+
+    Args:
+        T: positions, from 0.
+        C: channels.
 
     >>> sinusoidal(2, 4)[0].tolist()
     [0.0, 1.0, 0.0, 1.0]
@@ -41,8 +33,13 @@ class TokenAndPositionEmbedding(nn.Module):
     """What a token is plus where it stands: [B, T] ids to [B, T, C].
 
     Args:
-        V: vocabulary size.  T: the longest context.  C: channels.
+        V: vocabulary size.
+        T: the longest context, in tokens.
+        C: channels.
         position: "learned" (a second table, GPT-2), "sinusoidal" (fixed waves), or "none".
+
+    Raises:
+        ValueError: for another `position`.
 
     >>> TokenAndPositionEmbedding(V=10, T=6, C=4)(torch.tensor([[7, 7, 7]])).shape
     torch.Size([1, 3, 4])
@@ -60,7 +57,11 @@ class TokenAndPositionEmbedding(nn.Module):
             self.register_buffer("waves", sinusoidal(T, C), persistent=False)
 
     def forward(self, ids: Int[Tensor, "B T"], start: int = 0) -> Float[Tensor, "B T C"]:
-        """`start` is the position of the first id: not 0 when a cache holds the tokens before it.
+        """The vector of each token, with its position's added.
+
+        Args:
+            ids: token ids.
+            start: the position of the first id: not 0 when a cache holds the tokens before it.
 
         Raises:
             ValueError: for an id outside the vocabulary, or a position outside the context.
@@ -74,7 +75,7 @@ class TokenAndPositionEmbedding(nn.Module):
             )
         x = self.token(ids)  # [B, T, C]
         if self.position is not None:
-            x = x + self.position.weight[start : start + T]  # [B, T, C]; the rows [T, C] serve each sequence
+            x = x + self.position.weight[start : start + T]  # [B, T, C]; the rows [T, C] are added to each sequence
         elif hasattr(self, "waves"):
             x = x + self.waves[start : start + T]
         return x
@@ -82,6 +83,9 @@ class TokenAndPositionEmbedding(nn.Module):
 
 class BigramLanguageModel(nn.Module):
     """The first language model: a table whose row i holds the logits of what follows token i.
+
+    Args:
+        V: vocabulary size.
 
     >>> logits, loss = BigramLanguageModel(V=5)(torch.tensor([[1, 2, 3]]))
     >>> logits.shape, loss
@@ -91,12 +95,23 @@ class BigramLanguageModel(nn.Module):
     def __init__(self, V: int):
         super().__init__()
         self.table = nn.Embedding(V, V)
-        nn.init.zeros_(self.table.weight)  # at first every token is as likely as every other: the loss is ln V
+        nn.init.zeros_(self.table.weight)  # at first all tokens are equally likely: the loss is ln V
 
     def forward(
         self, ids: Int[Tensor, "B T"], targets: Int[Tensor, "B T"] | None = None
     ) -> tuple[Float[Tensor, "B T V"], Float[Tensor, ""] | None]:
+        """Logits for what follows each token, and the mean loss in nats per token where `targets` are given.
+
+        Args:
+            ids: token ids.
+            targets: the token after each; `IGNORE` (-100) costs nothing.
+
+        Raises:
+            ValueError: for an id or a target outside the vocabulary.
+        """
         check_ids(ids, self.table.num_embeddings)
         logits = self.table(ids)  # [B, T, V]
-        loss = None if targets is None else F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        return logits, loss
+        if targets is None:
+            return logits, None
+        check_targets(targets, ids, self.table.num_embeddings)
+        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), ignore_index=IGNORE)

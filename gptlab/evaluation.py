@@ -1,38 +1,60 @@
-"""How good a model is: its mean loss on any text, and on fables its distance to the best loss there is (lesson 09)."""
+"""How good a model is: its mean loss on any text, and on fables its distance to the entropy (lesson 10)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gptlab.batches import IGNORE, StoryBatches
+from gptlab.batches import IGNORE, BatchSource, StoryBatches, as_batch_source
 from gptlab.corpora.fables import Fable
-from gptlab.model import device_of
+from gptlab.model import device_of, evaluating
 from gptlab.tokens import Tokenizer
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, batches, steps: int | None = None) -> float:
-    """The mean loss in nats a token over all batches of one walk (or the first `steps`), dropout off."""
-    was_training = model.training
-    model.eval()
-    total = count = 0
-    for step in range(len(batches) if steps is None else steps):
-        ids, targets = (part.to(device_of(model)) for part in batches.batch(step))
-        counted = int((targets != IGNORE).sum())
-        total += float(model(ids, targets)[1]) * counted
-        count += counted
-    model.train(was_training)
+def mean_loss(model: nn.Module, batches: BatchSource | Iterable, steps: int | None = None) -> float:
+    """The mean loss in nats per token over one epoch of batches, with dropout off.
+
+    Each token counts once, whichever batch it is in; targets of `IGNORE` do not count.
+
+    Args:
+        model: gives (logits, loss) for (ids, targets); it is left in the mode it was in.
+        batches: a `BatchSource`, or any iterable of (ids, targets).
+        steps: only the first so many batches; all unless given.
+
+    Raises:
+        ValueError: where not a single target counts.
+    """
+    batches = as_batch_source(batches)
+    device, steps = device_of(model), len(batches) if steps is None else steps
+    total, count = 0.0, 0
+    with evaluating(model):
+        for step in range(steps):
+            ids, targets = batches.batch(step)
+            counted = int((targets != IGNORE).sum())
+            if counted:  # the mean over no targets would be NaN
+                total += float(model(ids.to(device), targets.to(device))[1]) * counted
+                count += counted
+    if count == 0:
+        raise ValueError(
+            f"no target in {steps} batches counts, so there is no mean loss: pass steps >= 1 and batches whose targets "
+            "are not all IGNORE"
+        )
     return total / count
 
 
 class StoryEvaluation:
-    """How far a model is from perfect: its nats a story on told stories, minus their exact surprise.
+    """How far a model is from perfect: its loss on generated stories, minus their exact entropy, in nats per story.
 
-    Called with a model it gives, in nats a story: `loss`, `floor` and their difference `excess`; and the excess in
-    three parts that sum to it: `free` (choices that nobody could know: only more than their −ln p counts),
-    `recalled` (facts that were stated before: each should cost nothing) and `form` (all other words).
+    Called with a model it gives, in nats per story: `loss`, `floor` (the entropy) and their difference `excess`; and
+    the excess in three parts that sum to it: `free` (choices that nobody could know: only more than their −ln p
+    counts), `recalled` (facts that were stated before: each should cost nothing) and `form` (all other words).
+
+    Args:
+        stories: with the probability and the marks of every choice.
+        tokenizer: that the model was trained with.
+        end: the token that ends a story.
     """
 
     def __init__(self, stories: Sequence[Fable], tokenizer: Tokenizer, end: int):
@@ -45,34 +67,36 @@ class StoryEvaluation:
     @staticmethod
     def _kinds(story: Fable, tokenizer: Tokenizer, ids: Sequence[int]) -> list[tuple[str, str]]:
         """For each token: what it is part of ("free", "recalled" or "form"), and of which fact."""
-        kinds, at = [], 0
+        kinds, position = [], 0  # in characters
         for i in ids[:-1]:
             text = tokenizer.token_bytes(i).decode("ascii")
-            start = at + (len(text) - len(text.lstrip()) if text.strip() else 0)  # a word brings its space along
+            start = position + (
+                len(text) - len(text.lstrip()) if text.strip() else 0
+            )  # without the space before a word
             mark = next((m for m in story.marks if m.start <= start < m.end), None)
             kinds.append(("form", "") if mark is None else ("recalled" if mark.recalled else "free", mark.fact))
-            at += len(text)
+            position += len(text)
         return [*kinds, ("form", "")]  # the end token
 
     @torch.no_grad()
     def token_losses(self, model: nn.Module) -> list[list[float]]:
-        """For each story, the surprise at each of its tokens, in nats."""
-        was_training = model.training
-        model.eval()
-        rows = []
-        for step in range(len(self.batches)):
-            ids, targets = (part.to(device_of(model)) for part in self.batches.batch(step))
-            logits, _ = model(ids)
-            losses = F.cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
-            rows += [row[: int((t != IGNORE).sum())].tolist() for row, t in zip(losses, targets, strict=True)]
-        model.train(was_training)
+        """For each story, the loss at each of its tokens, in nats."""
+        rows, device = [], device_of(model)
+        with evaluating(model):
+            for ids, targets in self.batches:
+                logits, _ = model(ids.to(device))
+                losses = F.cross_entropy(
+                    logits.float().transpose(1, 2), targets.to(device), ignore_index=IGNORE, reduction="none"
+                )  # [B, T]
+                rows += [row[: int((t != IGNORE).sum())].tolist() for row, t in zip(losses, targets, strict=True)]
         return rows
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
+        """Loss, entropy, excess and its three parts, in nats per story."""
         return self.summary(self.by_fact(model))
 
     def summary(self, by_fact: dict[tuple[str, str], float]) -> dict[str, float]:
-        """The numbers of an evaluation from what each fact costs."""
+        """The numbers of an evaluation, from the excess of each fact."""
         parts = dict.fromkeys(("free", "recalled", "form"), 0.0)
         for (kind, _), nats in by_fact.items():
             parts[kind] += nats
@@ -80,7 +104,7 @@ class StoryEvaluation:
         return {"loss": self.floor + excess, "floor": self.floor, "excess": excess, **parts}
 
     def by_fact(self, model: nn.Module) -> dict[tuple[str, str], float]:
-        """The excess in nats a story for each (kind, fact), e.g. ("recalled", "finder.name")."""
+        """The excess in nats per story for each (kind, fact), e.g. ("recalled", "finder.name")."""
         total: dict[tuple[str, str], float] = {}
         for story, kinds, losses in zip(self.stories, self.kinds, self.token_losses(model), strict=True):
             for key, nats in zip(kinds, losses, strict=True):

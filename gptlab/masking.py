@@ -1,11 +1,11 @@
-"""Masks: who may listen to whom (lesson 07).
+"""Masks: which positions may attend to which (lesson 07).
 
 One convention everywhere: `keep_mask` is boolean, and **True means "may attend"**, as in PyTorch's
 `scaled_dot_product_attention`. (`nn.MultiheadAttention` means the opposite: there True drops a key.) Masks are joined
 with `&`, and broadcast: [T, T] & [B, 1, T] is [B, T, T]. A row that may attend to nothing gives zeros, and finite
 gradients.
 
-From top to bottom: the masks, the other conventions and the way to them, and a test that sees the future leak.
+From top to bottom: the masks, how to convert them for other conventions, and a test that finds a leak from the future.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,13 +14,22 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from gptlab.checks import check_mask
+
 Device = torch.device | str | None
 
 
 def causal(T: int, Tk: int | None = None, device: Device = None) -> Bool[Tensor, "T Tk"]:
     """Each position sees itself and the past: the mask of a decoder.
 
-    With `Tk > T` the T queries are the *last* T of Tk positions, as when a cache holds the keys of the others.
+    Args:
+        T: queries.
+        Tk: keys, T unless given; with more of them, the queries are the *last* T of Tk positions, as when a cache holds
+            the keys of the others.
+        device: where the mask is made.
+
+    Raises:
+        ValueError: for fewer keys than queries.
 
     >>> causal(3).int().tolist()
     [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
@@ -34,7 +43,15 @@ def causal(T: int, Tk: int | None = None, device: Device = None) -> Bool[Tensor,
 
 
 def padding(lengths: Sequence[int] | Int[Tensor, " B"], T: int, device: Device = None) -> Bool[Tensor, "B 1 T"]:
-    """Nobody listens to padding: of sequence b only the first `lengths[b]` of T keys may be attended to.
+    """No position attends to padding: of sequence b only the first `lengths[b]` of T keys may be attended to.
+
+    Args:
+        lengths: of each sequence, in tokens.
+        T: of the padded batch.
+        device: where the mask is made.
+
+    Raises:
+        ValueError: for a length that is not in [0, T].
 
     >>> padding([2, 3], 3).int().tolist()
     [[[1, 1, 0]], [[1, 1, 1]]]
@@ -48,6 +65,14 @@ def padding(lengths: Sequence[int] | Int[Tensor, " B"], T: int, device: Device =
 def sliding(T: int, window: int, device: Device = None) -> Bool[Tensor, "T T"]:
     """Each position sees itself and the `window - 1` before it (Longformer, Beltagy et al. 2020; Mistral 7B).
 
+    Args:
+        T: positions.
+        window: at least 1.
+        device: where the mask is made.
+
+    Raises:
+        ValueError: for a window below 1.
+
     >>> sliding(4, window=2).int().tolist()
     [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
     """
@@ -59,13 +84,21 @@ def sliding(T: int, window: int, device: Device = None) -> Bool[Tensor, "T T"]:
 def prefix(T: int, n: int, device: Device = None) -> Bool[Tensor, "T T"]:
     """The first n positions see each other, the rest is causal: a prefix language model (T5, Raffel et al. 2020).
 
+    Args:
+        T: positions.
+        n: length of the prefix, from 0 to T.
+        device: where the mask is made.
+
+    Raises:
+        ValueError: for a prefix that does not fit.
+
     >>> prefix(4, n=2).int().tolist()
     [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
     """
     if not 0 <= n <= T:
         raise ValueError(f"a prefix of n={n} does not fit into T={T} positions: choose n from 0 to {T}")
     keep_mask = causal(T, device=device)
-    keep_mask[:, :n] = True  # everybody sees the whole prefix
+    keep_mask[:, :n] = True  # every position sees the whole prefix
     return keep_mask
 
 
@@ -74,12 +107,18 @@ def documents(ids_of_documents: Int[Tensor, "*B T"]) -> Bool[Tensor, "*B T T"]:
 
     In both directions: `documents(...) & causal(T)` is the mask of a decoder that reads packed documents.
 
+    Args:
+        ids_of_documents: for each position, the number of its document.
+
+    Raises:
+        ValueError: for numbers that are not [T] or [B, T].
+
     >>> documents(torch.tensor([5, 5, 8])).int().tolist()
     [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
     """
     if ids_of_documents.dim() not in (1, 2):
         raise ValueError(
-            f"document numbers of shape {list(ids_of_documents.shape)}: give one a position, [T] or [B, T]"
+            f"document numbers of shape {list(ids_of_documents.shape)}: give one per position, [T] or [B, T]"
         )
     return ids_of_documents[..., :, None] == ids_of_documents[..., None, :]
 
@@ -89,12 +128,15 @@ def to_attn_mask(keep_mask: Shaped[Tensor, "*B Tq Tk"], H: int | None = None) ->
 
     Args:
         keep_mask: [Tq, Tk], or [B, Tq, Tk] with each size written out (`expand` does that).
-        H: for a mask with a batch axis: that library wants [B * H, Tq, Tk], one for each head of each sequence.
+        H: heads, for a mask with a batch axis: that library wants [B * H, Tq, Tk], one for each head of each sequence.
+
+    Raises:
+        ValueError: for a mask that is not boolean, or of another shape.
 
     >>> to_attn_mask(causal(3)).int().tolist()
     [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
     """
-    _check_bool(keep_mask, "keep_mask")
+    check_mask(keep_mask)
     if keep_mask.dim() == 2:
         return ~keep_mask
     if keep_mask.dim() != 3:
@@ -109,23 +151,19 @@ def to_attn_mask(keep_mask: Shaped[Tensor, "*B Tq Tk"], H: int | None = None) ->
     return ~keep_mask.repeat_interleave(H, dim=0)  # [B * H, Tq, Tk], the heads of a sequence next to each other
 
 
-def from_attn_mask(attn_mask: Shaped[Tensor, "Tq Tk"]) -> Bool[Tensor, "Tq Tk"]:
-    """An `attn_mask` of `nn.MultiheadAttention` (True = drop) as a keep_mask.
-
-    >>> from_attn_mask(to_attn_mask(causal(3))).equal(causal(3))
-    True
-    """
-    _check_bool(attn_mask, "attn_mask")
-    return ~attn_mask
-
-
 def to_key_padding_mask(keep_mask: Shaped[Tensor, "*B Tq Tk"]) -> Bool[Tensor, "B Tk"]:
-    """A mask that is the same for all queries, as `padding` gives it, as `key_padding_mask`: True = drop this key.
+    """A mask that is the same for all queries, such as `padding`, as `key_padding_mask`: True = drop this key.
+
+    Args:
+        keep_mask: [B, 1, Tk].
+
+    Raises:
+        ValueError: for a mask that is not boolean, or has a row for each query.
 
     >>> to_key_padding_mask(padding([2, 3], 3)).int().tolist()
     [[0, 0, 1], [0, 0, 0]]
     """
-    _check_bool(keep_mask, "keep_mask")
+    check_mask(keep_mask)
     if keep_mask.dim() != 3 or keep_mask.shape[1] != 1:
         raise ValueError(
             f"keep_mask of shape {list(keep_mask.shape)} has a row for each query, and a key_padding_mask has one for "
@@ -134,34 +172,23 @@ def to_key_padding_mask(keep_mask: Shaped[Tensor, "*B Tq Tk"]) -> Bool[Tensor, "
     return ~keep_mask[:, 0]
 
 
-def from_key_padding_mask(key_padding_mask: Shaped[Tensor, "B Tk"]) -> Bool[Tensor, "B 1 Tk"]:
-    """A `key_padding_mask` of `nn.MultiheadAttention` (True = drop) as a keep_mask that can be joined with others.
-
-    >>> from_key_padding_mask(torch.tensor([[False, False, True]])).int().tolist()
-    [[[1, 1, 0]]]
-    """
-    _check_bool(key_padding_mask, "key_padding_mask")
-    return ~key_padding_mask[:, None, :]
-
-
 def to_additive(keep_mask: Shaped[Tensor, "*B Tq Tk"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "*B Tq Tk"]:
-    """A keep_mask as numbers to add to the scores: 0 for a key that is kept, minus infinity for one that is not.
+    """A keep_mask as numbers to add to the scores: 0 for a key that may be attended to, minus infinity for another.
 
     Two of them are joined with `+`. A row of nothing but minus infinity turns a plain softmax into NaN.
+
+    Args:
+        keep_mask: of any shape.
+        dtype: of the numbers.
+
+    Raises:
+        ValueError: for a mask that is not boolean.
 
     >>> to_additive(causal(2)).tolist()
     [[0.0, -inf], [0.0, 0.0]]
     """
-    _check_bool(keep_mask, "keep_mask")
+    check_mask(keep_mask)
     return torch.zeros(keep_mask.shape, dtype=dtype, device=keep_mask.device).masked_fill(~keep_mask, -torch.inf)
-
-
-def _check_bool(mask: Tensor, name: str) -> None:
-    if mask.dtype != torch.bool:
-        raise ValueError(
-            f"{name} is {mask.dtype}, not torch.bool: make it boolean where it is built, for example with == or <; "
-            "0 and 1 would be added to the scores, not drop anything"
-        )
 
 
 def assert_causal(
@@ -169,15 +196,17 @@ def assert_causal(
 ) -> None:
     """Change one token at a time: nothing before it may move. Shape tests cannot see a leak; this can.
 
-    It sees what has an effect. Layers whose weights are zero at first hide a leak behind them: give them others.
+    It finds what has an effect: a layer whose weights are zero at first hides a leak behind it.
 
     Args:
         model: maps ids [B, T] to something with a time axis, [B, T, ...]: logits, or a `(logits, loss)` pair.
-        ids: at least two tokens long.  vocab_size: V, so that a changed token is still one of the vocabulary.
+        ids: at least two tokens long.
+        vocab_size: V, so that a changed token is still one of the vocabulary.
+        tolerance: how far an output may move by rounding alone.
 
     Raises:
         AssertionError: naming the changed position and the earlier one whose output moved.
-        ValueError: where the question cannot be asked: one token, one word, no time axis, dropout switched on.
+        ValueError: where there is nothing to test: one token, a vocabulary of one, no time axis, dropout switched on.
 
     >>> assert_causal(lambda ids: ids.cumsum(dim=1), torch.tensor([[1, 2, 3]]), vocab_size=5)
     >>> assert_causal(lambda ids: ids.roll(-1, dims=1), torch.tensor([[1, 2, 3]]), vocab_size=5)
@@ -187,7 +216,7 @@ def assert_causal(
     """
     B, T = ids.shape
     if T < 2:
-        raise ValueError(f"T={T}: there is no future to leak; give at least 2 tokens")
+        raise ValueError(f"T={T}: there is no future to leak; pass at least 2 tokens")
     if vocab_size < 2:
         raise ValueError(f"vocab_size={vocab_size}: a token cannot be changed into another one; it must be at least 2")
 
@@ -205,11 +234,11 @@ def assert_causal(
         changed = ids.clone()
         changed[:, t] = (changed[:, t] + 1) % vocab_size
         after = output(changed)[:, :t]
-        # Equal infinities have not moved; a NaN counts as moved, for nothing can be known about it.
+        # Equal infinities have not moved; a NaN counts as moved, because it hides what moved.
         moved = torch.where(after == before[:, :t], 0.0, (after - before[:, :t]).abs()).amax(dim=(0, 2))  # [t]
-        seen = ~(moved <= tolerance)
-        if seen.any():
-            first = int(seen.nonzero()[0])
+        leaked = ~(moved <= tolerance)
+        if leaked.any():
+            first = int(leaked.nonzero()[0])
             raise AssertionError(
                 f"the future leaks: changing the token at position {t} moved the output at position {first} "
                 f"by {moved[first]:.3g}"

@@ -1,23 +1,40 @@
-r"""All ways to cut a text into pieces of a model: the best one, the sum over all, and one by chance (lesson 03).
+r"""All ways to cut a text into pieces of a model: the best one, the sum over all, and a random one (lesson 03).
 
-The ways are too many to list, but they share their parts: a lattice holds every piece at every place once, and one walk
-through it finds the best path (Viterbi 1967), and with sums for maxima the probability of all paths together.
+The ways are too many to list, but they share their parts: a lattice has every piece at every position once, and one
+pass through it finds the best path (Viterbi 1967), and with sums for maxima the probability of all paths together.
 
-Everywhere, `logp` leads from a piece to ln p (its *score*, in nats).
+Everywhere, `logp` maps a piece to ln p (its *score*, in nats), and a position is the number of characters before it.
 """
 
 import math
 import random
+import re
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
 LONGEST = 16  # characters in a piece
+SPACE = "▁"  # how a space is written in a piece
+
+
+def words_of(text: str) -> list[str]:
+    """A text with ▁ for its spaces, split before each ▁ and around each newline; no piece crosses these borders.
+
+    >>> words_of("▁the▁fox\\n▁▁ran")
+    ['▁the', '▁fox', '\\n', '▁', '▁ran']
+    """
+    return re.findall(rf"\n|{SPACE}[^{SPACE}\n]*|[^{SPACE}\n]+", text)
+
 
 # ---- One segmentation, and all of them -------------------------------------------------------------------------------
 
 
 def score(pieces: Iterable[str], logp: Mapping[str, float]) -> float:
     """ln p of one segmentation: the pieces are drawn independently, so their log-probabilities add up.
+
+    Args:
+        pieces: the segmentation.
+        logp: the pieces and their scores.
 
     >>> score(["fo", "x"], {"fo": -2.5, "x": -1.5})
     -4.0
@@ -27,6 +44,10 @@ def score(pieces: Iterable[str], logp: Mapping[str, float]) -> float:
 
 def segmentations(text: str, logp: Mapping[str, float]) -> Iterator[list[str]]:
     """Every way to cut the text into pieces. There are up to 2 ** (n - 1) for n characters: for short texts only.
+
+    Args:
+        text: what to cut.
+        logp: the pieces and their scores.
 
     >>> list(segmentations("aab", {"a": -1.0, "b": -2.0, "ab": -2.5}))
     [['a', 'a', 'b'], ['a', 'ab']]
@@ -39,15 +60,19 @@ def segmentations(text: str, logp: Mapping[str, float]) -> Iterator[list[str]]:
                 yield [text[:end], *rest]
 
 
-# ---- The lattice: every piece at every place, once -------------------------------------------------------------------
+# ---- The lattice: every piece at every position, once ----------------------------------------------------------------
 
 Lattice = list[list[tuple[int, float]]]  # lattice[end]: (start, score) of each piece text[start:end]; starts ascend
 
 
 def lattice(text: str, logp: Mapping[str, float], unknown: float | None = None, longest: int = LONGEST) -> Lattice:
-    """The pieces of up to `longest` characters that end at each place of the text.
+    """The pieces that end at each position of the text.
 
-    `unknown` is the score of a character that is no piece itself.
+    Args:
+        text: what to cut.
+        logp: the pieces and their scores.
+        unknown: the score of a character that is not a piece itself.
+        longest: the length of the longest piece, in characters.
 
     Raises:
         ValueError: a character is not covered, and `unknown` is not given.
@@ -90,6 +115,40 @@ def best_path(arcs: Lattice) -> list[int]:
     return walk_back(start_of)
 
 
+def fast_path(text: str, trie: Mapping[str, float | None], unknown: float, single: bool = False) -> list[int]:
+    """`best_path`, fast: one pass, no lattice in memory, and a piece is read no further than any could go on.
+
+    Args:
+        text: what to cut.
+        trie: each piece with its score, and each beginning of a piece that is not a piece itself, with None.
+        unknown: the score of a character that is not a piece.
+        single: add the scores up in 32-bit numbers, as SentencePiece does.
+
+    >>> fast_path("aab", {"a": -1.0, "b": -2.0, "ab": -2.5}, unknown=-12.5)
+    [0, 1, 3]
+    """
+    n = len(text)
+    best = array("f" if single else "d", [-math.inf]) * (n + 1)  # "f" rounds what is put into it
+    best[0], rounded, start_of, reach = 0.0, best[:1], [0] * (n + 1), 0
+    for start in range(n):
+        if single and best[start] < -100_000:  # a fresh start before 32 bits become too coarse
+            best[start : reach + 1] = array("f", [value - best[start] for value in best[start : reach + 1]])
+        here, end, goes_on = best[start], start, True
+        while goes_on and end < n:
+            end += 1
+            piece = text[start:end]
+            goes_on = piece in trie
+            step = trie.get(piece)
+            if step is None and end == start + 1:
+                step = unknown
+            if step is not None:
+                reach = max(reach, end)
+                rounded[0] = here + step
+                if rounded[0] > best[end]:
+                    best[end], start_of[end] = rounded[0], start
+    return walk_back(start_of)
+
+
 def walk_back(start_of: list[int]) -> list[int]:
     """The cuts from the first to the last, where `start_of[end]` is the cut before `end`.
 
@@ -103,7 +162,14 @@ def walk_back(start_of: list[int]) -> list[int]:
 
 
 def viterbi(text: str, logp: Mapping[str, float]) -> list[str]:
-    """The most likely segmentation, in n × (longest piece) steps. Raises: ValueError if a character is not covered.
+    """The most likely segmentation, in n × (longest piece) steps.
+
+    Args:
+        text: what to cut.
+        logp: the pieces and their scores.
+
+    Raises:
+        ValueError: a character is not covered.
 
     >>> viterbi("aab", {"a": -1.0, "b": -2.0, "ab": -2.5})
     ['a', 'ab']
@@ -121,7 +187,11 @@ def _log_sum(terms: list[float]) -> float:
 
 
 def forward(arcs: Lattice, alpha: float = 1.0) -> list[float]:
-    """For each place, ln of the summed probability of all ways to get there; `best_path` with a sum for the maximum.
+    """For each position, ln of the summed probability of all ways to get there; `best_path` with a sum for the maximum.
+
+    Args:
+        arcs: the lattice of a text.
+        alpha: scores are multiplied by it.
 
     >>> [round(total, 2) for total in forward(lattice("aab", {"a": -1.0, "b": -2.0, "ab": -2.5}))]
     [0.0, -1.0, -2.0, -3.03]
@@ -135,6 +205,10 @@ def forward(arcs: Lattice, alpha: float = 1.0) -> list[float]:
 def log_total(text: str, logp: Mapping[str, float]) -> float:
     """ln p of the text, however it is cut: never less than the score of its best segmentation.
 
+    Args:
+        text: what to cut.
+        logp: the pieces and their scores.
+
     >>> round(math.exp(log_total("ab", {"a": math.log(0.5), "b": math.log(0.2), "ab": math.log(0.3)})), 4)
     0.4
     """
@@ -142,10 +216,14 @@ def log_total(text: str, logp: Mapping[str, float]) -> float:
 
 
 def sample_path(arcs: Lattice, alpha: float, generator: random.Random) -> list[int]:
-    """Cuts drawn with probability ∝ exp(alpha × score): sums from the left, then draw piece by piece from the right.
+    """The cuts of a segmentation, sampled with probability ∝ exp(alpha × score) (Kudo 2018, "subword regularization").
 
-    With alpha = 1 a segmentation comes as often as the model says; towards 0 all ways are alike, and a large alpha
-    leaves only the best (Kudo 2018, "subword regularization").
+    Sums from the left, then sample piece by piece from the right.
+
+    Args:
+        arcs: the lattice of a text.
+        alpha: 1 samples a segmentation as often as the model says; 0 samples all alike, a large alpha only the best.
+        generator: where the random numbers come from.
     """
     total = forward(arcs, alpha)
     cuts = [len(arcs) - 1]
@@ -161,6 +239,10 @@ def expected_counts(text: str, logp: Mapping[str, float]) -> dict[str, float]:
 
     A piece at `text[start:end]` is used with the probability of the ways to `start`, times its own, times that of the
     ways from `end` on, over that of all ways.
+
+    Args:
+        text: what to cut.
+        logp: the pieces and their scores.
 
     >>> half = math.log(0.5)
     >>> expected_counts("ab", {"a": half, "b": half, "ab": 2 * half})

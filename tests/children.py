@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 MODULES = (  # imported once, before any copy is made; torch's optimisers import the first on their way
-    "torch._dynamo", "torch.distributed.fsdp", "yaml", "pytest", "gptlab.gpu",
-    "gptlab.gpu.distributed", "gptlab.commands.train", "gptlab.corpora.shards", "children",
+    "torch._dynamo", "torch.distributed.fsdp", "yaml", "pytest",
+    "gptlab.cluster.distributed", "gptlab.commands.train", "gptlab.runs.program", "gptlab.corpora.shards", "children",
 )  # fmt: skip
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are copies of another")
 
@@ -98,38 +98,41 @@ def learn(out, sharded, changes):
     """One gradient and a short run, alone or as one rank of several; rank 0 writes down what came out."""
     import torch
 
-    from gptlab import checkpoints
-    from gptlab.batches import IGNORE
-    from gptlab.gpu.distributed import is_one_of_several, join
-    from gptlab.training import Alone, TrainConfig, add_gradients, micro_batches, run
+    from gptlab.checkpoints.storage import on_cpu
+    from gptlab.cluster.distributed import join
+    from gptlab.ranks import SingleProcess, is_one_of_several
+    from gptlab.train_step import add_gradients, count_targets, micro_batches
+    from gptlab.training import TrainConfig, run
 
-    def work(ranks):
+    def work(processes):
         config = TrainConfig(**{"steps": 5, "warmup": 1, "learning_rate": 1e-3, **changes})
         model, batches = uneven()
-        parts = micro_batches(ranks.part(batches).batch(0), config.accumulate)
-        (counted,) = ranks.sum(sum(int((targets != IGNORE).sum()) for _, targets in parts))
+        parts = micro_batches(processes.own_rows(batches).batch(0), config.gradient_accumulation)
+        counts = [count_targets(part) for part in parts]
+        (total,) = processes.sum(sum(counts))
         scaler = torch.amp.GradScaler("cpu", enabled=False)
-        learner = ranks.wrap(model)
-        loss = add_gradients(learner, parts, counted, scaler, lambda: torch.autocast("cpu", enabled=False), ranks)
-        gradients = {name: checkpoints._whole(p.grad).tolist() for name, p in model.named_parameters()}
-        found = {"loss": ranks.sum(float(loss))[0], "gradients": gradients}
+        learner = processes.wrap(model)
+        weights = [count / total for count in counts]
+        loss = add_gradients(learner, parts, weights, scaler, lambda: torch.autocast("cpu", enabled=False), processes)
+        gradients = {name: on_cpu(p.grad).tolist() for name, p in model.named_parameters()}
+        found = {"loss": processes.sum(float(loss))[0], "gradients": gradients}
         model, batches = uneven()
-        *_, history = run(model, batches, config, ranks=ranks, evaluate=lambda model: {"x": 1.0})
+        *_, history = run(model, batches, config, processes=processes, evaluate=lambda model: {"x": 1.0})
         found |= {"losses": history.losses, "norms": history.gradient_norms, "tokens": history.tokens}
-        if ranks.rank == 0:
+        if processes.rank == 0:
             Path(out).write_text(json.dumps(found))
 
     if not is_one_of_several():
-        return work(Alone())
-    with join("cpu", sharded) as ranks:
-        work(ranks)
+        return work(SingleProcess())
+    with join("cpu", sharded) as processes:
+        work(processes)
 
 
 def sleep_and_never_ask(patience):
     """A run that hears SIGTERM and does not come to the place where it would ask for it."""
-    from gptlab.commands.train import Stop
+    from gptlab.runs.interruption import StopOnSignal
 
-    with Stop(patience) as stop:
+    with StopOnSignal(patience) as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(30)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unchecked import unchecked
 
 from gptlab.attention import (
     CrossAttention,
@@ -19,9 +20,12 @@ from gptlab.attention import (
     split_heads,
     watch,
 )
+from gptlab.cache import LayerCache
 from gptlab.checkpoints import committed
-from gptlab.masking import causal
+from gptlab.masking import causal, padding
 from gptlab.model import GPT, GPTConfig
+
+__all__ = ["unchecked"]
 
 # Five sizes, all different, so that no two axes can be mistaken for each other.
 SHAPES = st.permutations([2, 3, 4, 5, 7])
@@ -342,6 +346,91 @@ def test_cross_attention_refuses_heads_that_do_not_divide_the_channels():
         CrossAttention(8, 0)
 
 
+# ── Masks and dropout of a module ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["self", "grouped"])
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_forward_averages_with_the_weights_that_are_shown_for_every_mask(kind, is_causal, masked):
+    module, x = make(kind), draw(2, 5, 24)
+    keep = (draw(2, 5, 5, seed=2) > -0.5) if masked else None
+    weights = module.weights(x, keep, is_causal=is_causal)
+    v = split_heads(module.value(x), module.n_kv_head).repeat_interleave(6 // module.n_kv_head, dim=1)
+    assert torch.allclose(module.output(merge_heads(weights @ v)), module(x, keep, is_causal=is_causal), atol=1e-6)
+    seen = torch.ones(2, 1, 5, 5, dtype=torch.bool) if keep is None else keep[:, None]
+    seen = seen & causal(5) if is_causal else seen
+    assert torch.equal(weights > 0, seen.expand(2, 6, 5, 5))
+
+
+def test_with_a_cache_the_causal_queries_are_the_last_of_the_keys():
+    module, x, layer = make("grouped"), draw(2, 7, 24), LayerCache(7)
+    expected = module(x, is_causal=True)
+    first = module(x[:, :4], is_causal=True, cache=layer)
+    layer.advance(4)
+    rest = module(x[:, 4:], is_causal=True, cache=layer)
+    assert torch.allclose(torch.cat((first, rest), dim=1), expected, atol=1e-6)
+
+
+def test_dropout_drops_weights_in_training_only():
+    torch.manual_seed(0)
+    plain, x = MultiHeadAttention(12, 3), draw(2, 40, 12)
+    noisy = MultiHeadAttention(12, 3, dropout=0.5)
+    noisy.load_state_dict(plain.state_dict())
+    once, again = noisy(x), noisy(x)
+    assert not torch.allclose(once, again, atol=1e-3)
+    assert torch.equal(noisy.eval()(x), plain(x))
+    # What is kept weighs twice as much, so that the mean over many draws is the output without dropout.
+    mean = torch.stack([noisy.train()(x) for _ in range(2000)]).mean(0)
+    assert (mean - plain(x)).abs().max() < 0.1 * (once - plain(x)).abs().max()
+
+
+@pytest.mark.parametrize("kind", ["self", "cross"])
+def test_a_mask_per_sequence_and_a_mask_per_head_are_told_apart(kind):
+    C, H = 12, 3
+    module, x = make(kind, C, H) if kind == "cross" else MultiHeadAttention(C, H), draw(3, 5, 12)
+    inputs = (x, x) if kind == "cross" else (x,)
+    keep = (draw(3, 5, 5, seed=1) > 0) | torch.eye(5, dtype=torch.bool)
+    both = "for one mask per sequence, or keep_mask.None. for one mask per head"
+    for call in (module, module.weights):
+        with pytest.raises(ValueError, match=rf"shape \[3, 5, 5\] with B=3 sequences and H=3 heads: .*{both}"):
+            call(*inputs, keep)
+        with pytest.raises(ValueError, match=r"shape \[2, 5, 5\] with B=3 sequences"):
+            call(*inputs, keep[:2])
+    padded = padding([5, 3, 1], 5)  # [3, 1, 5]: there is no padding per head, so this is one per sequence
+    assert torch.equal(module(*inputs, padded), module(*inputs, padded[:, None]))
+    per_sequence, per_head = module(*inputs, keep[:, None]), module(*inputs, keep[None])
+    for b in range(3):
+        alone = module(*(y[b : b + 1] for y in inputs), keep[b])
+        assert torch.allclose(per_sequence[b], alone[0], atol=1e-6)
+    weights = module.weights(*inputs, keep[None])
+    assert torch.equal(weights > 0, keep.expand(3, 3, 5, 5))
+    assert not torch.allclose(per_sequence, per_head, atol=1e-3)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint8])
+def test_a_mask_of_zeros_and_ones_is_refused_at_every_entrance(dtype):
+    keep, x = causal(5).to(dtype), draw(2, 5, 24)
+    model = GPT(GPTConfig(vocab_size=50, context=8, n_layer=1, n_head=2, n_embd=12))
+    cross, own = make("cross"), make("self")
+    for call in (
+        lambda: attention_weights(x, x, keep), lambda: attend(x, x, x, keep), lambda: Head(24, 6)(x, keep),
+        lambda: own(x, keep), lambda: own(x, keep, is_causal=True), lambda: own.weights(x, keep),
+        lambda: cross(x, x, keep), lambda: cross.weights(x, x, keep), lambda: own(x, keep.expand(2, 5, 5)),
+        lambda: model(torch.zeros(2, 5, dtype=torch.long), keep_mask=keep),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"keep_mask is {dtype}, not torch.bool.*added to the scores.*mask.bool"):
+            call()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_queries_and_keys_of_two_sizes_are_refused_with_both():
+    for function in (attention_weights, lambda q, k: attend(q, k, k)):
+        with pytest.raises(ValueError, match="queries of size 4 cannot be compared with keys of size 6"):
+            function(draw(2, 5, 4), draw(2, 5, 6))
+
+
 # ── Watching where a model looks ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -363,18 +452,18 @@ def test_a_model_is_watched_with_its_norms_rotations_and_shared_heads():
     model, ids = GPT(config), torch.randint(50, (2, 11))
     torch.nn.init.normal_(model.blocks[0].attention.query_norm.weight)
     found = watch(model, ids)
-    x, turn = model.embedding(ids), model.position(0, 11)
+    x, rotate = model.embedding(ids), model.position(0, 11)
     for block, weights in zip(model.blocks, found, strict=True):
         a, h = block.attention, block.convolution(block.norm1(x))
-        q = turn(a.query_norm(a.query(h).view(2, 11, 6, 4).transpose(1, 2)))
-        k = turn(a.key_norm(a.key(h).view(2, 11, 2, 4).transpose(1, 2)))
+        q = rotate(a.query_norm(a.query(h).view(2, 11, 6, 4).transpose(1, 2)))
+        k = rotate(a.key_norm(a.key(h).view(2, 11, 2, 4).transpose(1, 2)))
         by_hand = torch.zeros(2, 6, 11, 11)
         for head in range(6):
             scores = (q[:, head] @ k[:, head // 3].mT / 2).masked_fill(~causal(11), -math.inf)
             by_hand[:, head] = scores.softmax(-1)
         assert torch.allclose(weights, by_hand, atol=1e-6)
         assert torch.allclose(weights.sum(-1), torch.ones(2, 6, 11), atol=1e-5) and not weights.triu(1).any()
-        x = block(x, is_causal=True, rotate=turn)
+        x = block(x, is_causal=True, rotate=rotate)
 
 
 def test_watching_changes_nothing_and_ends():
@@ -401,4 +490,4 @@ def test_what_cannot_be_watched_is_said():
     with pytest.raises(ValueError, match="Linear called none of its 0 attentions"):
         watch(torch.nn.Linear(3, 4), draw(2, 3))
     with pytest.raises(ValueError, match="no cache"):
-        make("self").weights(draw(2, 5, 24), cache=object())
+        make("self").weights(draw(2, 5, 24), cache=LayerCache(5))

@@ -8,7 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlab.batches import IGNORE, Batch, Batches, StoryBatches, growing_contexts, rolling_windows, split, write_tokens
+from gptlab.batches import (
+    IGNORE,
+    Batch,
+    Batches,
+    BatchSource,
+    StoryBatches,
+    as_batch_source,
+    growing_contexts,
+    rolling_windows,
+    split,
+    write_tokens,
+)
+from gptlab.corpora.shards import Row
 
 
 def covers_every_pair_once(batches, n, B, T):
@@ -239,7 +251,7 @@ def test_what_cannot_be_batched_is_refused_with_both_sides(make, words):
 def test_a_file_that_cannot_be_ids_is_refused(tmp_path):
     path = tmp_path / "ids.bin"
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"ids.bin has 0 bytes, which is no whole number of uint16"):
+    with pytest.raises(ValueError, match=r"ids.bin has 0 bytes, which is not a whole number of uint16"):
         Batches.from_file(path, 1, 1)
     path.write_bytes(b"12345")
     with pytest.raises(ValueError, match=r"5 bytes, .* uint16 ids of 2 bytes: pass the dtype"):
@@ -259,3 +271,101 @@ def test_an_id_that_does_not_fit_is_refused_before_it_becomes_another_and_the_wa
             write_tokens(path, [ids], dtype)
         write_tokens(path, [ids], out)
         assert np.fromfile(path, dtype=out).tolist() == ids
+
+
+# ── Epochs, and any iterable as a source ─────────────────────────────────────────────────────────────────────────────
+
+
+def all_of(batches):
+    return [(ids.tolist(), targets.tolist()) for ids, targets in batches]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Batches(list(range(50)), 3, 4, seed=1),
+        lambda: Batches(list(range(50)), 3, 4, order="ordered"),
+        lambda: StoryBatches([[i, i + 1] for i in range(11)], B=3, start=99, seed=4),
+    ],
+)
+def test_a_loop_over_batches_is_one_epoch_and_the_next_loop_is_the_next(make):
+    batches, steps = make(), make()
+    n = len(batches)
+    assert isinstance(batches, BatchSource)
+    assert all_of(batches) == all_of(steps.batch(step) for step in range(n))
+    assert all_of(batches) == all_of(steps.batch(step) for step in range(n, 2 * n))
+    assert all_of(batches.batch(step) for step in range(n)) == all_of(make())  # steps are not moved by it
+
+
+def test_every_epoch_shuffles_all_documents_in_an_order_of_its_own():
+    batches = StoryBatches([[i] for i in range(30)], B=4, start=99, seed=7)
+    orders = [[int(i) for _, targets in batches for i in targets] for _ in range(4)]
+    assert all(sorted(order) == list(range(30)) for order in orders)
+    assert len({tuple(order) for order in [*orders, range(30)]}) == 5
+
+
+@pytest.mark.parametrize("order", ["random", "ordered"])
+def test_a_row_of_several_files_is_cut_like_one_text(order):
+    numbers = np.arange(100, dtype=np.uint16)
+    whole, row = (
+        Batches(numbers, 4, 5, order, seed=3),
+        Batches(Row(np.split(numbers, [7, 50, 51])), 4, 5, order, seed=3),
+    )
+    assert len(whole) == len(row) and all_of(whole) == all_of(row)
+    for step in (0, 3):
+        ids, targets = row.rows(step, slice(1, 3))
+        assert torch.equal(ids, whole.batch(step).ids[1:3]) and torch.equal(targets, whole.batch(step).targets[1:3])
+
+
+class OnlyWhatIsAsked:
+    """A text that notes which ids were read."""
+
+    def __init__(self, n):
+        self.n, self.read = n, []
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, wanted):
+        self.read.append(wanted)
+        return np.arange(self.n)[wanted]
+
+
+def test_only_the_rows_that_are_wanted_are_read():
+    text = OnlyWhatIsAsked(100)
+    batches = Batches(text, B=6, T=5)
+    text.read.clear()
+    batches.rows(3, slice(2, 4))
+    assert text.read == [slice(start, start + 6) for start in batches.starts(3)[2:4]]
+
+
+def test_a_data_loader_is_a_source_of_batches():
+    rows = torch.arange(60).view(12, 5)
+    data = torch.utils.data.TensorDataset(rows[:, :-1], rows[:, 1:])
+    loader = torch.utils.data.DataLoader(data, batch_size=5)
+    source = as_batch_source(loader)
+    assert isinstance(source, BatchSource) and len(source) == 3
+    expected = all_of(loader)
+    assert all_of(source.batch(step) for step in range(7)) == (3 * expected)[:7]  # goes on with the next epoch
+    assert all_of([source.batch(1)]) == expected[1:2]  # an earlier step is read again
+    assert all_of(source) == expected
+
+
+def test_a_source_of_batches_comes_back_as_it_is():
+    batches = Batches(list(range(20)), 2, 3)
+    assert as_batch_source(batches) is batches
+
+
+def test_what_gives_no_batches_is_refused_in_words():
+    pair = (torch.zeros(2, 3), torch.zeros(2, 3))
+    with pytest.raises(TypeError, match="'int' gives no batches: pass Batches, or an iterable"):
+        as_batch_source(5)
+    for item, kind in (({"input_ids": pair[0]}, "dict"), (pair[0], "Tensor"), ((*pair, None), "tuple")):
+        with pytest.raises(ValueError, match=rf"a batch of type {kind!r}: give pairs of tensors \(ids, targets\)"):
+            as_batch_source([item]).batch(0)
+    once = as_batch_source(iter([pair, pair]))
+    once.batch(0), once.batch(1)
+    with pytest.raises(ValueError, match="ended after 2 and cannot be read again: pass a list or a DataLoader"):
+        once.batch(2)
+    with pytest.raises(TypeError, match="has no length: say how many steps"):
+        len(once)

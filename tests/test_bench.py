@@ -24,7 +24,7 @@ def small_peer(monkeypatch):
 def known_choices(monkeypatch):
     monkeypatch.setattr(gpu, "pick_weights", lambda device="cpu": "int8")
     monkeypatch.setattr(gpu, "pick_matrix_dtype", lambda device="cpu": torch.bfloat16)
-    monkeypatch.setattr(gpu, "matrix_rate", lambda device, dtype: 1e12)
+    monkeypatch.setattr(gpu, "matmul_flops", lambda device, dtype: 1e12)
     monkeypatch.setattr(gpu, "bandwidth", lambda device: 2e10)
     monkeypatch.setattr(gpu, "pick_device", lambda: torch.device("cpu"))
 
@@ -77,14 +77,14 @@ def test_a_machine_without_a_gpu_says_so_beside_its_figures(monkeypatch, capsys)
 def test_what_was_measured_is_kept_with_its_machine(tmp_path, monkeypatch):
     from gptlab.commands.bench import bench
     from gptlab.commands.bench import gpu as of_gpu
-    from gptlab.gpu import records
+    from gptlab.runs import records
 
     toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=2, n_head=2)
     monkeypatch.setitem(of_gpu.SIZES, "cpu", of_gpu.Size(model=toy, T=12, batches=(2, 3), new=8, compile=False))
     bench("gpu", record=tmp_path / "here.json")
     (record,) = records.read(tmp_path / "here.json")
     assert record.what == "bench gpu" and record.kind == "cpu" and record.device == gpu.device_name()
-    assert record.numbers["matrix rate in float32 (TFLOP/s)"] == 1 and record.numbers["memory bandwidth (GB/s)"] == 20
+    assert record.numbers["matmul rate in float32 (TFLOP/s)"] == 1 and record.numbers["memory bandwidth (GB/s)"] == 20
     memory, training, generating = record.tables.values()
     assert len(memory) == 6 and all(0.85 < row["ratio"] < 1.15 for row in memory)
     assert [(row[""], row["B"]) for row in training] == [
@@ -96,7 +96,7 @@ def test_what_was_measured_is_kept_with_its_machine(tmp_path, monkeypatch):
 
 def test_what_did_fit_is_kept_where_the_memory_is_full(tmp_path, monkeypatch, capsys):
     from gptlab.commands.bench import gpu as bench
-    from gptlab.gpu import records
+    from gptlab.runs import records
 
     toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2)
     monkeypatch.setitem(bench.SIZES, "cpu", bench.Size(model=toy, T=12, batches=(2, 3), new=4, compile=False, turn=2))
@@ -165,5 +165,5 @@ def test_unlike_losses_are_not_compared(monkeypatch):
 def test_only_the_bench_of_a_gpu_keeps_a_record():
     from gptlab.commands.bench import bench
 
-    with pytest.raises(ValueError, match=r"bench step keeps no record: leave out --record"):
+    with pytest.raises(ValueError, match=r"bench step makes no record: leave out --record"):
         bench("step", record=Path("x.json"))

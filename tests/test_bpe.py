@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlab import bpe
+from gptlab import bpe, huggingface, merging
 from gptlab.bpe import (
     GPT2_PATTERN,
     GPT4_PATTERN,
@@ -154,6 +154,24 @@ def test_the_heap_gives_what_the_plain_loop_gives(piece, text):
     assert merge_by_heap(piece, ranks) == merge_by_rank(piece, ranks)
 
 
+def test_a_chunk_that_is_a_token_is_that_token_though_no_merge_leads_to_it():
+    # as " việc" in Llama 3: its bytes are a token, and no two tokens joined are it
+    ranks = BPETokenizer.train("", 256).ranks | {b"abc": 256}
+    tokenizer = BPETokenizer(ranks)
+    assert merge_by_rank(b"abc", ranks) == [b"a", b"b", b"c"]
+    assert tokenizer.encode("abc") == [256]
+    assert tokenizer.encode("abcd") == [*b"abcd"]  # but of a longer chunk it is no part
+
+
+@given(tricky_text, tricky_text, st.sampled_from(list(PATTERNS.values())))
+def test_a_text_cut_at_its_split_point_has_the_ids_of_the_whole(head, rest, pattern):
+    tokenizer = small(pattern)
+    head, rest = (text.encode("utf-8", "replace").decode() for text in (head, rest))
+    point = tokenizer.split_point(head)
+    assert tokenizer.encode(head[:point]) + tokenizer.encode_rest(head[point:] + rest) == tokenizer.encode(head + rest)
+    assert point == 0 or pattern is not None
+
+
 @pytest.mark.parametrize("letters", ["a", "ab", "abc"])
 def test_a_long_line_without_spaces_takes_work_in_proportion_to_its_length(letters):
     class Counted(dict):
@@ -179,12 +197,12 @@ def test_a_hundred_thousand_times_the_same_character():
 
 
 def test_the_memory_of_pieces_is_bounded(monkeypatch):
-    monkeypatch.setattr(bpe._Remembered, "FULL", 10)
+    monkeypatch.setattr(merging.ChunkCache, "FULL", 10)
     tokenizer = BPETokenizer.train(TEXT, 300)
     words = " ".join(f"word{n}" for n in range(1000)) + " " + "a" * 1000
     assert tokenizer.decode(tokenizer.encode(words)) == words
-    assert len(tokenizer._ids_of_piece) <= 10
-    assert all(len(piece) <= bpe._Remembered.LONG for piece in tokenizer._ids_of_piece)
+    assert len(tokenizer._ids_of_chunk) <= 10
+    assert all(len(piece) <= merging.ChunkCache.LONG for piece in tokenizer._ids_of_chunk)
 
 
 def test_what_a_caller_does_to_its_ids_does_not_change_the_next_answer():
@@ -226,6 +244,50 @@ def test_a_stream_never_shows_a_broken_character(text):
 # ---- Special tokens --------------------------------------------------------------------------------------------------
 
 
+@given(tricky_text)
+def test_special_tokens_are_allowed_and_disallowed_as_in_tiktoken(text):
+    tiktoken = pytest.importorskip("tiktoken")
+    assert tiktoken
+    ours = BPETokenizer.train(TEXT, 300, special_tokens=["<|endoftext|>", "<|user|>"])
+    theirs = ours.to_tiktoken("small")
+    text = text.encode("utf-8", "replace").decode() + "<|user|>hi"
+    for allowed in ("all", set(), {"<|user|>"}, {"<|endoftext|>"}):
+        for disallowed in ("all", (), ["<|user|>"], {"<|endoftext|>", "hi"}):
+            found = []
+            for tokenizer in (ours, theirs):
+                try:
+                    found.append(tokenizer.encode(text, allowed_special=allowed, disallowed_special=disallowed))
+                except ValueError:
+                    found.append("refused")
+            assert found[0] == found[1], (allowed, disallowed)
+
+
+def test_tiktokens_names_give_what_tiktoken_gives():
+    pytest.importorskip("tiktoken")
+    ours = BPETokenizer.train(TEXT, 300, special_tokens=["<|endoftext|>", "<|user|>"])
+    theirs = ours.to_tiktoken("small")
+    texts = [TEXT, "", "the fox<|user|>"]
+    assert (ours.n_vocab, ours.eot_token) == (theirs.n_vocab, theirs.eot_token) == (300, ours.end)
+    assert ours.encode_ordinary(texts[2]) == theirs.encode_ordinary(texts[2]) == ours.encode(texts[2])
+    assert ours.encode_batch(texts, allowed_special="all") == theirs.encode_batch(texts, allowed_special="all")
+    rows = [ours.encode(text, disallowed_special=()) for text in texts]
+    assert ours.decode_batch(rows) == theirs.decode_batch(rows) == texts
+    assert all(ours.decode_single_token_bytes(id) == theirs.decode_single_token_bytes(id) for id in range(300))
+
+
+@pytest.mark.parametrize("name", ["<|endoftext|>", "<|end_of_text|>", "</s>"])
+def test_the_end_token_goes_by_its_usual_names(name):
+    tokenizer = BPETokenizer.train("", 258, special_tokens=["<|user|>", name])
+    assert tokenizer.end == tokenizer.special_tokens[name] == 257
+    assert small().end is None
+
+
+def test_special_tokens_that_begin_alike_are_not_given_to_tiktoken():
+    pytest.importorskip("tiktoken")
+    with pytest.raises(ValueError, match=r"'<\|end\|>' begins '<\|end\|>er', and tiktoken may find either"):
+        small().to_tiktoken("small")
+
+
 def test_a_special_token_that_a_user_types_is_text():
     tokenizer = small()
     assert not set(tokenizer.encode("bye<|end|>")) & set(tokenizer.special_tokens.values())
@@ -246,15 +308,15 @@ def test_of_two_special_tokens_the_longer_is_read():
 
 
 def test_a_special_token_can_be_refused_with_its_place():
-    with pytest.raises(ValueError, match=r"'<\|end\|>' at position 3.*allowed_special='none'"):
+    with pytest.raises(ValueError, match=r"'<\|end\|>' at position 3.*disallowed_special=\(\)"):
         small().encode("bye<|end|>", allowed_special="raise")
     assert small().encode("bye", allowed_special="raise") == small().encode("bye")
 
 
 def test_a_mode_or_a_token_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="'none', 'all' or 'raise'"):
+    with pytest.raises(ValueError, match="give 'none' or 'all'"):
         small().encode("x", allowed_special="<|end|>")
-    with pytest.raises(ValueError, match=r"\['<\|stop\|>'\] are no special tokens"):
+    with pytest.raises(ValueError, match=r"\['<\|stop\|>'\] are not special tokens of this vocabulary"):
         small().encode("x", allowed_special={"<|stop|>"})
 
 
@@ -288,7 +350,7 @@ def test_vocabularies_that_cannot_work_are_refused():
         BPETokenizer({b"a": 0})
     with pytest.raises(ValueError, match="empty special token"):
         BPETokenizer(ranks, special_tokens={"": 256})
-    with pytest.raises(ValueError, match="list of them"):
+    with pytest.raises(ValueError, match="list of names"):
         BPETokenizer.train("x", 300, special_tokens="<|end|>")
 
 
@@ -307,7 +369,7 @@ def test_a_saved_tokenizer_opens_as_the_same_one(pattern, tmp_path):
 
 
 def test_the_256_letters_for_bytes_are_those_of_gpt2():
-    letters = bpe.byte_characters()
+    letters = bpe.bytes_to_unicode()
     assert len(set(letters.values())) == 256
     assert "".join(letters[byte] for byte in b" \n\t\x00\xff\xad!~") == "ĠĊĉĀÿŃ!~"
     assert not any(letter.isspace() for letter in letters.values())
@@ -316,7 +378,8 @@ def test_the_256_letters_for_bytes_are_those_of_gpt2():
 @pytest.fixture(scope="module", params=PATTERNS.values(), ids=PATTERNS)
 def ours_and_tiktokens(request):
     pytest.importorskip("tiktoken")
-    return small(request.param), small(request.param).to_tiktoken("small")
+    ours = BPETokenizer.train(TEXT, 359, pattern=request.param, special_tokens=["<|end|>", "<|user|>"])
+    return ours, ours.to_tiktoken("small")
 
 
 @given(text=tricky_text)
@@ -331,7 +394,7 @@ def test_same_ids_as_tiktoken_with_our_ranks(ours_and_tiktokens, text):
 @pytest.fixture(scope="module", params=PATTERNS.values(), ids=PATTERNS)
 def ours_and_huggingfaces(request):
     tokenizers = pytest.importorskip("tokenizers")
-    return small(request.param), tokenizers.Tokenizer.from_str(small(request.param).to_huggingface_json())
+    return small(request.param), tokenizers.Tokenizer.from_str(huggingface.tokenizer_json(small(request.param)))
 
 
 @given(text=tricky_text)

@@ -1,9 +1,11 @@
 """Checkpoints: what was saved comes back, and no accident costs more than the newest one."""
 
 import errno
+import inspect
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 
@@ -14,10 +16,11 @@ import torch
 
 from gptlab import checkpoints
 from gptlab.bpe import BPETokenizer
-from gptlab.checkpoints import CheckpointError
+from gptlab.checkpoints import CheckpointError, storage
 from gptlab.model import GPT, GPTConfig
+from gptlab.optimizers import make_optimizers
+from gptlab.schedule import TrainConfig
 from gptlab.tokens import CharTokenizer
-from gptlab.training import TrainConfig, make_optimizers
 
 IDS = torch.randint(0, 30, (2, 9), generator=torch.Generator().manual_seed(0))
 
@@ -39,7 +42,7 @@ def step(model, optimizers):
 )
 def test_a_saved_model_gives_the_same_logits(tmp_path, changes):
     model = small(**changes)
-    checkpoints.save_model(tmp_path / "m", model, notes={"made": "here"})
+    checkpoints.save_model(model, tmp_path / "m", notes={"made": "here"})
     again, tokenizer = checkpoints.load_model(tmp_path / "m")
     assert torch.equal(again(IDS)[0], model(IDS)[0]) and tokenizer is None
     assert again.config == model.config and not again.training
@@ -48,20 +51,20 @@ def test_a_saved_model_gives_the_same_logits(tmp_path, changes):
 
 @pytest.mark.parametrize("tokenizer", [CharTokenizer.from_text("abc"), BPETokenizer.train("abcabc", 258)])
 def test_the_tokenizer_comes_back_with_the_model(tmp_path, tokenizer):
-    checkpoints.save_model(tmp_path / "m", small(), tokenizer)
+    checkpoints.save_model(small(), tmp_path / "m", tokenizer)
     assert checkpoints.load_model(tmp_path / "m")[1].encode("cab") == tokenizer.encode("cab")
 
 
 def test_a_tied_table_is_stored_once_and_nothing_is_pickled(tmp_path):
-    checkpoints.save_model(tmp_path / "m", small())
+    checkpoints.save_model(small(), tmp_path / "m")
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["config.json", "model.safetensors"]
     size = (tmp_path / "m" / "model.safetensors").stat().st_size
     assert size < 4 * small().count_parameters() + 5000
 
 
 def test_saving_again_replaces_the_model_as_a_whole(tmp_path):
-    checkpoints.save_model(tmp_path / "m", small(0), CharTokenizer.from_text("abc"))
-    checkpoints.save_model(tmp_path / "m", small(1))
+    checkpoints.save_model(small(0), tmp_path / "m", CharTokenizer.from_text("abc"))
+    checkpoints.save_model(small(1), tmp_path / "m")
     again, tokenizer = checkpoints.load_model(tmp_path / "m")
     assert torch.equal(again(IDS)[0], small(1)(IDS)[0]) and tokenizer is None
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
@@ -69,18 +72,37 @@ def test_saving_again_replaces_the_model_as_a_whole(tmp_path):
 
 def test_a_model_takes_the_place_of_a_model_and_of_nothing_else(tmp_path):
     (tmp_path / "m").mkdir()
-    checkpoints.save_model(tmp_path / "m", small(0), CharTokenizer.from_text("abc"), notes={})
-    checkpoints.save_model(tmp_path / "m", small(1))
+    checkpoints.save_model(small(0), tmp_path / "m", CharTokenizer.from_text("abc"), notes={})
+    checkpoints.save_model(small(1), tmp_path / "m")
     for name in ("thesis.txt", "b", "c", "d"):
         (tmp_path / "m" / name).write_text("mine")
     with pytest.raises(
-        CheckpointError, match=r"m' holds b, c, d and 1 more, and a model .* choose a new folder for it"
+        CheckpointError, match=r"m' holds b, c, d and 1 more, and saving a model .* choose a new folder for it"
     ):
-        checkpoints.save_model(tmp_path / "m", small(2))
+        checkpoints.save_model(small(2), tmp_path / "m")
     with pytest.raises(CheckpointError, match=r"thesis.txt' is a file.*choose a new folder"):
-        checkpoints.save_model(tmp_path / "m" / "thesis.txt", small(2))
+        checkpoints.save_model(small(2), tmp_path / "m" / "thesis.txt")
     assert (tmp_path / "m" / "thesis.txt").read_text() == "mine"
     assert torch.equal(checkpoints.load_model(tmp_path / "m")[0](IDS)[0], small(1)(IDS)[0])
+
+
+def test_the_order_of_the_first_edition_still_works_and_warns(tmp_path):
+    save_model = inspect.unwrap(checkpoints.save_model)  # without the type checks of these tests
+    with pytest.warns(DeprecationWarning, match=r"is now save_model\(model, folder\)"):
+        save_model(tmp_path / "m", small(1))
+    assert torch.equal(checkpoints.load_model(tmp_path / "m")[0](IDS)[0], small(1)(IDS)[0])
+
+
+def test_a_run_of_the_first_edition_is_resumed(tmp_path):
+    """Its state.json counted `ranks`, and knew no `world_size`."""
+    config = TrainConfig(optimizer="muon")
+    model = small()
+    step(model, optimizers := make_optimizers(model, config))
+    path = checkpoints.save(tmp_path, model, optimizers, step=1, state={"history": {}, "scaler": {}, "ranks": 1})
+    assert json.loads((path / "state.json").read_text())["ranks"] == 1
+    fresh = small(3)
+    assert checkpoints.resume(tmp_path, fresh, make_optimizers(fresh, config))["step"] == 1
+    assert torch.equal(fresh(IDS)[0], model(IDS)[0])
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -181,8 +203,8 @@ def test_a_process_that_does_not_write_asks_for_what_is_spread_and_keeps_none_of
             return torch.ones(6)
 
     part = torch.ones(3).as_subclass(Spread)
-    assert [len(checkpoints._whole(part, keep)) for keep in (True, False)] == [6, 0] and asked == [3, 3]
-    assert sum(tensor.numel() for tensor in checkpoints._weights(small(), keep=False).values()) == 0
+    assert [len(storage.on_cpu(part, keep)) for keep in (True, False)] == [6, 0] and asked == [3, 3]
+    assert sum(storage.on_cpu(weight, keep=False).numel() for weight in small().parameters()) == 0
 
 
 def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path):
@@ -227,7 +249,7 @@ def test_a_broken_checkpoint_names_the_one_before_it(tmp_path, file):
 def test_a_run_that_had_another_optimiser_is_refused(tmp_path):
     model = small()
     checkpoints.save(tmp_path, model, make_optimizers(model, TrainConfig(optimizer="muon")), step=1, state={})
-    with pytest.raises(CheckpointError, match="memory of 2 optimisers and the run 1: go on with the optimizer"):
+    with pytest.raises(CheckpointError, match="states of 2 optimisers and the run has 1: go on with the optimizer"):
         checkpoints.resume(tmp_path, small(), make_optimizers(small(), TrainConfig()))
 
 
@@ -242,21 +264,21 @@ def test_a_process_that_dies_anywhere_in_saving_leaves_a_checkpoint_to_go_on_fro
     """At every single operation on the disk: the process ends there at once, without any clearing up."""
     model = small()
     checkpoints.save(tmp_path, model, [], step=1, state={"note": 1})
-    operations = [(os, "replace"), (os, "fsync"), (checkpoints, "save_file"), (checkpoints.shutil, "rmtree")]
+    operations = [(os, "replace"), (os, "fsync"), (storage, "save_file"), (shutil, "rmtree")]
     survived, place = 0, 0
     while not survived:
         child = os.fork()
         if not child:
             children.dies_at(place, operations)
-            checkpoints.save(tmp_path, model, [], step=2, state={"note": 2}, keep=1)
+            checkpoints.save(tmp_path, model, [], step=2, state={"note": 2}, save_total_limit=1)
             os._exit(7)
         survived = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         state = checkpoints.resume(tmp_path, small(), [])
         assert state["note"] == state["step"] and state["step"] in (1, 2)
-        checkpoints.sweep(tmp_path)
+        checkpoints.remove_temporary(tmp_path)
         assert {path.name for path in tmp_path.iterdir()} <= {"step-00000001", "step-00000002"}
         if state["step"] == 2 and not survived:
-            checkpoints.shutil.rmtree(tmp_path / "step-00000002")
+            shutil.rmtree(tmp_path / "step-00000002")
             checkpoints.save(tmp_path, model, [], step=1, state={"note": 1})
         place += 1
     assert place > 8 and state["step"] == 2
@@ -269,7 +291,7 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_what_differs(tmp_
 
 
 def test_weights_that_do_not_fit_their_configuration_are_named(tmp_path):
-    checkpoints.save_model(tmp_path / "m", small())
+    checkpoints.save_model(small(), tmp_path / "m")
     (tmp_path / "m" / "config.json").write_text(small(n_embd=16).config.to_json())
     with pytest.raises(CheckpointError, match=r"does not fit.*\(12,\) for \(16,\)|does not fit.*12.* for .*16"):
         checkpoints.load_model(tmp_path / "m")
@@ -278,9 +300,7 @@ def test_weights_that_do_not_fit_their_configuration_are_named(tmp_path):
 def test_a_full_disk_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     model = small()
     checkpoints.save(tmp_path, model, [], step=1, state={})
-    monkeypatch.setattr(
-        checkpoints, "save_file", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left"))
-    )
+    monkeypatch.setattr(storage, "save_file", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
     with pytest.raises(CheckpointError, match=r"No space left.*untouched"):
         checkpoints.save(tmp_path, model, [], step=2, state={})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
@@ -310,7 +330,7 @@ def test_a_compiled_models_names_are_those_of_the_model(tmp_path):
             super().__init__()
             self._orig_mod, self.config = model, model.config
 
-    checkpoints.save_model(tmp_path / "m", Wrapped())
+    checkpoints.save_model(Wrapped(), tmp_path / "m")
     assert torch.equal(checkpoints.load_model(tmp_path / "m")[0](IDS)[0], model(IDS)[0])
 
 

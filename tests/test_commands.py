@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,9 +18,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gptlab import __main__ as door
+from gptlab import __main__ as entry
 from gptlab import commands
-from gptlab.commands import environment, isolation, notebooks
+from gptlab.commands import environment, installation, isolation, notebooks
+from gptlab.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -94,7 +96,7 @@ def test_every_command_that_the_texts_tell_to_type_is_understood(monkeypatch):
 
 def test_an_old_python_is_told_so(monkeypatch, capsys):
     monkeypatch.setattr(sys, "version_info", (3, 8, 18, "final", 0))
-    assert door.main(["start"]) == 1
+    assert entry.main(["start"]) == 1
     assert "needs Python 3.10 or newer, and this is Python 3.8" in capsys.readouterr().out
 
 
@@ -174,8 +176,8 @@ def root(tmp_path, monkeypatch):
         (venv / "python runs").touch()
         log.append("make")
 
-    monkeypatch.setattr(environment, "make", make)
-    monkeypatch.setattr(environment, "answers", lambda python: (tmp_path / ".venv" / "python runs").exists())
+    monkeypatch.setattr(environment, "create", make)
+    monkeypatch.setattr(environment, "works", lambda python: (tmp_path / ".venv" / "python runs").exists())
     monkeypatch.setattr(environment, "install", lambda root, python, extras: log.append(("install", extras)))
     return SimpleNamespace(path=tmp_path, log=log, venv=tmp_path / ".venv")
 
@@ -239,7 +241,7 @@ def test_half_a_stamp_is_no_stamp(tmp_path, content):
 
 
 def test_too_little_room_is_refused_before_anything_is_made(root, monkeypatch):
-    monkeypatch.setattr(environment.shutil, "disk_usage", lambda path: SimpleNamespace(free=4 * 10**8))
+    monkeypatch.setattr(installation.shutil, "disk_usage", lambda path: SimpleNamespace(free=4 * 10**8))
     with pytest.raises(environment.CannotGoOn, match=r"0\.4 GB are free .* need about 3 GB"):
         environment.prepare(root.path)
     assert root.log == []
@@ -247,33 +249,33 @@ def test_too_little_room_is_refused_before_anything_is_made(root, monkeypatch):
 
 @pytest.mark.parametrize("missing", ["venv", "ensurepip"])
 def test_a_python_without_venv_names_the_debian_package(missing):
-    text = environment.without_venv(find=lambda name: None if name == missing else object(), version=(3, 12))
+    text = installation.missing_venv(find=lambda name: None if name == missing else object(), version=(3, 12))
     assert f"no `{missing}`" in text and "apt install python3-venv" in text and "python3.12-venv" in text
 
 
 def test_a_complete_python_has_venv():
-    assert environment.without_venv() == ""
+    assert installation.missing_venv() == ""
 
 
 def test_ensurepip_missing_only_when_it_runs_is_noticed(tmp_path, monkeypatch):
     said = SimpleNamespace(returncode=1, stdout="ensurepip is not available", stderr="")
-    monkeypatch.setattr(environment.subprocess, "run", lambda *a, **k: said)
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: said)
     with pytest.raises(environment.CannotGoOn, match="apt install python3-venv"):
-        environment.make(tmp_path / ".venv")
+        installation.create(tmp_path / ".venv")
 
 
 def test_another_failure_of_venv_is_quoted(tmp_path, monkeypatch):
     said = SimpleNamespace(returncode=1, stdout="", stderr="Error: the moon is full")
-    monkeypatch.setattr(environment.subprocess, "run", lambda *a, **k: said)
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: said)
     with pytest.raises(environment.CannotGoOn, match="the moon is full"):
-        environment.make(tmp_path / ".venv")
+        installation.create(tmp_path / ".venv")
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(tmp_path):
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "diary.txt").write_text("mine")
-    with pytest.raises(environment.CannotGoOn, match="is no virtual environment"):
-        environment.make(tmp_path / ".venv")
+    with pytest.raises(environment.CannotGoOn, match="is not a virtual environment"):
+        installation.create(tmp_path / ".venv")
     assert (tmp_path / ".venv" / "diary.txt").read_text() == "mine"
 
 
@@ -290,7 +292,7 @@ def test_a_folder_that_is_no_environment_is_left_alone(tmp_path):
     ],
 )
 def test_pips_commonest_failures_are_put_into_a_sentence(said, answer):
-    found = environment.why_it_failed(said, free=10**8)
+    found = installation.why_it_failed(said, free=10**8)
     assert answer in found and bool(answer) == bool(found)
 
 
@@ -302,31 +304,31 @@ def pip_that_fails(monkeypatch, tmp_path, words):
         return SimpleNamespace(returncode=0)
 
     (tmp_path / ".venv").mkdir()
-    monkeypatch.setattr(environment.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 def test_a_failed_pip_stops_with_its_reason(monkeypatch, tmp_path):
     pip_that_fails(monkeypatch, tmp_path, "NameResolutionError")
     with pytest.raises(environment.CannotGoOn, match="could not reach its package source"):
-        environment.install(tmp_path, Path("python"), [])
+        installation.install(tmp_path, Path("python"), [])
 
 
 def test_a_failed_pip_without_a_known_reason_names_its_log(monkeypatch, tmp_path):
     pip_that_fails(monkeypatch, tmp_path, "?")
-    with pytest.raises(environment.CannotGoOn, match=environment.PIP_LOG):
-        environment.install(tmp_path, Path("python"), [])
+    with pytest.raises(environment.CannotGoOn, match=installation.PIP_LOG):
+        installation.install(tmp_path, Path("python"), [])
 
 
 def test_what_is_installed_is_requirements_extra_and_the_package_itself(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(environment.subprocess, "run", lambda c, **k: calls.append(c) or SimpleNamespace(returncode=0))
-    environment.install(tmp_path, Path("python"), ["test"])
-    assert calls[1][-3:] == ["-r", "requirements.txt", environment.SETUPTOOLS]
+    monkeypatch.setattr(subprocess, "run", lambda c, **k: calls.append(c) or SimpleNamespace(returncode=0))
+    installation.install(tmp_path, Path("python"), ["test"])
+    assert calls[1][-3:] == ["-r", "requirements.txt", installation.SETUPTOOLS]
     assert calls[2][-3:] == ["--no-build-isolation", "-e", ".[test]"]
 
 
 def test_outside_of_a_clone_the_way_back_is_named(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "a" / "b" / "environment.py"))
+    monkeypatch.setattr(installation, "__file__", str(tmp_path / "a" / "b" / "installation.py"))
     assert environment.main("start", []) == 1
     text = capsys.readouterr().out
     assert "requirements.txt" in text and "the folder that you cloned" in text
@@ -338,7 +340,7 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
 
     monkeypatch.setattr(environment, "prepare", interrupted)
     assert environment.main("test", []) == 130
-    assert "test` goes on where it stopped" in capsys.readouterr().out
+    assert "test` continues where it stopped" in capsys.readouterr().out
 
 
 def test_nothing_of_another_python_leaks_in_and_our_variables_pass(monkeypatch, tmp_path):
@@ -353,18 +355,50 @@ def test_nothing_of_another_python_leaks_in_and_our_variables_pass(monkeypatch, 
 
 
 def test_an_interpreter_that_does_not_run_does_not_answer(tmp_path):
-    assert not environment.answers(tmp_path / "python")
-    assert environment.answers(Path(sys.executable))
+    assert not environment.works(tmp_path / "python")
+    assert environment.works(Path(sys.executable))
 
 
 def test_jupyterlab_opens_the_first_notebook_and_asks_nobody(tmp_path):
-    options = environment.lab_options(tmp_path, no_browser=True, port=8899)
+    first = tmp_path / "my_course" / "00_start_here.ipynb"
+    options = environment.lab_options(tmp_path, first, no_browser=True, port=8899)
     assert {"--no-browser", "--port=8899", "--LabApp.default_url=/lab/tree/notebooks"} <= set(options)
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / environment.FIRST_NOTEBOOK).touch()
-    options = environment.lab_options(tmp_path, no_browser=False, port=None)
-    assert f"--LabApp.default_url=/lab/tree/{environment.FIRST_NOTEBOOK}" in options
+    first.parent.mkdir()
+    first.touch()
+    options = environment.lab_options(tmp_path, first, no_browser=False, port=None)
+    assert "--LabApp.default_url=/lab/tree/my_course/00_start_here.ipynb" in options
     assert not [option for option in options if option.startswith(("--no-browser", "--port"))]
+
+
+def test_start_opens_the_readers_own_copy_or_the_committed_one_where_none_can_be_written(tmp_path, capsys):
+    (tmp_path / "notebooks").mkdir()
+    committed = tmp_path / "notebooks" / "00_start_here.ipynb"
+    shutil.copy(ROOT / "notebooks" / committed.name, committed)
+    assert environment.first_notebook(tmp_path) == tmp_path / "my_course" / committed.name
+    shutil.rmtree(tmp_path / "my_course")
+    (tmp_path / "my_course").write_text("a file in the way")
+    assert environment.first_notebook(tmp_path) == committed
+    assert "The notebooks of the course are opened instead" in capsys.readouterr().out
+
+
+def test_a_notebook_is_laid_again_from_the_terminal(tmp_path, monkeypatch, capsys):
+    from gptlab.commands import reset as command
+
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "06_attention.ipynb", tmp_path / "notebooks")
+    monkeypatch.setattr(command.environment, "clone", lambda: tmp_path)
+    assert commands.run(["reset", "attention"]) == 0
+    assert "my_course/06_attention.ipynb is as in the course." in capsys.readouterr().out
+    assert commands.run(["reset", "attention"]) == 0
+    assert "Your copy is now called 06_attention-mine-1.ipynb" in capsys.readouterr().out
+    assert commands.run(["reset", "atention"]) == 1 and "no notebook 'atention'" in capsys.readouterr().out
+
+
+def test_progress_is_shown_in_the_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GPTLAB_PROGRESS", str(tmp_path / "mine.json"))
+    assert commands.run(["progress"]) == 0
+    said = capsys.readouterr().out
+    assert "06 attention" in said and f"stored in {tmp_path / 'mine.json'}" in said
 
 
 def test_the_news_are_off_and_a_readers_own_setting_stays(tmp_path):
@@ -550,11 +584,9 @@ def test_jupytext_itself_pairs_the_two_files():
 def test_syncing_keeps_the_outputs_of_unchanged_cells(executed, tmp_path):
     folder = tmp_path / "notebooks"
     path = folder / "01_a.ipynb"
-    notebooks.write_atomically(path, executed.path.read_text(encoding="utf-8"))
+    write_whole(path, executed.path.read_text(encoding="utf-8"))
     twin = notebooks.twin_of(executed.path).read_text(encoding="utf-8")
-    notebooks.write_atomically(
-        notebooks.twin_of(path), twin.replace("2 + 3", "2 + 4").replace("A course", "The course")
-    )
+    write_whole(notebooks.twin_of(path), twin.replace("2 + 3", "2 + 4").replace("A course", "The course"))
     assert notebooks.notebooks((), from_text=True, sync_only=True, folder=folder) == 0
     cells = nbformat.read(path, as_version=4).cells
     assert cells[0].source == "# The course"
@@ -605,15 +637,3 @@ def test_missing_tools_are_named(tool, monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, tool, None)
     assert notebooks.notebooks((), folder=tmp_path) == 1
     assert f"{tool} is not installed" in capsys.readouterr().out
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    notebooks.write_atomically(tmp_path / "a.txt", "old")
-
-    def full(self, *_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space"):
-        notebooks.write_atomically(tmp_path / "a.txt", "new")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "old")]

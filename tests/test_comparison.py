@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gptlab.batches import StoryBatches
-from gptlab.comparison import KINDS, RATES, REACH, FarAndNear, StoryWords, distances, last, make, what
 from gptlab.corpora import fables
+from gptlab.lab.comparison import KINDS, RATES, REACH, FarAndNear, StoryWords, distances, last, make, what
 from gptlab.masking import assert_causal
 from gptlab.tokens import Tokenizer
 from gptlab.training import train

@@ -1,14 +1,18 @@
 """A corpus is loaded by its name or from a file, says what it is, and refuses what is no text with the way out."""
 
+import dataclasses
+import hashlib
+import shutil
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
 
+import gptlab
 from gptlab import corpora, downloads
-from gptlab.corpora import Corpus, available, load, pydocs, shakespeare
+from gptlab.corpora import Corpus, Entry, available, fables, load, pydocs
+from gptlab.corpora.registry import register
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def bare(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def the_plays(monkeypatch) -> Corpus:
     monkeypatch.setenv("GPTLAB_OFFLINE", "1")
-    if not shakespeare.is_here():
+    if not corpora.ENTRIES["shakespeare"].is_here():
         pytest.skip("needs Tiny Shakespeare on this machine: python -m gptlab fetch shakespeare, or set GPTLAB_DATA")
     return load("shakespeare", quiet=True)
 
@@ -79,12 +83,10 @@ def test_a_python_without_its_topics_says_so(monkeypatch):
         load("pydocs")
 
 
-def test_the_fables_are_read_from_the_course_or_else_told(bare, monkeypatch):
-    told = types.SimpleNamespace(book=lambda: "Once a fox.")
-    monkeypatch.setitem(sys.modules, "gptlab.corpora.fables", told)
-    monkeypatch.setattr(corpora, "fables", told, raising=False)
-    monkeypatch.setattr(corpora, "COMMITTED_FABLES", bare / "fables.txt")
-    assert load("fables", quiet=True) == Corpus("Once a fox.", "fables", "told just now")
+def test_the_fables_are_read_from_the_course_or_else_generated(bare, monkeypatch):
+    monkeypatch.setattr(fables, "book", lambda: "Once a fox.")
+    monkeypatch.setattr(fables, "COMMITTED", bare / "fables.txt")
+    assert load("fables", quiet=True) == Corpus("Once a fox.", "fables", "generated just now")
     (bare / "fables.txt").write_bytes("Long ago a hen – proud.".encode())
     assert load("fables", quiet=True) == Corpus("Long ago a hen – proud.", "fables", "from the course's data folder")
 
@@ -97,18 +99,18 @@ def test_shakespeare_is_the_one_that_is_measured_everywhere(the_plays):
 
 def test_shakespeare_is_read_wherever_it_was_found(bare, monkeypatch, capsys):
     text = b"To be, or not to be."
-    monkeypatch.setattr(shakespeare, "FILE", changed_to(text))
+    publish_instead(monkeypatch, text)
     (bare / "cache").mkdir()
     (bare / "cache" / "tinyshakespeare.txt").write_bytes(text)
     assert load("shakespeare").text == text.decode()
     assert capsys.readouterr().out == "shakespeare: 20 characters, 10 distinct, from the cache\n"
 
 
-def changed_to(text: bytes) -> downloads.PublishedFile:
-    import dataclasses
-    import hashlib
-
-    return dataclasses.replace(shakespeare.FILE, sha256=hashlib.sha256(text).hexdigest(), size=len(text))
+def publish_instead(monkeypatch, text: bytes) -> None:
+    """Let the published file of Shakespeare's plays be another one."""
+    entry = corpora.ENTRIES["shakespeare"]
+    file = dataclasses.replace(entry.file, sha256=hashlib.sha256(text).hexdigest(), size=len(text))
+    monkeypatch.setitem(corpora.ENTRIES, "shakespeare", dataclasses.replace(entry, file=file))
 
 
 def test_without_shakespeare_the_course_is_told_how_to_go_on(bare):
@@ -118,18 +120,19 @@ def test_without_shakespeare_the_course_is_told_how_to_go_on(bare):
 
 def test_what_is_available_needs_no_network(bare, monkeypatch):
     assert available() == ["fables", "pydocs"]
-    monkeypatch.setattr(shakespeare, "FILE", changed_to(b"To be"))
+    publish_instead(monkeypatch, b"To be")
     (bare / "cache").mkdir()
     (bare / "cache" / "tinyshakespeare.txt").write_bytes(b"To be")
-    assert available() == ["fables", "shakespeare", "pydocs"]
-    monkeypatch.setattr(pydocs, "is_here", lambda: False)
+    assert available() == ["fables", "pydocs", "shakespeare"]
+    monkeypatch.setitem(sys.modules, "pydoc_data", None)
+    monkeypatch.delitem(sys.modules, "pydoc_data.topics", raising=False)
     assert available() == ["fables", "shakespeare"]
 
 
 def test_topics_that_are_not_there_are_not_available(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydoc_data", None)
     monkeypatch.delitem(sys.modules, "pydoc_data.topics", raising=False)
-    assert not pydocs.is_here()
+    assert not pydocs.topics_are_here() and not pydocs.ENTRY.is_here()
 
 
 # --- a file of the reader's
@@ -155,7 +158,7 @@ def test_a_known_name_wins_over_a_file_and_a_path_means_the_file(bare):
 @pytest.mark.parametrize("data", [b"", b"\n \n", b"\xef\xbb\xbf"])
 def test_a_file_without_text_is_refused(bare, data):
     (bare / "empty.txt").write_bytes(data)
-    with pytest.raises(ValueError, match=r'empty\.txt holds no text.* a name: "fables", "shakespeare", "pydocs"'):
+    with pytest.raises(ValueError, match=r'empty\.txt holds no text.* a name: "fables", "pydocs", "shakespeare"'):
         load("empty.txt")
 
 
@@ -170,7 +173,7 @@ def test_a_file_that_is_not_utf8_is_refused_with_a_line_that_converts_it(bare):
 def test_a_missing_file_is_refused_with_the_place_where_it_was_looked_for(bare):
     for name in ("stories.txt", "texts/stories", Path("stories")):
         with pytest.raises(
-            FileNotFoundError, match=r'There is no file .*stories.* \(looked from .* names "fables", "sha'
+            FileNotFoundError, match=r'There is no file .*stories.* \(looked from .* names "fables", "pyd'
         ):
             load(name)
 
@@ -187,17 +190,93 @@ def test_an_unknown_name_lists_the_known_ones(bare):
     ):
         load("Shakespear")
     with pytest.raises(
-        ValueError, match=r'There is no corpus "bible"\. The names are "fables", "shakespeare", "pydocs";'
+        ValueError, match=r'There is no corpus "bible"\. The names are "fables", "pydocs", "shakespeare";'
     ):
         load("bible")
 
 
-# --- the wing
+@pytest.mark.parametrize("text", ["one two three", "Grüße, Welt"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_its_mark_is_not_taken_for_text(bare, text, encoding):
+    (bare / "notes.txt").write_bytes(text.encode(encoding))
+    with pytest.raises(
+        ValueError, match=r"notes\.txt is not UTF-8 text: (its byte|\d+ of its first \d+ characters are NUL)"
+    ):
+        load("notes.txt")
 
 
-def test_the_corpora_are_imported_when_they_are_asked_for():
-    program = "import sys, gptlab.corpora as c; print('urllib.request' in sys.modules, c.pydocs.__name__)"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["False", "gptlab.corpora.pydocs"]
+def test_a_stray_nul_is_a_character_of_the_text(bare):
+    (bare / "notes.txt").write_text("a NUL: \0, and many letters")
+    assert "\0" in load("notes.txt", quiet=True).text
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "B.JSONL", "c.parquet", "d.txt.gz"])
+def test_a_file_that_is_not_plain_text_is_given_to_prepare(bare, name):
+    (bare / name).write_text('{"text": "one"}')
+    with pytest.raises(ValueError, match=rf"{name} is not plain text: `python -m gptlab prepare` reads"):
+        load(name)
+
+
+# --- the registry
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match=r"there is a corpus 'fables' already .*choose another name"):
+        register(Entry("fables", "another"))
+
+
+def test_the_corpora_are_modules_and_nothing_heavy_is_imported():
+    program = "import sys, gptlab.corpora as c; print(*({'urllib.request', 'numpy', 'torch'} & {*sys.modules})); "
+    program += "print(c.pydocs.__name__)"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed.split() == ["gptlab.corpora.pydocs"]
     with pytest.raises(AttributeError, match="has no attribute 'sonnets'"):
         _ = corpora.sonnets
+
+
+POEM = "The fox ran home.\n" * 40
+PLANTED = f"""
+from gptlab.corpora.registry import Entry, register
+from gptlab.downloads import PublishedFile, Url
+
+ENTRY = register(
+    Entry(
+        name="poems",
+        about="forty lines about a fox",
+        file=PublishedFile(
+            "poems.txt", {hashlib.sha256(POEM.encode()).hexdigest()!r}, {len(POEM)},
+            sources=(Url("https://example.org/poems.txt"),), command="poems",
+        ),
+    )
+)
+"""
+
+
+def test_a_corpus_planted_as_one_file_and_one_line_works_everywhere(tmp_path, monkeypatch):
+    package = Path(gptlab.__file__).parent
+    shutil.copytree(package, tmp_path / "gptlab", ignore=shutil.ignore_patterns("__pycache__", "exercises", "pictures"))
+    folder = tmp_path / "gptlab" / "corpora"
+    (folder / "poems.py").write_text(PLANTED)
+    lines = (folder / "__init__.py").read_text().splitlines(keepends=True)
+    (at,) = [i for i, line in enumerate(lines) if line.startswith("from gptlab.corpora import fables")]
+    lines[at] = lines[at].replace("import fables, ", "import fables, poems, ")
+    (folder / "__init__.py").write_text("".join(lines))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "poems.txt").write_text(POEM)
+    program = (
+        "from gptlab import commands, corpora\n"
+        "from gptlab.commands import doctor\n"
+        "assert 'poems' in corpora.available()\n"
+        f"assert corpora.load('poems', quiet=True).text == {POEM!r}\n"
+        "assert commands.run(['prepare', 'poems', '--tokenizer', 'bytes', '--out', 'shards', '--workers', '1']) == 0\n"
+        "assert commands.run(['fetch', 'poems']) in (0, None)\n"
+        "print(*doctor.check_files(doctor._find_published()), sep='\\n')\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path), "GPTLAB_DATA": str(tmp_path / "data"), "GPTLAB_OFFLINE": "1"}
+    for name, value in (environment | {"GPTLAB_CACHE": str(tmp_path / "cache")}).items():
+        monkeypatch.setenv(name, value)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "saved in shards" in done.stdout
+    assert f"poems  from GPTLAB_DATA: {tmp_path / 'data' / 'poems.txt'}" in done.stdout
+    assert f"ok       poems: from GPTLAB_DATA, {tmp_path / 'data' / 'poems.txt'}" in done.stdout

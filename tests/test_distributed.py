@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from test_kill import arguments, last, state, text  # noqa: F401
 
 from gptlab.batches import IGNORE, Batches, StoryBatches
+from gptlab.cluster import distributed
+from gptlab.cluster.distributed import RowsOfRank
+from gptlab.cluster.launching import launch, reason_in
 from gptlab.corpora.shards import Row, ShardBatches
-from gptlab.gpu import distributed
-from gptlab.gpu.distributed import Part, launch, why
-from gptlab.training import Alone, TrainConfig, run
+from gptlab.ranks import SingleProcess
+from gptlab.training import TrainConfig, run
 
 # ---------------------------------------------------------------------------------------------------- parts of a batch
 
@@ -28,7 +30,7 @@ def test_the_parts_of_the_ranks_are_the_batch_and_as_many_rows_each(lengths, B, 
     batches = StoryBatches([list(range(length)) for length in lengths], B=B, start=0)
     for step in range(len(batches)):
         whole = batches.batch(step)
-        parts = [Part(batches, rank, ranks).batch(step) for rank in range(ranks)]
+        parts = [RowsOfRank(batches, rank, ranks).batch(step) for rank in range(ranks)]
         ids, targets = (torch.cat(rows) for rows in zip(*parts, strict=True))
         assert len({len(part.ids) for part in parts}) == 1
         assert torch.equal(ids[: len(whole.ids)], whole.ids) and torch.equal(targets[: len(whole.ids)], whole.targets)
@@ -47,7 +49,7 @@ def test_a_rank_reads_only_its_own_rows_of_shards():
     seen = []
     for rank in range(3):
         row = Counting([numbers])
-        part = Part(ShardBatches(row, B=6, T=5, seed=1), rank, 3)
+        part = RowsOfRank(ShardBatches(row, B=6, T=5, seed=1), rank, 3)
         whole = Batches(numbers, B=6, T=5, seed=1).batch(4)
         assert torch.equal(part.batch(4).ids, whole.ids[2 * rank : 2 * rank + 2])
         seen.append(row.seen)
@@ -75,9 +77,9 @@ def learned(tmp_path, ranks, sharded=False, **changes):
     ("ranks", "sharded", "changes"),
     [
         (2, False, {}),
-        (2, False, {"accumulate": 2, "optimizer": "muon"}),
+        (2, False, {"gradient_accumulation": 2, "optimizer": "muon"}),
         (2, True, {}),
-        (2, True, {"accumulate": 2, "optimizer": "muon", "checkpointing": True}),
+        (2, True, {"gradient_accumulation": 2, "optimizer": "muon", "gradient_checkpointing": True}),
         (3, False, {}),
     ],
     ids=["DDP", "DDP in parts, Muon", "FSDP2", "FSDP2 in parts, Muon, checkpointing", "three ranks"],
@@ -103,7 +105,7 @@ def six(text, tmp_path_factory):  # noqa: F811
 
 def plain(text, folder, steps, *more):  # noqa: F811
     """`gptlab train` for a few steps with nothing random in a step, and a rate that does not depend on the steps."""
-    fixed = "--dropout 0 --optimizer adamw --learning-rate 1e-3 --decay 0 --warmup 0 --save-every 100"
+    fixed = "--dropout 0 --optimizer adamw --learning-rate 1e-3 --decay-fraction 0 --warmup 0 --save-every 100"
     return arguments(text, folder, *fixed.split(), *more, steps=steps)
 
 
@@ -121,7 +123,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(text, six, tmp_path, before,
             children.command, words, tmp_path / "log"
         )
         assert children.finish(*processes) == [0] * ranks, (tmp_path / "log").read_text()
-        assert state(tmp_path)["ranks"] == ranks
+        assert state(tmp_path)["world_size"] == ranks
     assert state(tmp_path)["history"]["losses"] == pytest.approx(state(six)["history"]["losses"], abs=1e-6)
     said = (tmp_path / "log").read_text()
     assert said.count("step      3") == 1 and "going on after step 3" in said  # one of two speaks
@@ -140,13 +142,13 @@ def test_sigterm_to_one_rank_stops_both_after_the_same_step(text, tmp_path):  # 
 
 
 def test_only_the_first_rank_writes(tmp_path):
-    class Second(Alone):
+    class Second(SingleProcess):
         rank = 1
 
     plan = TrainConfig(steps=2, save_every=1)
-    for ranks, written in ((Second(), []), (Alone(), ["step-00000001", "step-00000002"])):
+    for ranks, written in ((Second(), []), (SingleProcess(), ["step-00000001", "step-00000002"])):
         model, batches = children.uneven()
-        list(run(model, batches, plan, folder=tmp_path / "run", ranks=ranks))
+        list(run(model, batches, plan, folder=tmp_path / "run", processes=ranks))
         assert sorted(path.name for path in (tmp_path / "run").glob("*")) == written
 
 
@@ -175,7 +177,7 @@ sys.exit(commands.run(sys.argv[2:]))
 def test_a_rank_that_is_killed_ends_the_job_with_a_reason_and_one_goes_on(text, tmp_path):  # noqa: F811
     (tmp_path / "deadly.py").write_text(DEADLY)
     words = plain(text, tmp_path, 100_000, "--save-every", "5")
-    launched = launch([str(tmp_path / "deadly.py"), *map(str, [tmp_path, *words])], ranks=2, time_limit=120)
+    launched = launch([str(tmp_path / "deadly.py"), *map(str, [tmp_path, *words])], world_size=2, time_limit=120)
     assert time.time() - float((tmp_path / "died").read_text()) < 30
     assert launched.code != 0 and launched.reason == "rank 1 was killed (SIGKILL)", launched.output
     assert "rank 0 lost another rank" in launched.output and "--resume" in launched.output
@@ -187,16 +189,16 @@ def test_a_rank_that_is_killed_ends_the_job_with_a_reason_and_one_goes_on(text, 
 
 
 def test_a_program_that_takes_too_long_is_ended_and_what_it_printed_is_kept():
-    engine = (sys.executable, "-u", "-c", "import time; print('here'); time.sleep(60)")
-    launched = launch([], time_limit=2, engine=engine)
+    launcher = (sys.executable, "-u", "-c", "import time; print('here'); time.sleep(60)")
+    launched = launch([], time_limit=2, launcher=launcher)
     assert launched.reason == "stopped after the time limit of 2 s" and launched.output == "here\n"
     assert launched.code == -signal.SIGTERM and launched.seconds < 30
 
 
 def test_a_program_that_fails_or_ends_well_is_told_apart():
-    failed = launch([], engine=(sys.executable, "-c", "import sys; print('no'); sys.exit(3)"))
+    failed = launch([], launcher=(sys.executable, "-c", "import sys; print('no'); sys.exit(3)"))
     assert (failed.code, failed.reason, failed.output) == (3, "ended with exit code 3", "no\n")
-    went = launch(["--steps", "5"], ranks=4, engine=(sys.executable, "-c", "import sys; print(*sys.argv[1:])"))
+    went = launch(["--steps", "5"], world_size=4, launcher=(sys.executable, "-c", "import sys; print(*sys.argv[1:])"))
     assert (went.code, went.reason, went.output) == (0, "", "--nproc-per-node 4 --steps 5\n")
 
 
@@ -214,19 +216,10 @@ def test_a_program_that_fails_or_ends_well_is_told_apart():
     ids=["one failed", "none", "what was killed comes before what lost it"],
 )  # fmt: skip
 def test_the_reason_is_read_from_what_torchrun_says(output, reason):
-    assert why(output) == reason
+    assert reason_in(output) == reason
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
-
-
-def test_a_process_knows_whether_it_is_one_of_several(monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert not distributed.is_one_of_several()
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert not distributed.is_one_of_several()
-    monkeypatch.setenv("RANK", "1")
-    assert distributed.is_one_of_several()
 
 
 def test_each_rank_of_a_host_has_a_gpu_of_its_own(monkeypatch):

@@ -119,7 +119,7 @@ def test_a_torch_that_cannot_be_imported(error):
 def test_the_card_is_what_nvidia_smi_says(printed, code, name, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda program: "nvidia-smi")
     answer = SimpleNamespace(stdout=printed, returncode=code)
-    monkeypatch.setattr(doctor.subprocess, "run", lambda *_, **__: answer)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
     assert doctor.nvidia_card() == name
 
 
@@ -129,7 +129,7 @@ def test_an_nvidia_smi_that_hangs_or_fails_is_no_card(error, monkeypatch):
         raise error
 
     monkeypatch.setattr(doctor.shutil, "which", lambda program: "nvidia-smi")
-    monkeypatch.setattr(doctor.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     assert doctor.nvidia_card() == ""
     monkeypatch.setattr(doctor.shutil, "which", lambda program: None)
     assert doctor.nvidia_card() == ""

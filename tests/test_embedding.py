@@ -6,9 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from unchecked import unchecked
 
+from gptlab.batches import IGNORE
 from gptlab.embedding import BigramLanguageModel, TokenAndPositionEmbedding, sinusoidal
 
+__all__ = ["unchecked"]
 IDS = torch.tensor([[3, 3, 1], [0, 2, 3]])
 
 
@@ -180,3 +183,46 @@ def test_an_id_outside_the_vocabulary_is_refused_with_both_numbers(make, bad):
 def test_an_unknown_kind_of_position_is_refused():
     with pytest.raises(ValueError, match="'rotary'"):
         TokenAndPositionEmbedding(5, 4, 6, position="rotary")
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (
+            torch.tensor([1, 2]),
+            r"ids of shape \[2\]: a model reads a batch, \[B, T\]; one sequence \[T\] is ids\[None\]",
+        ),
+        (torch.zeros(2, 3), r"ids are torch.float32, not integers"),
+        (torch.ones(2, 3, dtype=torch.bool), r"ids are torch.bool, not integers"),
+    ],
+)
+def test_what_is_not_a_batch_of_ids_is_refused(ids, words):
+    for model in (BigramLanguageModel(5), TokenAndPositionEmbedding(V=5, T=8, C=4)):
+        with pytest.raises(ValueError, match=words):
+            model(ids)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        (torch.tensor([[0, -1, 2], [1, 1, 1]]), r"target -1 is outside the vocabulary \[0, 4\).*IGNORE, -100"),
+        (torch.tensor([[0, 4, 2], [1, 1, 1]]), r"target 4 is outside the vocabulary \[0, 4\)"),
+        (IDS[:, :2], r"targets of shape \[2, 2\] for ids of shape \[2, 3\]"),
+        (IDS.float(), r"targets are torch.float32, not integers"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused(targets, words):
+    with pytest.raises(ValueError, match=words):
+        BigramLanguageModel(4)(IDS, targets)
+
+
+def test_targets_of_32_bits_and_targets_to_ignore_count_as_they_should():
+    model, targets = BigramLanguageModel(4), torch.tensor([[1, IGNORE, 0], [3, 2, IGNORE]])
+    torch.nn.init.normal_(model.table.weight)
+    logits, loss = model(IDS, targets)
+    real = targets != IGNORE
+    expected = -logits.log_softmax(-1)[real, targets[real]].mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.equal(model(IDS.int(), targets.int())[1], loss)

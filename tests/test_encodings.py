@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlab import encodings
+from gptlab import byte_level, corpora, encodings
 from gptlab.commands.fetch import EVERY
 from gptlab.commands.fetch import fetch as fetch_command
-from gptlab.corpora import shakespeare
 from gptlab.downloads import DownloadError, PublishedFile
 
 tiktoken = pytest.importorskip("tiktoken", reason="tiktoken has no wheel for this Python")
@@ -72,7 +71,7 @@ def theirs(tmp_path_factory):
 
 def write_encoder_json(folder: Path, merges: bytes) -> None:
     """tiktoken wants GPT-2's `encoder.json` too: it says nothing that `vocab.bpe` does not."""
-    letters = encodings.bytes_as_letters()
+    letters = byte_level.bytes_to_unicode()
     ranks = encodings._ranks_from_merges(merges.decode())
     table = {"".join(letters[byte] for byte in token): rank for token, rank in ranks.items()} | {"<|endoftext|>": 50256}
     address = ADDRESSES["gpt2"].replace("vocab.bpe", "encoder.json")
@@ -128,9 +127,9 @@ def test_an_encoding_gives_back_every_text(published):
 
 @needs("gpt2")
 def test_gpt2_cuts_shakespeare_into_the_published_number_of_tokens():
-    if not shakespeare.is_here():
+    if "shakespeare" not in corpora.available():
         pytest.skip("Tiny Shakespeare is not on this machine")
-    text = shakespeare.read()[0]
+    text = corpora.load("shakespeare", quiet=True).text
     cut = int(0.9 * len(text))
     assert [len(encodings.load("gpt2").encode_ordinary(part)) for part in (text[:cut], text[cut:])] == [301_966, 36_059]
 
@@ -149,7 +148,7 @@ def test_ranks_come_from_base64_lines():
 
 
 def test_every_byte_has_a_letter_of_its_own_that_can_be_seen():
-    letters = encodings.bytes_as_letters()
+    letters = byte_level.bytes_to_unicode()
     assert sorted(letters) == list(range(256))
     assert len(set(letters.values())) == 256
     assert all(letter.isprintable() and not letter.isspace() for letter in letters.values())
@@ -279,7 +278,8 @@ def small_files(bare, monkeypatch) -> dict[str, bytes]:
     for name, data in contents.items():
         file = PublishedFile(f"{name}.bin", hashlib.sha256(data).hexdigest(), len(data), command=name)
         if name == "shakespeare":
-            monkeypatch.setattr(shakespeare, "FILE", file)
+            entry = dataclasses.replace(corpora.ENTRIES[name], file=file)
+            monkeypatch.setitem(corpora.ENTRIES, name, entry)
         else:
             monkeypatch.setitem(encodings._FILES, name, file)
         (bare.parent / "data" / file.path).write_bytes(data)
@@ -310,7 +310,7 @@ def test_fetch_goes_on_after_a_file_that_is_not_to_be_had_and_ends_as_a_failure(
 
 
 def test_fetch_knows_every_file_that_has_a_source():
-    files = {**encodings._FILES, "shakespeare": shakespeare.FILE}
+    files = encodings._FILES | {name: entry.file for name, entry in corpora.ENTRIES.items() if entry.file}
     assert {file.command for file in files.values() if file.sources} == set(EVERY)
     assert all(file.command == name for name, file in files.items() if file.sources)
     assert len({file.path for file in files.values()}) == len(files)

@@ -12,6 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gptlab import gpu, training
 from gptlab.model import GPT, GPTConfig
+from gptlab.optimizers import make_optimizers
+from gptlab.train_step import checkpoint_blocks
 
 LLAMA = dict(norm="rmsnorm", position="rope", mlp="swiglu", bias=False, n_kv_head=2, tie_weights=False)
 MODERN = dict(position="rope", mlp="relu2", bias=False, qk_norm=True, convolution=3, init="zero")
@@ -158,7 +160,7 @@ def test_under_the_roof_the_smaller_ceiling_counts(rate, bandwidth, intensity):
 def test_this_machine_has_both_ceilings():
     roof = gpu.Roofline.of("cpu")
     assert 1e8 < roof.rate < 1e14 and 1e7 < roof.bandwidth < 1e13
-    assert gpu.matrix_rate("cpu", n=8) < roof.rate  # a small product is all overhead
+    assert gpu.matmul_flops("cpu", n=8) < roof.rate  # a small product is all overhead
 
 
 def test_the_time_of_a_work_is_its_median_and_its_first_runs_do_not_count():
@@ -172,8 +174,8 @@ def test_the_time_of_a_work_is_its_median_and_its_first_runs_do_not_count():
 def a_step(config, B, T, dtype, optimizer, checkpointing):
     """A model, its optimisers, and a function that makes one training step, as `training.run` does."""
     model = GPT(config)
-    model = gpu.checkpoint_blocks(model) if checkpointing else model
-    optimizers = training.make_optimizers(model, training.TrainConfig(optimizer=optimizer))
+    model = checkpoint_blocks(model) if checkpointing else model
+    optimizers = make_optimizers(model, training.TrainConfig(optimizer=optimizer))
     ids = torch.randint(config.vocab_size, (B, T))
 
     def step():
@@ -281,7 +283,9 @@ def test_each_remedy_lowers_its_line():
     plain = gpu.estimate_memory(config, 12, 1024, flash=False)
     assert gpu.estimate_memory(config, 12, 1024)["activations"] < 0.6 * plain["activations"]
     assert gpu.estimate_memory(config, 12, 1024, torch.bfloat16, flash=False).total < plain.total
-    assert gpu.estimate_memory(config, 12, 1024, checkpointing=True)["activations"] < 0.2 * plain["activations"]
+    assert (
+        gpu.estimate_memory(config, 12, 1024, gradient_checkpointing=True)["activations"] < 0.2 * plain["activations"]
+    )
     assert gpu.estimate_memory(config, 12, 1024, optimizer="muon")["optimiser"] < plain["optimiser"]
     assert gpu.estimate_memory(config, 12, 1024, optimizer="sgd")["optimiser"] == 0
     assert gpu.estimate_memory(config, 12, 1024, accumulation=4).total > gpu.estimate_memory(config, 12, 1024).total

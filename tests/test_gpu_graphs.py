@@ -31,7 +31,7 @@ def model(**changes):
 def test_each_step_gives_the_logits_of_a_full_pass(changes, T):
     made = model(**changes)
     ids = torch.randint(40, (3, T), generator=torch.Generator().manual_seed(T))
-    decoder = GraphedDecoder(made, ids, room=14)
+    decoder = GraphedDecoder(made, ids, max_length=14)
     text = ids
     for _ in range(8):
         text = torch.cat((text, decoder.token), dim=1)
@@ -52,9 +52,9 @@ def test_memory_that_was_never_written_cannot_spoil_the_answer(monkeypatch):
 
 
 def test_too_many_tokens_are_refused_with_both_numbers():
-    with pytest.raises(ValueError, match="a prompt of 6 tokens leaves no room in 6"):
-        GraphedDecoder(model(), torch.zeros(1, 6, dtype=torch.long), room=6)
-    with pytest.raises(ValueError, match=r"3 \+ 22 tokens do not fit the room of 24"):
+    with pytest.raises(ValueError, match="a prompt of 6 tokens fills the cache of 6"):
+        GraphedDecoder(model(), torch.zeros(1, 6, dtype=torch.long), max_length=6)
+    with pytest.raises(ValueError, match=r"3 \+ 22 tokens do not fit max_length=24"):
         GraphedDecoder(model(), torch.zeros(1, 3, dtype=torch.long)).generate(22)
 
 

@@ -1,4 +1,4 @@
-"""The door: GPT-2 and Llama of `transformers` are our `GPT`, both ways; what does not fit is refused by name."""
+"""Hugging Face: GPT-2 and Llama of `transformers` are our `GPT`, both ways; what does not fit is refused by name."""
 
 import copy
 import json
@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 
 from gptlab import checkpoints, commands, huggingface, llama, sampling
 from gptlab.bpe import GPT2_PATTERN, BPETokenizer
-from gptlab.breaking import broken
 from gptlab.commands.export import export
 from gptlab.corpora import fables
 from gptlab.embedding import BigramLanguageModel
 from gptlab.huggingface import load_model, read_config, save_model, tokenizer_json, write_config
+from gptlab.lab.breaking import broken
 from gptlab.model import GPT, GPTConfig, RopeScaling
 from gptlab.tokens import ByteTokenizer, CharTokenizer, WordTokenizer
 from gptlab.unigram import UnigramTokenizer
@@ -172,7 +172,7 @@ def tiny_llama(**changes):
 
 
 @needs_transformers
-def test_turns_of_the_wrong_pairing_fail_the_same_comparison(monkeypatch):
+def test_rotations_of_the_wrong_pairing_fail_the_same_comparison(monkeypatch):
     theirs = tiny_llama()
     ours = load_model(theirs)
     assert_same_logits(ours, theirs)
@@ -192,7 +192,7 @@ def test_turns_of_the_wrong_pairing_fail_the_same_comparison(monkeypatch):
 
 
 @needs_transformers
-def test_llama_31_turns_its_long_context_as_there():
+def test_llama_31_rotates_its_long_context_as_there():
     scaling = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
     scaling["original_max_position_embeddings"] = 8192
     shape = dict(hidden_size=128, num_attention_heads=1, num_key_value_heads=1, rope_theta=500_000.0)
@@ -219,7 +219,7 @@ BEFORE = "original_max_position_embeddings"
         ({"rope_parameters": STRETCH}, 1e4, 64),
     ],
 )
-def test_where_two_entries_speak_of_turns_the_same_one_counts_as_there(entries, theta, context, tmp_path):
+def test_where_two_entries_speak_of_rotations_the_same_one_counts_as_there(entries, theta, context, tmp_path):
     save_model(small(**LLAMA, context=64), tmp_path / "model")
     del_both = dict.fromkeys(("rope_scaling", "rope_theta"))
     written = {**json.loads((tmp_path / "model" / "config.json").read_text()), **del_both}
@@ -314,6 +314,23 @@ def shard(folder: Path):
     index = {"weight_map": {name: file for file, members in parts.items() for name in members}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / "model.safetensors").unlink()
+
+
+def test_a_model_is_loaded_from_its_class_as_well(folder):
+    expected = load_model(folder)
+    found = GPT.from_pretrained(folder, dtype=torch.float64)
+    assert found.head.weight.dtype == torch.float64
+    assert not found.training and found.config == expected.config
+    assert_same_logits(GPT.from_pretrained(str(folder)), expected)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_what_the_compiler_and_ddp_put_in_front_of_names_in_a_file_is_understood(prefix, tmp_path):
+    model = small()
+    save_model(model, tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    save_file({f"{prefix}{name}": tensor for name, tensor in load_file(file).items()}, file)
+    assert_same_logits(load_model(tmp_path / "model"), model)
 
 
 def test_shards_are_one_model(folder):
@@ -480,7 +497,7 @@ def test_what_is_no_model_is_told_apart(folder, tmp_path):
         load_model(tmp_path)
     with pytest.raises(ValueError, match="a Linear cannot be loaded"):
         load_model(torch.nn.Linear(2, 3))
-    checkpoints.save_model(tmp_path / "ours", small())
+    checkpoints.save_model(small(), tmp_path / "ours")
     with pytest.raises(ValueError, match=r"a model of this course: gptlab\.checkpoints\.load_model"):
         load_model(tmp_path / "ours")
     whole = (folder / "model.safetensors").read_bytes()
@@ -723,7 +740,9 @@ def test_a_tokenizer_from_elsewhere_is_refused():
 
 
 def test_writing_a_tokenizer_needs_no_torch():
-    code = "import sys; from gptlab import bpe; bpe.BPETokenizer.train('aa', 257).to_huggingface_json(); "
+    code = (
+        "import sys; from gptlab import bpe, huggingface as hf; hf.tokenizer_json(bpe.BPETokenizer.train('aa', 257)); "
+    )
     code += "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -735,7 +754,7 @@ def test_writing_a_tokenizer_needs_no_torch():
 def test_the_command_exports_a_model(with_tokenizer, tmp_path, capsys):
     tokenizer = CharTokenizer.from_text("the fox and the hen") if with_tokenizer else None
     model = small(vocab_size=13)
-    checkpoints.save_model(tmp_path / "run", model, tokenizer)
+    checkpoints.save_model(model, tmp_path / "run", tokenizer)
     export(tmp_path / "run", tmp_path / "mine")
     said = capsys.readouterr().out
     assert f"GPT2LMHeadModel of {model.count_parameters():,} parameters" in said

@@ -106,9 +106,9 @@ def test_a_run_that_is_asked_to_end_saves_first_and_says_how_to_go_on(text, whol
 
 
 def test_a_second_ctrl_c_ends_it_at_once(tmp_path):
-    from gptlab.commands.train import Stop
+    from gptlab.runs.interruption import StopOnSignal
 
-    with Stop() as stop:
+    with StopOnSignal() as stop:
         assert not stop()
         signal.raise_signal(signal.SIGINT)
         assert stop() and stop.number == signal.SIGINT
@@ -119,19 +119,19 @@ def test_a_second_ctrl_c_ends_it_at_once(tmp_path):
 
 
 def test_before_anything_can_be_saved_a_signal_acts_at_once():
-    from gptlab.commands.train import Stop
+    from gptlab.runs.interruption import StopOnSignal
 
-    with pytest.raises(KeyboardInterrupt), Stop():
+    with pytest.raises(KeyboardInterrupt), StopOnSignal():
         signal.raise_signal(signal.SIGINT)
-    with pytest.raises(SystemExit, match="143"), Stop():
+    with pytest.raises(SystemExit, match="143"), StopOnSignal():
         signal.raise_signal(signal.SIGTERM)
 
 
 def busy_for_long(patience, seconds, asks):
     """A run that hears SIGTERM while it measures, and afterwards asks, or does not."""
-    from gptlab.commands.train import Stop
+    from gptlab.runs.interruption import StopOnSignal
 
-    with Stop(patience) as stop:
+    with StopOnSignal(patience) as stop:
         assert not stop()
         with stop.busy():
             children.os.kill(children.os.getpid(), signal.SIGTERM)

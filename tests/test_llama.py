@@ -1,4 +1,4 @@
-"""The parts of lesson 11: each does what its formula says."""
+"""The parts of lesson 12: each does what its formula says."""
 
 import math
 import time
@@ -82,7 +82,7 @@ def test_an_odd_head_size_has_a_channel_without_a_partner():
         RotaryPositions(5, 8)
 
 
-def test_llama_31_slows_the_slow_turns_only():
+def test_llama_31_lowers_the_low_frequencies_only():
     # With theta = 100 and 8 channels, one step turns 1, 10^-½, 10^-1 and 10^-3/2 radians. Within 100 steps these are
     # 15.9, 5.03, 1.59 and 0.503 turns: left, left, between 1 and 4, slowed.
     plain, scaled = (rope_frequencies(8, 100.0, scaling) for scaling in (None, RopeScaling(8, context=100)))
@@ -94,25 +94,25 @@ def test_llama_31_slows_the_slow_turns_only():
 
 
 @pytest.mark.parametrize("start", [0, 3])
-def test_the_table_of_turns_is_rotate(start):
+def test_the_table_of_rotations_is_rotate(start):
     x = draw(2, 3, 5, 8)
-    turn = RotaryPositions(8, 16)(start, 5)
-    assert torch.allclose(turn(x), rotate(x, rope_angles(8, 16)[start : start + 5]), atol=1e-6)
+    rotation = RotaryPositions(8, 16)(start, 5)
+    assert torch.allclose(rotation(x), rotate(x, rope_angles(8, 16)[start : start + 5]), atol=1e-6)
 
 
-def test_beyond_the_table_of_turns_there_are_none():
-    turns = RotaryPositions(8, 5)
-    assert turns(3, 2)(draw(2, 3, 2, 8)).shape == (2, 3, 2, 8)
+def test_positions_beyond_the_table_are_refused():
+    positions = RotaryPositions(8, 5)
+    assert positions(3, 2)(draw(2, 3, 2, 8)).shape == (2, 3, 2, 8)
     for start, T, last in ((4, 3, 6), (10, 1, 10)):  # one row would be broadcast silently, none would be nothing
         with pytest.raises(ValueError, match=rf"positions {start} to {last} do not fit the table of 5.*T={start + T}"):
-            turns(start, T)
+            positions(start, T)
 
 
 def test_swiglu_is_its_formula():
     torch.manual_seed(0)
     mlp, x = SwiGLU(GPTConfig(5, n_embd=12, mlp_size=20)), draw(2, 3, 12)
     gate, up = mlp.gate(x), mlp.up(x)
-    assert torch.allclose(mlp(x), mlp.output(gate / (1 + torch.exp(-gate)) * up), atol=1e-6)
+    assert torch.allclose(mlp(x), mlp.down(gate / (1 + torch.exp(-gate)) * up), atol=1e-6)
 
 
 def test_squared_relu_is_its_formula():

@@ -13,8 +13,6 @@ from gptlab.masking import (
     assert_causal,
     causal,
     documents,
-    from_attn_mask,
-    from_key_padding_mask,
     padding,
     prefix,
     sliding,
@@ -232,21 +230,11 @@ def test_true_drops_in_multihead_attention():
     assert to_attn_mask(keep_mask, H=2).tolist() == drop
 
 
-@given(SIZES, st.integers(0, 10**6))
-def test_the_way_back_gives_the_mask_again(T, seed):
-    keep_mask = draw(T, T + 2, seed=seed) > 0
-    assert torch.equal(from_attn_mask(to_attn_mask(keep_mask)), keep_mask)
-    pad = draw(3, 1, T, seed=seed) > 0
-    assert torch.equal(from_key_padding_mask(to_key_padding_mask(pad)), pad)
-
-
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
         (lambda: to_attn_mask(torch.ones(3, 3)), "keep_mask is torch.float32, not torch.bool"),
-        (lambda: from_attn_mask(torch.ones(3, 3)), "attn_mask is torch.float32"),
         (lambda: to_key_padding_mask(torch.ones(2, 1, 3)), "keep_mask is torch.float32"),
-        (lambda: from_key_padding_mask(torch.ones(2, 3)), "key_padding_mask is torch.float32"),
         (lambda: to_additive(torch.ones(3, 3)), "keep_mask is torch.float32"),
         (lambda: to_attn_mask(padding([1, 2], 3)), r"shape \[2, 1, 3\] has a batch axis.*pass H"),
         (lambda: to_attn_mask(causal(3)[None, None]), r"shape \[1, 1, 3, 3\].*takes \[Tq, Tk\] or \[B, Tq, Tk\]"),

@@ -2,14 +2,19 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
+from unchecked import unchecked
 
 from gptlab.batches import IGNORE
+from gptlab.config import MLPS, NORMS, POSITIONS
 from gptlab.masking import assert_causal, causal, documents
-from gptlab.model import GPT, GPTConfig, RopeScaling, part
+from gptlab.model import GPT, MLP, GPTConfig, RopeScaling, current_names, evaluating, unwrapped
 
+__all__ = ["unchecked"]
 IDS = torch.randint(0, 50, (3, 7), generator=torch.Generator().manual_seed(0))
 VARIANTS = [
     {},
@@ -35,8 +40,8 @@ def test_the_first_loss_is_that_of_knowing_nothing(changes):
 def test_the_loss_is_the_mean_surprise_at_the_targets(changes):
     model = small(**changes)
     logits, loss = model(IDS[:, :-1], IDS[:, 1:])
-    chances = logits.detach().softmax(dim=-1)
-    nats = [-math.log(chances[b, t, IDS[b, t + 1]]) for b in range(3) for t in range(6)]
+    probabilities = logits.detach().softmax(dim=-1)
+    nats = [-math.log(probabilities[b, t, IDS[b, t + 1]]) for b in range(3) for t in range(6)]
     assert loss.item() == pytest.approx(sum(nats) / len(nats), abs=1e-5)
 
 
@@ -75,8 +80,8 @@ def test_a_model_that_starts_with_zero_projections_starts_as_its_embedding():
 def test_projections_back_to_the_stream_start_smaller_the_deeper_the_model():
     for n_layer in (2, 8):
         model = small(n_layer=n_layer, n_embd=96)
-        assert model.blocks[0].mlp.output.weight.std().item() == pytest.approx(0.02 / (2 * n_layer) ** 0.5, rel=0.1)
-        assert model.blocks[0].mlp.widen.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert model.blocks[0].mlp.down.weight.std().item() == pytest.approx(0.02 / (2 * n_layer) ** 0.5, rel=0.1)
+        assert model.blocks[0].mlp.up.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
 def test_dropout_is_off_when_evaluating():
@@ -142,7 +147,7 @@ def test_an_impossible_scaling_is_refused(changes):
 def test_the_mlps_biases_are_like_the_others_unless_said_otherwise(mlp):
     for bias, mlp_bias, expected in ((True, None, True), (True, False, False), (False, True, True)):
         model = small(mlp=mlp, bias=bias, mlp_bias=mlp_bias)
-        assert (model.blocks[0].mlp.output.bias is not None) == expected
+        assert (model.blocks[0].mlp.down.bias is not None) == expected
         assert (model.blocks[0].attention.key.bias is not None) == bias
 
 
@@ -166,11 +171,6 @@ def test_a_sequence_longer_than_the_context_is_refused_with_both_numbers():
 def test_a_token_outside_the_vocabulary_is_refused_with_both_numbers():
     with pytest.raises(ValueError, match=r"token id 50 is outside the vocabulary \[0, 50\)"):
         small()(torch.tensor([[3, 50]]))
-
-
-def test_parts_are_found_by_name_wherever_they_were_registered():
-    assert part("norm", "layernorm")(8, GPTConfig(5)).weight.shape == (8,)
-    assert type(part("norm", "rmsnorm")(8, GPTConfig(5))).__name__ == "RMSNorm"
 
 
 @pytest.mark.parametrize("changes", [{}, dict(position="rope", norm="rmsnorm", mlp="swiglu", n_kv_head=1)])
@@ -212,3 +212,100 @@ def test_targets_to_ignore_cost_nothing():
     logits, loss = model(ids, targets)
     real = targets != IGNORE
     assert loss.item() == pytest.approx(-logits.log_softmax(-1)[real, targets[real]].mean().item(), rel=1e-5)
+
+
+def test_a_configuration_needs_no_torch():
+    code = "import sys, gptlab.config; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("mlp", MLPS)
+def test_every_part_that_a_configuration_may_name_can_be_built(norm, position, mlp):
+    model = small(norm=norm, position=position, mlp=mlp, n_layer=1)
+    names = {type(part).__name__ for part in model.modules()}
+    assert ("RMSNorm" in names) == (norm == "rmsnorm") != ("LayerNorm" in names)
+    assert ("SwiGLU" in names) == (mlp == "swiglu") != ("MLP" in names)
+    assert ("RotaryPositions" in names) == (position == "rope")
+    assert model(IDS)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("mlp", "activation"),
+    [
+        ("gelu", lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5))),
+        ("gelu_tanh", lambda x: 0.5 * x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3)))),
+        ("relu2", lambda x: x.clamp(min=0) ** 2),
+    ],
+)
+def test_an_mlp_is_its_formula(mlp, activation):
+    torch.manual_seed(0)
+    part, x = MLP(GPTConfig(5, n_embd=12, mlp=mlp, mlp_size=20)), torch.randn(2, 3, 12)
+    expected = activation(x @ part.up.weight.T + part.up.bias) @ part.down.weight.T + part.down.bias
+    assert torch.allclose(part(x), expected, atol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((IDS[0],), r"ids of shape \[7\]: a model reads a batch"),
+        ((IDS.float(),), "ids are torch.float32, not integers"),
+        ((IDS, IDS[:, 1:]), r"targets of shape \[3, 6\] for ids of shape \[3, 7\]"),
+        ((IDS, IDS.clone().fill_(-1)), r"target -1 is outside the vocabulary \[0, 50\).*IGNORE, -100"),
+        ((IDS, IDS + 50), r"target \d+ is outside the vocabulary"),
+    ],
+)
+def test_what_cannot_be_read_or_learned_is_refused_in_words(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        small()(*arguments)
+
+
+def test_ids_and_targets_of_32_bits_give_the_same_loss():
+    model = small()
+    assert torch.equal(model(IDS[:, :-1].int(), IDS[:, 1:].int())[1], model(IDS[:, :-1], IDS[:, 1:])[1])
+
+
+def test_a_mask_for_each_sequence_is_one_for_each_sequence_also_with_as_many_heads():
+    model, ids = small(n_head=3), IDS  # B = H = 3
+    keep = (torch.rand(3, 7, 7, generator=torch.Generator().manual_seed(0)) > 0.5) | torch.eye(7, dtype=torch.bool)
+    together = model(ids, keep_mask=keep)[0]
+    for b in range(3):
+        assert torch.allclose(together[b], model(ids[b : b + 1], keep_mask=keep[b])[0][0], atol=1e-5)
+
+
+@pytest.mark.parametrize("mlp", ["gelu", "swiglu"])
+def test_weights_of_the_first_edition_are_found_by_their_old_names(mlp):
+    model, other = small(mlp=mlp), small(mlp=mlp)
+    names = {"mlp.down.": "mlp.output."}
+    names |= {"mlp.up.": "mlp.widen."} if mlp == "gelu" else {}  # beside a gate it was called `up` already
+    old = {}
+    for name, value in model.state_dict().items():
+        for new, first in names.items():
+            name = name.replace(new, first)
+        old[name] = torch.randn_like(value)
+    old["head.weight"] = old["embedding.token.weight"]
+    assert set(old) != set(model.state_dict()) == set(current_names(old))
+    other.load_state_dict(old)
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in current_names(old).items())
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*mlp\.sideways"):
+        other.load_state_dict({**old, "blocks.0.mlp.sideways.weight": torch.zeros(1)})
+
+
+def test_after_an_evaluation_each_module_is_in_the_mode_it_was_in_even_if_it_failed():
+    model = small(dropout=0.5)
+    model.blocks[0].eval()  # a frozen layer
+    before = [module.training for module in model.modules()]
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    with pytest.raises(KeyError), evaluating(model):
+        raise KeyError
+    assert [module.training for module in model.modules()] == before and len(set(before)) == 2
+
+
+def test_a_model_is_found_inside_what_was_put_around_it():
+    model = small()
+    ddp = torch.nn.Module()
+    ddp.add_module("module", torch.compile(model))  # as DDP holds what was compiled before
+    assert unwrapped(ddp) is unwrapped(torch.compile(model)) is unwrapped(model) is model

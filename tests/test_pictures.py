@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from gptlab import pictures
 from gptlab.bpe import BPETokenizer, train_textbook
 from gptlab.corpora import fables
-from gptlab.pictures.html import escape
+from gptlab.html import escape
 from gptlab.pictures.style import drawable, visible
+from gptlab.schedule import lr_multiplier
 from gptlab.tokens import ByteTokenizer, CharTokenizer
-from gptlab.training import History, TrainConfig, rate_factor
+from gptlab.training import History, TrainConfig
 
 STORY = fables.tell(1, seed=0)[0]
 NASTY = '<b>bold</b> & "quoted" <script>x</script> https://example.org\n\t狐🦊 $5$ | 100 %'
@@ -80,12 +81,12 @@ def every_figure(bpe):
     return {
         "training": pictures.training(history(), floor=0.5),
         "several": pictures.training({"a": history(), "b": history(shift=1)}, {"x": 0.5}, x="seconds", log=True),
-        "evaluated": pictures.training(history(), what=["excess", "recalled"], unit="nats a story"),
+        "evaluated": pictures.training(history(), what=["excess", "recalled"], unit="nats per story"),
         "excess": pictures.excess(history()),
         "excess_log": pictures.excess(history(), log=True, x="seconds"),
         "rate": pictures.rate(TrainConfig(steps=50)),
         "by_fact": pictures.by_fact({("recalled", "hero.name"): 0.5, ("free", "place"): -0.01, ("form", ""): 0.2}, k=2),
-        "compare": pictures.compare({"a": 2.0, "b$x$": [1.0, 1.2, 1.1]}, "loss (nats a token)", floor=0.9, title="狐"),
+        "compare": pictures.compare({"a": 2.0, "b$x$": [1.0, 1.2, 1.1]}, "nats per token", floor=0.9, title="狐"),
         "next_token": pictures.next_token(weights(bpe.vocab_size), bpe, actual=5),
         "surprise_figure": pictures.surprise_figure(NASTY, np.ones(len(NASTY))),
         "lattice": pictures.lattice("the hen", {"t": -3, "he": -2, "the": -1, " ": 0, "n": 0}, ["the", " ", "he", "n"]),
@@ -204,8 +205,8 @@ def test_axes_say_what_they_measure(figures):
         assert axes.get_xlabel() and axes.get_ylabel(), name
     for name in ("by_fact", "compare", "next_token", "lattice"):
         assert figures[name].axes[0].get_xlabel(), name
-    assert "nats a token" in figures["training"].axes[0].get_ylabel()
-    assert "nats a story" in figures["excess"].axes[0].get_ylabel()
+    assert "nats per token" in figures["training"].axes[0].get_ylabel()
+    assert "nats per story" in figures["excess"].axes[0].get_ylabel()
     assert "seconds" in figures["several"].axes[0].get_xlabel()
     assert "%" in figures["next_token"].axes[0].get_xlabel()
 
@@ -236,7 +237,7 @@ def test_every_kind_of_tokenizer_is_understood(bpe, sentence_piece):
     assert rows["BPE, V = 300"] == rows["ours, V = 299"]
     assert next(row for name, row in rows.items() if name.startswith("SentencePiece")).startswith("▁")
     assert rows["bytes, V = 256"] == "t|h|e| |f|o|x  (7 tokens)"
-    with pytest.raises(TypeError, match="int is no tokenizer"):
+    with pytest.raises(TypeError, match="int is not a tokenizer"):
         pictures.tokens("the fox", 3)
     with pytest.raises(ValueError, match="at least one"):
         pictures.tokens("the fox")
@@ -351,9 +352,9 @@ def test_the_excess_is_its_parts_and_the_fall_is_found():
 
 
 def test_the_rate_is_the_one_that_training_uses():
-    config = TrainConfig(steps=60, warmup=10, decay=0.5)
+    config = TrainConfig(steps=60, warmup=10, decay_fraction=0.5)
     drawn = pictures.rate(config).axes[0].lines[0].get_ydata()
-    assert list(drawn) == [config.learning_rate * rate_factor(step, config) for step in range(60)]
+    assert list(drawn) == [config.learning_rate * lr_multiplier(step, config) for step in range(60)]
 
 
 def test_facts_are_sorted_and_none_is_lost():
@@ -364,7 +365,7 @@ def test_facts_are_sorted_and_none_is_lost():
 
 
 def test_compare_draws_means_ranges_and_the_floor():
-    axes = pictures.compare({"a": [1.0, 3.0], "b": 1.5}, "nats a token", floor=0.75).axes[0]
+    axes = pictures.compare({"a": [1.0, 3.0], "b": 1.5}, "nats per token", floor=0.75).axes[0]
     assert [bar.get_width() for bar in axes.patches] == [2.0, 1.5]
     assert list(axes.lines[0].get_xdata()) == [1.0, 3.0] and set(axes.lines[1].get_xdata()) == {0.75}
     assert axes.patches[1].get_facecolor() != axes.patches[0].get_facecolor()  # the best is dark

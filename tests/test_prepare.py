@@ -17,17 +17,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlab import commands
+from gptlab import commands, encodings
 from gptlab.batches import Batches
 from gptlab.bpe import BPETokenizer
-from gptlab.corpora import preparing, reading, shards
-from gptlab.corpora.preparing import end_token, open_tokenizer, prepare
-from gptlab.corpora.reading import Piece, Task, read, tasks
+from gptlab.corpora import encoding, preparing, reading, shards
+from gptlab.corpora.encoding import tokenize
+from gptlab.corpora.preparing import prepare
+from gptlab.corpora.reading import Piece, Task, read_pieces, tasks
 from gptlab.corpora.shards import Row, ShardBatches, ShardError, Shards
-from gptlab.tokens import CharTokenizer
+from gptlab.splitting import GPT2_PATTERN, GPT4_PATTERN, LLAMA3_PATTERN, O200K_PATTERN
+from gptlab.tokenizers import open_tokenizer
+from gptlab.tokens import ByteTokenizer, CharTokenizer, WordTokenizer
+from gptlab.unigram import UnigramTokenizer
 
 BYTES = open_tokenizer("bytes")
-END = end_token(BYTES)
+END = BYTES.end
 STORIES = [f"Story {n}: a {animal} sat on a mat.\n" for n in range(60) for animal in ("cat", "dog", "hén")]
 
 
@@ -56,7 +60,7 @@ def lines(tmp_path):
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(alphabet="ab1 \n.é", max_size=200), size=st.integers(1, 40))
 def test_a_text_read_in_pieces_is_the_text(text, size):
-    pieces = list(reading._read_text(io.StringIO(text), None, size))
+    pieces = list(reading._text_pieces(io.StringIO(text), "a.txt", None, len, size))
     assert "".join(piece.text for piece in pieces) == (text if text.strip() or len(pieces) > 1 else "")
     assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True] * bool(pieces)
 
@@ -65,28 +69,91 @@ def test_a_text_read_in_pieces_is_the_text(text, size):
 @given(stories=st.lists(st.text(alphabet="ab\n", min_size=1, max_size=40), max_size=6), size=st.integers(1, 30))
 def test_documents_between_separators_come_out_one_by_one(stories, size):
     stories = [story.strip("\n") for story in stories if story.strip()]
-    pieces = reading._read_text(io.StringIO("\n<|end|>\n".join(stories)), "<|end|>", size)
+    pieces = reading._text_pieces(io.StringIO("\n<|end|>\n".join(stories)), "a.txt", "<|end|>", len, size)
     found = "".join(piece.text + ("\0" if piece.last else "") for piece in pieces).split("\0")[:-1]
-    assert [story.strip("\n") for story in found] == stories
+    assert found == stories
 
 
-@pytest.mark.parametrize("name", ["gpt2", "cl100k_base", "o200k_base", "llama3"])
-def test_a_cut_between_pieces_changes_no_token(name):
-    from gptlab import encodings
+NASTY = "It's one.\n\nTwo!!\n  three\n// four;\n/five\n7 eight\t\n \nnine  '' don'T 12345, été\u0301 中文，狐。\n\n\n"
+PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN, "llama3": LLAMA3_PATTERN}
+TOKENIZERS = {
+    "characters": CharTokenizer.from_text(NASTY + "ab1 .é<>|end"),
+    "words": WordTokenizer.from_text(NASTY),
+    "bytes": ByteTokenizer(),
+    "unigram": UnigramTokenizer.train(NASTY * 3, 256 + 50),
+    "unigram without prefix": UnigramTokenizer.train(NASTY * 3, 256 + 50, dummy_prefix=False),
+    "bpe without pattern": BPETokenizer.train(NASTY * 9, 268, pattern=None),
+    "bpe, a pattern of one's own": BPETokenizer.train(NASTY * 9, 268, pattern=r"a(?=.*z)|\s+$|(?s:.)"),
+} | {name: BPETokenizer.train(NASTY * 9, 268, pattern=pattern) for name, pattern in PATTERNS.items()}
+each_tokenizer = pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
 
-    patterns = {"gpt2": encodings.GPT2_PATTERN, "cl100k_base": encodings.CL100K_PATTERN}
-    patterns |= {"o200k_base": encodings.O200K_PATTERN, "llama3": encodings.LLAMA3_PATTERN}
-    text = "It's one.\n\nTwo!!\n  three\n// four;\n/five\n7 eight\t\n \nnine" * 9
-    tokenizer = BPETokenizer.train(text, 280, pattern=patterns[name])
-    cut = reading._cut(text[:300])
-    assert 200 < cut < 300 and text[cut].isalnum()
-    assert tokenizer.encode(text[:cut]) + tokenizer.encode(text[cut:]) == tokenizer.encode(text)
+
+def ids_in_pieces(tokenizer, text, size, separator=None):
+    pieces = list(reading._text_pieces(io.StringIO(text), "a.txt", separator, tokenizer.split_point, size))
+    return len(pieces), tokenize(Task(0, pieces), tokenizer).train.tolist()
 
 
-def test_where_no_line_ends_the_cut_is_where_it_must_be():
-    assert reading._cut("abc def") == 7
-    assert reading._cut("abc\n. def") == 4
-    assert reading._cut("abc\nd\n. def") == 4
+@each_tokenizer
+def test_wherever_a_long_text_is_cut_its_ids_are_those_of_the_whole(tokenizer):
+    most = 0
+    for size in range(1, len(NASTY) + 2):
+        count, ids = ids_in_pieces(tokenizer, NASTY * 2, size)
+        assert ids == tokenizer.encode(NASTY * 2), size
+        most = max(most, count)
+    can_be_cut = tokenizer.kind != "bpe" or tokenizer.pattern in PATTERNS.values()
+    assert most > 10 if can_be_cut else most == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    text=st.text(alphabet="ab1 \n.é'\t中，")
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+    size=st.integers(1, 30),
+    name=st.sampled_from([name for name in TOKENIZERS if name not in ("characters", "words")]),
+)
+def test_any_text_read_in_pieces_has_the_ids_of_the_whole(text, size, name):
+    text = io.StringIO(text, newline=None).read()  # as a file is read: every line ends in "\n"
+    if text.strip():
+        assert ids_in_pieces(TOKENIZERS[name], text, size)[1] == TOKENIZERS[name].encode(text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    stories=st.lists(st.text(alphabet="ab \n.", min_size=1, max_size=40), min_size=1, max_size=5),
+    size=st.integers(1, 30),
+    name=st.sampled_from(["bytes", "unigram", "gpt2", "gpt4"]),
+)
+def test_documents_in_pieces_have_the_ids_of_the_documents(stories, size, name):
+    tokenizer = TOKENIZERS[name]
+    stories = [story.strip("\n") for story in stories if story.strip()]
+    ids = ids_in_pieces(tokenizer, "\n<|end|>\n".join(stories), size, "<|end|>")[1]
+    assert ids == [id for story in stories for id in tokenizer.encode(story)]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "cl100k_base"])
+def test_a_text_longer_than_a_piece_is_prepared_as_the_whole(tmp_path, name):
+    if name not in encodings.available():
+        pytest.skip(f"the file of {name} is not on this machine")
+    text = "The fox said nothing.\n\nThe hen, 12345 of them,\n\n  left\n" * 24_000
+    assert len(text) > reading.PIECE
+    (tmp_path / "a.txt").write_text(text)
+    tokenizer = open_tokenizer(name)
+    made = prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "out", validation=0.0)
+    assert made.train[:].tolist() == [*tokenizer.encode(text), tokenizer.end]
+
+
+def test_work_that_was_begun_with_other_cuts_starts_again(tmp_path, lines, monkeypatch):
+    monkeypatch.setattr(preparing, "tasks", lambda pieces: tasks(pieces, size=300))
+    monkeypatch.setattr(preparing, "SAVED_EVERY", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing, "_manifest", None)
+        patch.setattr(preparing, "CUTS", 1)
+        with pytest.raises(TypeError):
+            prepare([lines], BYTES, tmp_path / "out")
+    seen, really = [], encoding.tokenize
+    monkeypatch.setattr(encoding, "tokenize", lambda task, *rest: seen.append(task.document) or really(task, *rest))
+    assert text_of(prepare([lines], BYTES, tmp_path / "out").train)[:3] == STORIES[:3]
+    assert seen[0] == 0
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
@@ -94,12 +161,30 @@ def test_a_packed_file_is_read_like_an_open_one(tmp_path, ending):
     line = json.dumps({"body": "héllo"}) + "\n\n"
     path = tmp_path / f"a.jsonl{ending}"
     path.write_bytes(gzip.compress(line.encode()) if ending else line.encode())
-    assert list(read(path, field="body")) == [Piece("héllo", True)]
+    assert list(read_pieces(path, field="body")) == [Piece("héllo", True)]
 
 
 def test_a_corpus_of_the_course_can_stand_for_a_file():
-    documents = list(read("fables", separator="\n\n"))
+    documents = list(read_pieces("fables", separator="\n\n"))
     assert len(documents) == 3000 and all(piece.last and piece.text.endswith(".") for piece in documents)
+
+
+@pytest.mark.parametrize("name", ["STORIES.JSONL", "Stories.Ndjson", "STORIES.JSONL.GZ", "stories.jsonl.GZ"])
+def test_endings_in_capitals_mean_the_same(tmp_path, name):
+    data = b'{"text": "one"}\n{"text": "two"}\n'
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.lower().endswith("gz") else data)
+    assert [piece.text for piece in read_pieces(tmp_path / name)] == ["one", "two"]
+
+
+def test_a_row_without_a_text_is_left_out(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": null}\n{"text": "two"}\n')
+    assert [piece.text for piece in read_pieces(tmp_path / "a.jsonl")] == ["one", "two"]
+
+
+def test_a_folder_is_named_as_such(tmp_path):
+    with pytest.raises(IsADirectoryError, match=r"texts' is a folder: name the files in it"):
+        (tmp_path / "texts").mkdir()
+        list(read_pieces(tmp_path / "texts"))
 
 
 @pytest.mark.parametrize(
@@ -113,32 +198,35 @@ def test_a_corpus_of_the_course_can_stand_for_a_file():
             r"line 1 of a.jsonl has no text under 'text', it has 'body', 'id'.*--field",
         ),
         ("a.jsonl", b'["x"]', r"line 1 of a.jsonl has no text under 'text', it has list"),
-        ("a.txt.gz", gzip.compress(b"hello" * 99, mtime=0)[:-9], r"a.txt.gz is no whole .gz file"),
-        ("a.txt.gz", b"hello", r"a.txt.gz is no whole .gz file"),
+        ("a.jsonl", b'{"text": 5}', r"line 1 of a.jsonl has a value of type int under 'text', not a text"),
+        ("a.jsonl", b'{"text": ["x"]}', r"line 1 of a.jsonl has a value of type list under 'text'"),
+        ("a.txt", "one two".encode("utf-16-le"), r"a.txt is not UTF-8 text: 7 of its first 14 characters are NUL"),
+        ("a.txt.gz", gzip.compress(b"hello" * 99, mtime=0)[:-9], r"a.txt.gz is not a complete .gz file"),
+        ("a.txt.gz", b"hello", r"a.txt.gz is not a complete .gz file"),
     ],
-    ids=["bytes", "no JSON", "no field", "no object", "cut gzip", "no gzip"],
+    ids=["bytes", "no JSON", "no field", "no object", "a number", "a list", "UTF-16", "cut gzip", "no gzip"],
 )
 def test_a_file_that_cannot_be_read_is_named_with_the_place(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=words):
-        list(read(tmp_path / name))
+        list(read_pieces(tmp_path / name))
 
 
 def test_a_file_that_is_not_there_is_named():
     with pytest.raises(FileNotFoundError, match=r"no file '/nowhere/a.txt'.*check the path"):
-        list(read("/nowhere/a.txt"))
+        list(read_pieces("/nowhere/a.txt"))
 
 
 def test_parquet_without_its_package_is_one_clear_sentence(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match=r"a.parquet is a Parquet file.*no package pyarrow.*pip install pyarrow"):
-        list(read(tmp_path / "a.parquet"))
+        list(read_pieces(tmp_path / "a.parquet"))
 
 
 def test_parquet_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
     """With a stand-in for pyarrow that has the few names that are used; the real one follows."""
-    asked = {}
+    asked, wrong = {}, []
 
     class File:
         schema_arrow = types.SimpleNamespace(names=["id", "text"])
@@ -151,7 +239,7 @@ def test_parquet_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
 
         def iter_batches(self, batch_size, columns):
             asked.update(batch_size=batch_size, columns=columns)
-            for rows in (["one", None], ["two", ""]):
+            for rows in (["one", None], ["two", ""], *wrong):
                 yield types.SimpleNamespace(column=lambda _, rows=rows: types.SimpleNamespace(to_pylist=lambda: rows))
 
     package = types.ModuleType("pyarrow")
@@ -161,10 +249,13 @@ def test_parquet_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "pyarrow", package)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    assert [piece.text for piece in read(tmp_path / "a.parquet")] == ["one", "two"]
+    assert [piece.text for piece in read_pieces(tmp_path / "a.parquet")] == ["one", "two"]
     assert asked["columns"] == ["text"] and asked["batch_size"] <= 1024
+    wrong.append([["a", "b"]])
+    with pytest.raises(ValueError, match=r"a.parquet has values of type list in the column 'text', not texts"):
+        list(read_pieces(tmp_path / "a.parquet"))
     with pytest.raises(ValueError, match=r"a.parquet has no column 'body', it has 'id', 'text': pass --field"):
-        list(read(tmp_path / "a.parquet", field="body"))
+        list(read_pieces(tmp_path / "a.parquet", field="body"))
 
 
 def test_real_parquet_gives_its_rows(tmp_path):
@@ -172,10 +263,10 @@ def test_real_parquet_gives_its_rows(tmp_path):
     from pyarrow import parquet
 
     parquet.write_table(pyarrow.table({"text": STORIES}), tmp_path / "a.parquet", row_group_size=50)
-    assert [piece.text for piece in read(tmp_path / "a.parquet")] == STORIES
+    assert [piece.text for piece in read_pieces(tmp_path / "a.parquet")] == STORIES
     (tmp_path / "b.parquet").write_bytes(b"no parquet at all")
     with pytest.raises(ValueError, match=r"b.parquet cannot be read as Parquet"):
-        list(read(tmp_path / "b.parquet"))
+        list(read_pieces(tmp_path / "b.parquet"))
 
 
 # ------------------------------------------------------------------------------------------------- tokens into shards
@@ -192,14 +283,14 @@ def test_every_document_comes_back_and_each_is_in_one_part_only(tmp_path, lines)
 @settings(max_examples=60, deadline=None)
 @given(thousandths=st.integers(1, 999), documents=st.integers(0, 5000))
 def test_the_share_for_validation_is_exact_for_any_number_of_documents(thousandths, documents):
-    kept = [preparing.held_out(n, thousandths / 1000) for n in range(documents)]
+    kept = [encoding.is_for_validation(n, thousandths / 1000) for n in range(documents)]
     assert sum(kept) == documents * thousandths // 1000
 
 
 @pytest.mark.parametrize("every", [2, 3, 7, 10, 49, 100, 300])
 def test_of_every_few_documents_the_last_is_kept(every):
-    assert [n for n in range(1000) if preparing.held_out(n, 1 / every)] == list(range(every - 1, 1000, every))
-    assert not preparing.held_out(0, 0)
+    assert [n for n in range(1000) if encoding.is_for_validation(n, 1 / every)] == list(range(every - 1, 1000, every))
+    assert not encoding.is_for_validation(0, 0)
 
 
 def test_a_share_that_is_no_whole_part_is_kept_in_full(tmp_path, lines):
@@ -213,7 +304,7 @@ def test_a_share_that_is_no_whole_part_is_kept_in_full(tmp_path, lines):
 def test_the_ids_are_the_tokenizers_own(tmp_path, tokenizer):
     (tmp_path / "a.txt").write_text("".join(STORIES), encoding="utf-8")
     made = prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "out", validation=0.0)
-    end = [] if end_token(tokenizer) is None else [end_token(tokenizer)]
+    end = [] if tokenizer.end is None else [tokenizer.end]
     assert made.train[:].tolist() == tokenizer.encode("".join(STORIES)) + end
     assert made.tokenizer.encode("Story") == tokenizer.encode("Story")
 
@@ -255,7 +346,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
         path = tmp_path / f"{size}.txt"
         path.write_text("a line of text that is nothing but long\n" * 25_000 * size)
         tracemalloc.start()
-        for _ in tasks(read(path)):
+        for _ in tasks(read_pieces(path)):
             pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -274,22 +365,22 @@ def test_stopped_anywhere_it_goes_on_and_the_shards_are_the_same(tmp_path, lines
     monkeypatch.setattr(preparing, "tasks", lambda pieces: tasks(pieces, size=300))
     expected = prepare([lines], BYTES, tmp_path / "whole", validation=0.1, shard_tokens=999)
     monkeypatch.setattr(preparing, "SAVED_EVERY", 0.0)
-    done, really = [], preparing.tokenize
+    done, really = [], encoding.tokenize
 
-    def stopping(task, tokenizer, share=0):
+    def stopping(task, tokenizer, fraction=0):
         done.append(task.document)
         if len(done) == after + 1:
             raise Interrupted
-        return really(task, tokenizer, share)
+        return really(task, tokenizer, fraction)
 
-    monkeypatch.setattr(preparing, "tokenize", stopping)
+    monkeypatch.setattr(encoding, "tokenize", stopping)
     with pytest.raises(Interrupted):
         prepare([lines], BYTES, tmp_path / "out", validation=0.1, shard_tokens=999)
     with pytest.raises(ShardError, match=r"no finished shards.*run `the same call` again, and it goes on"):
         Shards(tmp_path / "out")
     done.clear()
     done.append(-1) if after == 1 else None
-    monkeypatch.setattr(preparing, "tokenize", really)
+    monkeypatch.setattr(encoding, "tokenize", really)
     again = prepare([lines], BYTES, tmp_path / "out", validation=0.1, shard_tokens=999)
     assert again.manifest["files"] == expected.manifest["files"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
@@ -300,15 +391,15 @@ def test_stopped_anywhere_it_goes_on_and_the_shards_are_the_same(tmp_path, lines
 def test_what_was_done_is_not_done_again(tmp_path, lines, monkeypatch):
     monkeypatch.setattr(preparing, "tasks", lambda pieces: tasks(pieces, size=300))
     monkeypatch.setattr(preparing, "SAVED_EVERY", 0.0)
-    seen, really = [], preparing.tokenize
+    seen, really = [], encoding.tokenize
 
-    def counting(task, tokenizer, share=0):
+    def counting(task, tokenizer, fraction=0):
         seen.append(task.document)
         if len(seen) == 8:
             raise Interrupted
-        return really(task, tokenizer, share)
+        return really(task, tokenizer, fraction)
 
-    monkeypatch.setattr(preparing, "tokenize", counting)
+    monkeypatch.setattr(encoding, "tokenize", counting)
     with pytest.raises(Interrupted):
         prepare([lines], BYTES, tmp_path / "out")
     prepare([lines], BYTES, tmp_path / "out")
@@ -319,13 +410,14 @@ def test_killed_it_leaves_nothing_that_looks_whole_and_goes_on(tmp_path, lines, 
     """kill -9 in the middle of writing, in a process of its own."""
     monkeypatch.setattr(preparing, "tasks", lambda pieces: tasks(pieces, size=300))
     code = (
-        "import os, signal, sys\nfrom gptlab.corpora import preparing\n"
+        "import os, signal, sys\nfrom gptlab.corpora import encoding, preparing\n"
+        "from gptlab.tokenizers import open_tokenizer\n"
         "from gptlab.corpora.reading import tasks\npreparing.SAVED_EVERY = 0.0\n"
-        "preparing.tasks = lambda pieces: tasks(pieces, 300)\nreally, seen = preparing.tokenize, []\n"
+        "preparing.tasks = lambda pieces: tasks(pieces, 300)\nreally, seen = encoding.tokenize, []\n"
         "def deadly(*arguments):\n    seen.append(1)\n"
         "    if len(seen) == 14: os.kill(os.getpid(), signal.SIGKILL)\n    return really(*arguments)\n"
-        "preparing.tokenize = deadly\n"
-        "preparing.prepare([sys.argv[1]], preparing.open_tokenizer('bytes'), sys.argv[2], shard_tokens=999)\n"
+        "encoding.tokenize = deadly\n"
+        "preparing.prepare([sys.argv[1]], open_tokenizer('bytes'), sys.argv[2], shard_tokens=999)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(lines), str(tmp_path / "out")], capture_output=True, text=True
@@ -370,7 +462,7 @@ def test_files_that_have_become_shorter_are_not_gone_on_with(tmp_path, lines, mo
 
 def test_a_second_call_finds_all_done(tmp_path, lines, monkeypatch):
     first = prepare([lines], BYTES, tmp_path / "out")
-    monkeypatch.setattr(preparing, "tokenize", None)
+    monkeypatch.setattr(encoding, "tokenize", None)
     assert prepare([lines], BYTES, tmp_path / "out").manifest == first.manifest
 
 
@@ -451,7 +543,7 @@ def test_a_model_or_a_run_keeps_its_tokenizer(tmp_path, lines, name):
 
 @pytest.mark.parametrize("place", [0, -1], ids=["first", "last"])
 def test_a_file_that_has_changed_is_noticed_though_name_and_size_are_the_same(tmp_path, monkeypatch, place):
-    monkeypatch.setattr(preparing, "KNOWN_BY", 100)
+    monkeypatch.setattr(preparing, "SAMPLED", 100)
     path = tmp_path / "a.txt"
     path.write_text("one two three " * 50)
     prepare([path], BYTES, tmp_path / "out")
@@ -472,7 +564,7 @@ def test_shards_that_know_their_files_by_size_alone_are_opened_as_before(tmp_pat
         del source[2:]
     shards.write_json(tmp_path / "out" / "manifest.json", made)
     with monkeypatch.context() as patch:
-        patch.setattr(preparing, "tokenize", None)
+        patch.setattr(encoding, "tokenize", None)
         assert prepare([lines], BYTES, tmp_path / "out").manifest == made
     lines.write_text(lines.read_text() + '{"text": "more"}\n')
     with pytest.raises(ValueError, match="shards of other files"):
@@ -502,7 +594,7 @@ def test_a_worker_that_dies_is_told_with_what_helps(tmp_path, lines, monkeypatch
         def submit(self, *_):
             raise BrokenProcessPool("died")
 
-    monkeypatch.setattr(preparing, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(encoding, "ProcessPoolExecutor", Pool)
     with pytest.raises(ShardError, match=r"has died, perhaps for lack of memory.*fewer --workers than 2"):
         prepare([lines], BYTES, tmp_path / "out", workers=2)
 
@@ -621,7 +713,17 @@ def test_documents_without_a_mark_between_them_are_mentioned(tmp_path, lines, ca
     CharTokenizer.from_text("".join(STORIES)).save(tmp_path / "tokenizer.json")
     command = ["prepare", str(lines), "--tokenizer", str(tmp_path), "--out", str(tmp_path / "out"), "--workers", "1"]
     assert commands.run(command) == 0
-    assert "no <|endoftext|>" in capsys.readouterr().out
+    assert "no end token" in capsys.readouterr().out
+
+
+def test_a_separator_is_read_as_a_shell_hands_it_on(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("one\n\ntwo\n\nthree\n")
+    command = ["prepare", str(tmp_path / "a.txt"), "--tokenizer", "bytes", "--validation", "0", "--workers", "1"]
+    assert commands.run([*command, "--separator", r"\n\n", "--out", str(tmp_path / "out")]) == 0
+    assert text_of(Shards(tmp_path / "out").train) == ["one", "two", "three"]
+    assert "was not found" not in capsys.readouterr().out
+    assert commands.run([*command, "--separator", "---", "--out", str(tmp_path / "other")]) == 0
+    assert "The separator '---' was not found: each file is one document." in capsys.readouterr().out
 
 
 def test_nothing_to_prepare_is_said(capsys):

@@ -1,19 +1,20 @@
 """Sampling: what each knob leaves possible, and a cache that changes nothing but the time."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unchecked import unchecked
 
 from gptlab.bpe import BPETokenizer
-from gptlab.breaking import broken
+from gptlab.lab.breaking import broken
 from gptlab.model import GPT, GPTConfig
 from gptlab.sampling import (
-    KVCache,
-    cache_bytes,
+    SamplingOptions,
     draw,
     entropy,
     generate,
@@ -24,9 +25,9 @@ from gptlab.sampling import (
     probabilities,
     stream,
     tell_stories,
-    unpad,
 )
 
+__all__ = ["unchecked"]
 LOGITS = torch.tensor([0.0, 3.0, 1.0, 2.0])
 VARIANTS = [
     {},
@@ -67,11 +68,11 @@ def test_top_k_leaves_exactly_the_k_best_also_when_they_tie():
 
 
 def test_top_p_leaves_the_fewest_that_reach_p():
-    chances = LOGITS.softmax(-1)  # about 0.03, 0.64, 0.09, 0.24
+    likely = LOGITS.softmax(-1)  # about 0.03, 0.64, 0.09, 0.24
     assert probabilities(LOGITS, top_p=0.6).gt(0).tolist() == [False, True, False, False]
     assert probabilities(LOGITS, top_p=0.7).gt(0).tolist() == [False, True, False, True]
-    assert torch.allclose(probabilities(LOGITS, top_p=1.0), chances)
-    assert torch.allclose(probabilities(LOGITS, top_p=0.7)[1], chances[1] / (chances[1] + chances[3]))
+    assert torch.allclose(probabilities(LOGITS, top_p=1.0), likely)
+    assert torch.allclose(probabilities(LOGITS, top_p=0.7)[1], likely[1] / (likely[1] + likely[3]))
 
 
 def test_every_distribution_sums_to_one():
@@ -81,10 +82,10 @@ def test_every_distribution_sums_to_one():
 
 
 def test_min_p_leaves_what_is_not_too_far_below_the_best():
-    chances = LOGITS.softmax(-1)  # about 0.03, 0.64, 0.09, 0.24
+    likely = LOGITS.softmax(-1)  # about 0.03, 0.64, 0.09, 0.24
     assert probabilities(LOGITS, min_p=0.3).gt(0).tolist() == [False, True, False, True]
     assert probabilities(LOGITS, min_p=0.1).gt(0).tolist() == [False, True, True, True]
-    assert torch.allclose(probabilities(LOGITS, min_p=0), chances)
+    assert torch.allclose(probabilities(LOGITS, min_p=0), likely)
     assert probabilities(LOGITS, min_p=1).tolist() == [0, 1, 0, 0]
 
 
@@ -140,13 +141,13 @@ def test_the_same_distribution_as_the_processors_of_transformers(seed, temperatu
 
 
 def test_tokens_are_drawn_as_often_as_their_probabilities_say():
-    chances = probabilities(torch.randn(1, 12, generator=torch.Generator().manual_seed(2)), top_p=0.95)
+    likely = probabilities(torch.randn(1, 12, generator=torch.Generator().manual_seed(2)), top_p=0.95)
     n = 40_000
-    drawn = draw(chances.expand(n, -1).contiguous(), torch.Generator().manual_seed(0))
+    drawn = draw(likely.expand(n, -1).contiguous(), torch.Generator().manual_seed(0))
     counts = torch.bincount(drawn[:, 0], minlength=12)
-    possible = chances[0] > 0
+    possible = likely[0] > 0
     assert int(counts[~possible].sum()) == 0
-    expected = n * chances[0][possible]
+    expected = n * likely[0][possible]
     chi_square = float(((counts[possible] - expected) ** 2 / expected).sum())
     assert chi_square < 3.5 * int(possible.sum())  # its mean is the number of tokens less one
 
@@ -159,7 +160,7 @@ def test_tokens_are_drawn_as_often_as_their_probabilities_say():
         ({"top_p": 0.0}, "top_p=0"),
         ({"top_p": 1.5}, "1.5"),
         ({"min_p": -0.1}, "min_p=-0.1"),
-        ({"min_p": 1.1}, "a share of the largest"),
+        ({"min_p": 1.1}, "a fraction of the largest"),
         ({"repetition_penalty": 0.0, "seen": torch.tensor([1])}, "repetition_penalty=0"),
         ({"repetition_penalty": 1.2}, "needs `seen`"),
     ],
@@ -167,86 +168,6 @@ def test_tokens_are_drawn_as_often_as_their_probabilities_say():
 def test_impossible_knobs_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         probabilities(LOGITS, **options)
-
-
-@pytest.mark.parametrize("changes", VARIANTS)
-@pytest.mark.parametrize("chunks", [[12], [1] * 12, [5, 4, 3], [1, 11]])
-def test_the_cache_gives_the_logits_of_the_full_pass(changes, chunks):
-    model, ids = small(**changes), draw_ids(3, 12)
-    expected, cache, done = model(ids)[0], KVCache(model), 0
-    for size in chunks:
-        logits, _ = model(ids[:, done : done + size], cache=cache)
-        done += size
-        assert torch.allclose(logits, expected[:, done - size : done], atol=1e-5 * expected.abs().max().item())
-
-
-def test_what_the_cache_holds_does_not_change_when_more_comes():
-    model, ids = small(position="rope", n_kv_head=2), draw_ids(2, 9)
-    short, long = KVCache(model), KVCache(model)
-    model(ids[:, :4], cache=short)
-    model(ids, cache=long)
-    for a, b in zip(short.layers, long.layers, strict=True):
-        assert torch.allclose(a.k[:, :, :4], b.k[:, :, :4], atol=1e-5)
-        assert torch.allclose(a.v[:, :, :4], b.v[:, :, :4], atol=1e-5)
-
-
-@pytest.mark.parametrize("changes", VARIANTS)
-def test_a_reset_cache_is_a_new_one(changes):
-    model, cache = small(**changes), None
-    cache = KVCache(model)
-    model(draw_ids(3, 7), cache=cache)
-    cache.reset()
-    ids = draw_ids(2, 5).flip(1)
-    assert cache.bytes == cache.length == 0
-    assert torch.allclose(model(ids, cache=cache)[0], model(ids)[0], atol=1e-5)
-
-
-@pytest.mark.parametrize("changes", VARIANTS)
-def test_past_its_room_a_cache_refuses_and_stays_as_it_was(changes):
-    model, ids = small(**changes), draw_ids(2, 12)
-    full = KVCache(model)
-    model(ids, cache=full)
-    with pytest.raises(ValueError, match="T=13 tokens do not fit the context of 12"):
-        model(ids[:, :1], cache=full)
-    assert full.length == 12
-    narrow = KVCache(model, room=5)
-    model(ids[:, :4], cache=narrow)
-    with pytest.raises(ValueError, match="room for 5 tokens, not 6"):
-        model(ids[:, 4:6], cache=narrow)
-    assert torch.allclose(model(ids[:, 4:5], cache=narrow)[0], model(ids[:, :5])[0][:, -1:], atol=1e-5)
-
-
-@pytest.mark.parametrize("room", [0, 13])
-def test_a_room_that_makes_no_sense_is_refused(room):
-    with pytest.raises(ValueError, match=f"room={room} must lie between 1 and"):
-        KVCache(small(), room=room)
-
-
-@pytest.mark.parametrize("changes", VARIANTS)
-def test_a_cache_of_another_batch_is_refused(changes):
-    model, cache = small(**changes), None
-    cache = KVCache(model)
-    model(draw_ids(3, 4), cache=cache)
-    for B in (1, 2):  # one row would be broadcast silently
-        with pytest.raises(ValueError, match=f"holds B=3 sequences and was given {B}"):
-            model(draw_ids(B, 1), cache=cache)
-
-
-@pytest.mark.parametrize("changes", VARIANTS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_bytes_of_a_cache_are_those_of_its_configuration(changes, dtype):
-    model = small(**changes).to(dtype)
-    cache = KVCache(model, room=7)
-    model(draw_ids(3, 5), cache=cache)
-    assert cache.bytes == cache_bytes(model.config, T=7, B=3, width=dtype.itemsize) > 0
-
-
-def test_the_cache_of_known_models_by_hand():
-    from gptlab.llama import llama_config
-
-    assert cache_bytes(GPTConfig.gpt2("124M"), T=1, width=2) == 2 * 12 * 768 * 2
-    assert cache_bytes(llama_config("8B"), T=1, width=2) == 128 * 1024  # 32 layers, 8 heads of 128, k and v, 2 bytes
-    assert cache_bytes(llama_config("8B", n_kv_head=32), T=1, width=2) == 512 * 1024
 
 
 PROMPTS = [[3], [5, 6, 7, 8, 9, 10], [11, 12], [5, 1, 2]]
@@ -270,11 +191,6 @@ def test_rows_of_different_lengths_end_with_their_own_stop_and_not_with_one_in_t
             end = [i for i in range(len(prompt), len(row)) if row[i] in stops]
             expected.append(row[: end[0] + 1] if end else row)
         assert generate_each(model, PROMPTS, 9, temperature=0, stop=stops) == expected
-
-
-def test_padding_is_taken_off_on_either_side():
-    keep = torch.tensor([[False, True, True], [True, True, False], [True, True, True]])
-    assert unpad(torch.tensor([[0, 4, 7], [4, 0, 0], [1, 2, 3]]), keep) == [[4, 7], [4, 0], [1, 2, 3]]
 
 
 def test_each_of_several_stop_tokens_ends_a_row():
@@ -320,7 +236,7 @@ def test_no_new_tokens_and_fewer():
     assert torch.equal(generate(model, ids, 0), ids)
     with pytest.raises(ValueError, match="max_new_tokens=-1"):
         generate(model, ids, -1)
-    with pytest.raises(ValueError, match="no token to go on from"):
+    with pytest.raises(ValueError, match="no token to continue from"):
         generate_each(model, [[1, 2], []], 3)
     assert generate_each(model, [], 3) == []
 
@@ -359,7 +275,7 @@ def test_generating_leaves_the_model_in_the_mode_it_was_in():
 
 
 def test_nothing_to_go_on_from_is_refused():
-    with pytest.raises(ValueError, match="no token to go on from"):
+    with pytest.raises(ValueError, match="no token to continue from"):
         generate(small(), torch.zeros(1, 0, dtype=torch.long), 3)
 
 
@@ -441,7 +357,8 @@ def test_a_left_padded_batch_says_the_same_as_in_transformers(family):
     expected = theirs.generate(
         ids * keep, attention_mask=keep.long(), max_new_tokens=12, do_sample=False, pad_token_id=0
     )  # fmt: skip
-    assert [row[-12:] for row in generate_each(ours, unpad(ids, keep), 12, temperature=0)] == expected[:, 6:].tolist()
+    prompts = [row[real].tolist() for row, real in zip(ids, keep, strict=True)]
+    assert [row[-12:] for row in generate_each(ours, prompts, 12, temperature=0)] == expected[:, 6:].tolist()
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -457,3 +374,85 @@ def test_every_step_of_transformers_draws_from_our_distribution(family):
     for i, (logits, scores) in enumerate(zip(out.logits, out.scores, strict=True)):
         ours = probabilities(logits, **shape, seen=out.sequences[:, : 5 + i])
         assert torch.allclose(ours, scores.softmax(-1), atol=1e-6)
+
+
+# ---- Ties, mistakes, and what users of other libraries type ----------------------------------------------------------
+
+
+def test_top_p_ends_exactly_where_p_is_reached():
+    logits = torch.zeros(3, 4)  # four tokens of exactly a quarter each
+    for p, kept in ((0.25, 1), (0.5, 2), (0.75, 3), (0.51, 3)):
+        assert keep_top_p(logits, p).isfinite().sum(-1).tolist() == [kept] * 3
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {}, {"top_k": 3}, {"temperature": 0, "repetition_penalty": 2}])
+@pytest.mark.parametrize("broken_weight", [torch.nan, torch.inf])
+def test_a_model_whose_weights_are_not_numbers_does_not_write(options, broken_weight):
+    model = small()
+    with torch.no_grad():
+        model.norm.bias[0] = broken_weight
+    with pytest.raises(ValueError, match=r"the largest logit is (nan|inf), so no token can be chosen: are the model's"):
+        generate(model, draw_ids(2, 3), 4, **options)
+
+
+def test_logits_without_any_possible_token_are_refused():
+    with pytest.raises(ValueError, match=r"largest logit is -inf.*at least one token allowed"):
+        probabilities(torch.full((5,), -torch.inf))
+    with pytest.raises(ValueError, match="largest logit is nan"):
+        probabilities(torch.tensor([1.0, torch.nan, 0.0]))
+    assert probabilities(torch.tensor([-torch.inf, 2.0])).tolist() == [0, 1]
+
+
+def test_settings_may_come_by_position_up_to_the_generator():
+    model, ids = small(), draw_ids(2, 3)
+    by_name = generate(
+        model, ids, 6, temperature=0.7, top_k=9, top_p=0.8, generator=torch.Generator().manual_seed(2), min_p=0.01
+    )
+    by_position = generate(model, ids, 6, 0.7, 9, 0.8, torch.Generator().manual_seed(2), min_p=0.01)
+    assert torch.equal(by_name, by_position)
+    with pytest.raises(TypeError, match="positional"):
+        generate(model, ids, 6, 0.7, 9, 0.8, torch.Generator(), 7)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_number_in_the_place_of_the_generator_is_explained():
+    with pytest.raises(ValueError, match=r"generator=0\.05 is not a torch\.Generator: .*by name, such as min_p"):
+        generate(small(), draw_ids(1, 3), 3, 1.0, 50, 0.9, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "ours"),
+    [
+        ("do_sample", "temperature=0"), ("eos_token_id", "stop"), ("max_length", "max_new_tokens"),
+        ("attention_mask", "generate_each"), ("seed", "generator=torch.Generator"), ("pad_token_id", "generate_each"),
+        ("num_beams", "temperature, top_k, top_p, min_p, repetition_penalty, generator, stop, use_cache"),
+    ],
+)  # fmt: skip
+def test_a_keyword_of_another_library_is_answered_with_ours(keyword, ours):
+    model, tokenizer = small(), BPETokenizer.train("ab", 256)
+    for call in (
+        lambda **options: generate(model, draw_ids(1, 3), 3, **options),
+        lambda **options: generate_each(model, [[1, 2]], 3, **options),
+        lambda **options: list(stream(model, tokenizer, [1], 3, **options)),
+    ):
+        with pytest.raises(TypeError, match=f"no setting '{keyword}' here: use .*{re.escape(ours)}"):
+            call(**{keyword: 1})
+
+
+def test_options_are_the_settings_of_one_token():
+    logits, seen = torch.randn(3, 9, generator=torch.Generator().manual_seed(0)), torch.tensor([[1], [2], [3]])
+    options = SamplingOptions(temperature=0.5, top_k=4, repetition_penalty=1.5)
+    expected = draw(
+        probabilities(logits, temperature=0.5, top_k=4, repetition_penalty=1.5, seen=seen),
+        torch.Generator().manual_seed(1),
+    )
+    assert torch.equal(options.choose(logits, seen, torch.Generator().manual_seed(1)), expected)
+    assert torch.equal(SamplingOptions(temperature=0).choose(logits, seen), logits.argmax(-1, keepdim=True))
+
+
+def test_a_model_inside_a_wrapper_writes_what_it_writes_alone():
+    model, wrapper = small(dropout=0.5).train(), torch.nn.Module()
+    wrapper.add_module("module", model)  # as DistributedDataParallel holds it
+    ids = draw_ids(2, 3)
+    assert torch.equal(generate(wrapper, ids, 5, temperature=0), generate(model, ids, 5, temperature=0))
+    assert model.training

@@ -1,15 +1,19 @@
-"""Cutting a text before byte-pair encoding: nothing is lost, and the quick ways cut where the pattern cuts."""
-
-import sys
-import threading
+"""Splitting a text before byte-pair encoding: nothing is lost, and the quick way splits where the pattern does."""
 
 import pytest
 import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptlab import splitting
-from gptlab.splitting import GPT2_PATTERN, GPT4_PATTERN, LLAMA3_PATTERN, any_of, split
+from gptlab.splitting import (
+    GPT2_PATTERN,
+    GPT4_PATTERN,
+    LLAMA3_PATTERN,
+    O200K_PATTERN,
+    any_of,
+    last_border,
+    split,
+)
 
 PUBLISHED = (GPT2_PATTERN, GPT4_PATTERN, LLAMA3_PATTERN)
 AS_IN_GPT4O = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}]*[\p{Ll}\p{M}]+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+|(?s:.)"
@@ -35,33 +39,19 @@ def test_every_text_is_cut_where_the_pattern_cuts_it(text, pattern):
     assert split(text, pattern) == regex.findall(pattern, text)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="re knows possessive quantifiers from Python 3.11 on")
-def test_the_published_patterns_have_the_short_cuts():
-    for pattern in PUBLISHED:
-        assert splitting._ascii_twin(pattern) and splitting._asks_for_kinds_only(pattern)
-    assert splitting._ascii_twin(r"\p{Greek}+|.") is None
+@given(any_text, any_text, st.sampled_from([*PUBLISHED, O200K_PATTERN]))
+def test_at_the_last_border_both_parts_have_the_chunks_of_the_whole_however_it_goes_on(text, rest, pattern):
+    border = last_border(text, pattern)
+    assert split(text[:border], pattern) + split(text[border:] + rest, pattern) == split(text + rest, pattern)
 
 
-@pytest.mark.parametrize("pattern", OTHERS[:5])
-def test_a_pattern_that_tells_letters_apart_is_not_deceived(pattern):
-    assert not splitting._asks_for_kinds_only(pattern)
-
-
-def test_texts_are_cut_side_by_side_without_mixing():
-    texts = [f"naïve {n} café's {'größer ' * n}中文{n}" * 20 for n in range(1, 9)]
-    found = {}
-
-    def cut(text):
-        for _ in range(50):
-            found.setdefault(text, []).append(split(text))
-
-    threads = [threading.Thread(target=cut, args=(text,)) for text in texts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for text in texts:
-        assert found[text] == [regex.findall(GPT4_PATTERN, text)] * 50
+def test_every_border_between_a_word_and_what_follows_is_found_from_the_end():
+    text = "one, two  three\n\nfour's 5"
+    borders, end = [], len(text)
+    while end := last_border(text[:end], GPT4_PATTERN):
+        borders.append(text[end - 1 : end + 1])
+    assert borders == ["s ", "e\n", "o ", "e,"]
+    assert last_border(text, r"\p{L}+|(?s:.)") == last_border(text, None) == 0  # nothing is known of such a pattern
 
 
 def test_the_patterns_differ_where_the_lesson_says():
@@ -84,3 +74,13 @@ def test_a_pattern_with_groups_is_refused():
 def test_the_longest_special_token_is_found_and_none_in_nothing():
     assert any_of(["<a>", "<a>b"]).findall("<a>b<a>") == ["<a>b", "<a>"]
     assert any_of([]) is None
+
+
+def test_the_benchmark_has_a_row_for_each_script(capsys):
+    from gptlab.commands.bench import scripts, tokenizers
+
+    scripts.bench_scripts(tokenizers._in_turn, tokenizers._encoders, characters=2_000, rounds=1)
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row[:16].strip() for row in rows[-6:]] == list(scripts.SENTENCES)
+    texts = scripts.script_texts(2_000)
+    assert texts["English"].isascii() and not any(text.isascii() for name, text in texts.items() if name != "English")

@@ -127,7 +127,7 @@ def test_no_vocabulary_can_be_made_of_nothing(kind):
         kind.from_text("")
 
 
-def test_no_room_for_a_word_is_refused():
+def test_a_vocabulary_without_an_entry_for_a_word_is_refused():
     with pytest.raises(ValueError, match="give at least 2"):
         WordTokenizer.from_text("a b", vocab_size=1)
 
@@ -141,8 +141,45 @@ def test_half_of_a_surrogate_pair_is_refused_where_a_file_could_not_hold_it():
 def test_a_row_of_an_array_decodes_and_a_batch_says_what_to_do():
     tokenizer = CharTokenizer.from_text("abc")
     assert tokenizer.decode(np.array([2, 0])) == "ca"
-    with pytest.raises(ValueError, match="one by one"):
+    with pytest.raises(ValueError, match="2 rows of ids, not one: use decode_batch"):
         tokenizer.decode(np.zeros((2, 3), dtype=int))
+
+
+# ---- What all tokenizers share ---------------------------------------------------------------------------------------
+
+
+@each_tokenizer
+def test_tiktokens_names_give_what_ours_give(tokenizer):
+    texts = [FABLE, "", FABLE[:8]]
+    rows = [tokenizer.encode(text) for text in texts]
+    assert tokenizer.n_vocab == tokenizer.vocab_size
+    assert tokenizer.encode_ordinary(FABLE) == rows[0]
+    assert tokenizer.encode_batch(texts) == rows
+    assert tokenizer.decode_batch(rows) == texts
+    assert [tokenizer.decode_single_token_bytes(id) for id in rows[2]] == [tokenizer.token_bytes(id) for id in rows[2]]
+
+
+@each_tokenizer
+def test_a_vocabulary_without_special_tokens_has_no_end(tokenizer):
+    assert dict(tokenizer.special_tokens) == {} and tokenizer.end is None and tokenizer.eot_token is None
+
+
+@each_tokenizer
+@given(head=tricky_text, rest=tricky_text)
+def test_a_text_cut_at_its_split_point_has_the_ids_of_the_whole(tokenizer, head, rest):
+    if isinstance(tokenizer, CharTokenizer):
+        tokenizer = CharTokenizer.from_text(head + rest + "a")
+    head, rest = (text.encode("utf-8", "replace").decode() for text in (head, rest))
+    point = tokenizer.split_point(head)
+    assert 0 <= point <= len(head)
+    ids = tokenizer.encode(head[:point]) + tokenizer.encode_rest(head[point:] + rest)
+    assert ids == tokenizer.encode(head + rest)
+
+
+def test_long_texts_are_cut_where_no_token_stands():
+    assert CharTokenizer.from_text("ab").split_point("abba") == ByteTokenizer().split_point("abba") == 4
+    assert WordTokenizer.from_text("ab").split_point("the fox, fo") == len("the fox, ")  # the next letter may be x
+    assert WordTokenizer.from_text("ab").split_point("fo") == 0
 
 
 # ---- Files -----------------------------------------------------------------------------------------------------------
@@ -169,12 +206,51 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    "content", ["not json", json.dumps({"kind": "morse"}), json.dumps([1]), json.dumps({"model": {}})]
+    "content",
+    ["not json", json.dumps({"kind": "morse"}), json.dumps([1]), json.dumps({"model": {}}), '{"kind": ["char"]}'],
 )
 def test_a_file_of_another_make_is_refused(tmp_path, content):
     (tmp_path / "other.json").write_text(content)
     with pytest.raises(ValueError, match=r"other\.json is not a"):
         load(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"kind": "char"},
+        {"kind": "char", "characters": "ab", "id_of": {}},
+        {"kind": "char", "characters": 7},
+        {"kind": "char", "characters": "aa"},
+    ],
+    ids=["a field is missing", "a field too many", "another type", "impossible"],
+)
+def test_a_damaged_file_is_refused_by_its_name(tmp_path, data):
+    (tmp_path / "damaged.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"(?s)damaged\.json is not a complete tokenizer of kind 'char'.*save the tok"):
+        load(tmp_path / "damaged.json")
+
+
+def test_a_byte_order_mark_of_an_editor_does_no_harm(tmp_path):
+    (tmp_path / "t.json").write_text(json.dumps({"kind": "byte"}), encoding="utf-8-sig")
+    assert load(tmp_path / "t.json") == ByteTokenizer()
+
+
+def test_lesson_01_alone_opens_its_own_kinds_and_says_who_knows_the_others(tmp_path):
+    from gptlab.bpe import BPETokenizer
+
+    BPETokenizer.train("", 256).save(tmp_path / "bpe.json")
+    CharTokenizer.from_text("a").save(tmp_path / "char.json")
+    code = (
+        "import sys; from gptlab import tokens; print(tokens.load(sys.argv[1]))\n"
+        "try: tokens.load(sys.argv[2])\nexcept ValueError as error: print(error)\n"
+        "from gptlab import tokenizers; print(tokenizers.load(sys.argv[2]))"
+    )
+    files = [str(tmp_path / "char.json"), str(tmp_path / "bpe.json")]
+    done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True)
+    char, refused, bpe = done.stdout.splitlines()
+    assert char == "CharTokenizer(V=1: 'a')" and bpe == "BPETokenizer(V=256, special_tokens=[])"
+    assert "its kind is 'bpe', and the kinds known so far are char, word, byte; `from gptlab.tokenizers" in refused
 
 
 def test_a_file_of_another_kind_says_how_to_open_it(tmp_path):

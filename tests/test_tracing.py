@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import gptlab
 from gptlab.attention import CrossAttention, MultiHeadAttention
+from gptlab.lab.tracing import trace
 from gptlab.model import GPT, GPTConfig
-from gptlab.tracing import trace
 
 
 class Honest(nn.Module):

@@ -1,25 +1,29 @@
 """`train` and `sample` as a reader calls them, and the training race on a text of a few lines."""
 
 import contextlib
-import dataclasses
 import errno
 import json
 import math
+import subprocess
 import sys
 import types
 
 import pytest
 import torch
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
+from gptlab.runs.program import join
+from gptlab.runs.settings import Options
 
-from gptlab import checkpoints, commands, gpu
+from gptlab import checkpoints, commands, gpu, runs
+from gptlab.checkpoints import storage
 from gptlab.commands.bench import training as race
 from gptlab.commands.sample import sample
-from gptlab.commands.train import Options, Settings, _join, from_yaml, settings_of, to_yaml, train
-from gptlab.gpu.records import read
+from gptlab.commands.train import train
+from gptlab.gpu import devices
 from gptlab.model import GPT
+from gptlab.ranks import SingleProcess
+from gptlab.runs.recipes import model_config
+from gptlab.runs.records import read
 from gptlab.training import History, TrainConfig
 
 TINY = dict(batch_size=2, n_layer=1, n_head=2, n_embd=12, device="cpu")
@@ -50,7 +54,7 @@ def test_a_model_is_not_exported_over_other_files_and_that_is_said_before_traini
         with pytest.raises(checkpoints.CheckpointError, match=r"(holds thesis.txt|is a file).*choose a new folder"):
             train(Options(folder=tmp_path / "run", steps=1, export=export, **text))
     for export in (tmp_path / "run", tmp_path):
-        with pytest.raises(ValueError, match=r"would take the place of the run's own folder .*choose a new folder"):
+        with pytest.raises(ValueError, match=r"would replace the run's own folder .*choose a new folder"):
             train(Options(folder=tmp_path / "run", steps=1, export=export, **text))
     assert (tmp_path / "work" / "thesis.txt").read_text() == "mine" and not (tmp_path / "run").exists()
 
@@ -60,7 +64,7 @@ def test_a_model_is_not_exported_over_other_files_and_that_is_said_before_traini
     [
         ({"n_embd": 24}, "n_embd: 12 there, 24 here"),
         ({"corpus": "other.txt"}, r"made with other tokens \(CharTokenizer.*there, .* here\): go on with the --corpus"),
-        ({"optimizer": "adamw"}, "memory of 2 optimisers and the run 1"),
+        ({"optimizer": "adamw"}, "states of 2 optimisers and the run has 1"),
     ],
 )
 def test_a_refused_resumption_changes_nothing(tmp_path, text, changes, words, monkeypatch):
@@ -121,8 +125,8 @@ def test_a_record_tells_the_speed_without_the_way_there_and_the_memory_without_t
     tmp_path, text, monkeypatch
 ):
     order = []
-    monkeypatch.setattr(gpu.records, "peak_memory", lambda device: order.append("memory") or 3 * 2**20)
-    monkeypatch.setattr(gpu, "matrix_rate", lambda *_, **__: order.append("matrices") or 1e12)
+    monkeypatch.setattr(gpu, "peak_memory", lambda device: order.append("memory") or 3 * 2**20)
+    monkeypatch.setattr(gpu, "matmul_flops", lambda *_, **__: order.append("matrices") or 1e12)
     train(
         Options("shakespeare", folder=tmp_path / "run", steps=6, **dict(text, evaluate_every=2), record=tmp_path / "r")
     )
@@ -150,34 +154,6 @@ def test_a_new_run_does_not_begin_where_one_is(tmp_path, text):
         train(Options(folder=tmp_path / "run", steps=1, **text))
 
 
-# ----------------------------------------------------------------------------------------------------------- settings
-
-
-def test_every_setting_of_training_can_be_given_on_the_command_line():
-    given = {field.name for field in dataclasses.fields(Options)}
-    assert {field.name for field in dataclasses.fields(TrainConfig)} <= given
-    changed = settings_of(Options("fables", steps=7, betas=(0.5, 0.6), checkpointing=True, n_layer=9, batch_size=3))
-    recipe = changed.recipe
-    assert (recipe.training.steps, recipe.training.betas, recipe.training.checkpointing) == (7, (0.5, 0.6), True)
-    assert (recipe.model["n_layer"], recipe.B, recipe.seed) == (9, 3, gpu.RECIPES["fables"].seed)
-
-
-@pytest.mark.parametrize("name", gpu.RECIPES)
-def test_the_settings_of_every_recipe_survive_their_file(tmp_path, name):
-    settings = Settings(gpu.RECIPES[name], dtype="bfloat16", compile=True)
-    (tmp_path / "config.yaml").write_text(to_yaml(settings))
-    assert from_yaml(tmp_path / "config.yaml") == settings
-    assert settings_of(Options(config=tmp_path / "config.yaml")) == settings
-
-
-@given(rate=st.floats(1e-9, 10), steps=st.integers(1, 10**9), beta=st.floats(0, 1))
-def test_numbers_survive_the_file_to_the_last_digit(tmp_path_factory, rate, steps, beta):
-    path = tmp_path_factory.getbasetemp() / "numbers.yaml"
-    how = TrainConfig(learning_rate=rate, steps=steps, betas=(beta, beta))
-    path.write_text(to_yaml(Settings(gpu.Recipe(training=how))))
-    assert from_yaml(path).recipe.training == how
-
-
 def test_a_run_leaves_its_settings_and_another_begins_with_them(tmp_path, text):
     train(Options(folder=tmp_path / "a", steps=3, seed=5, **text))
     again = Options(config=tmp_path / "a" / "config.yaml", folder=tmp_path / "b", device="cpu")
@@ -187,33 +163,52 @@ def test_a_run_leaves_its_settings_and_another_begins_with_them(tmp_path, text):
     assert states[0]["history"]["losses"] == states[1]["history"]["losses"]
 
 
-def test_numbers_are_understood_as_people_write_them(tmp_path):
-    (tmp_path / "c.yaml").write_text("training:\n  learning_rate: 1e-3\n  clip: 2\n  betas: [0, 0.5]\nmodel:\n")
-    how = from_yaml(tmp_path / "c.yaml").recipe.training
-    assert (how.learning_rate, how.clip, how.betas) == (0.001, 2.0, (0.0, 0.5))
+def test_world_size_alone_is_one_process(tmp_path, text, monkeypatch):
+    """Some machines set WORLD_SIZE for their own purposes; only torchrun sets RANK beside it."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    assert train(Options(folder=tmp_path / "run", steps=1, **text)) is None
+    assert checkpoints.latest(tmp_path / "run").name == "step-00000001"
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("corpsu: fables", "nobody knows the entry corpsu; perhaps you mean corpus"),
-        ("training: {step: 5}", "nobody knows the entry training.step; perhaps you mean training.steps"),
-        ("training: {zzz: 5}", "nobody knows the entry training.zzz$"),
-        ("model: {layers: 5}", "model.layers is no setting of a model"),
-        ("training: {steps: many}", "training.steps is 'many', which is not a whole number"),
-        ("training: {steps: 1.5}", "training.steps is 1.5, which is not a whole number"),
-        ("training: {clip: true}", "training.clip is True, which is not a number"),
-        ("training: {betas: [1]}", "training.betas is .1., which is not a list of two numbers"),
-        ("modern: perhaps", "modern is 'perhaps', which is not true or false"),
-        ("training: {steps: 0}", "steps=0 must be at least 1"),
-        ("a: [", "is not YAML"),
-        ("just words", "has no entries"),
-    ],
-)
-def test_a_mistake_in_the_file_is_named(tmp_path, content, words):
-    (tmp_path / "c.yaml").write_text(content)
-    with pytest.raises(ValueError, match=words):
-        from_yaml(tmp_path / "c.yaml")
+LAPTOP = """
+import sys
+from gptlab import commands
+
+assert commands.run(sys.argv[1:]) == 0
+print(*[name for name in sys.modules if name.startswith(("gptlab.cluster", "gptlab.gpu."))])
+"""
+
+
+def test_a_laptop_loads_no_planning_no_roofline_and_no_graphs(tmp_path):
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
+    size = "--batch-size 2 --n-layer 1 --n-head 2 --n-embd 12 --context 16 --tokens characters --device cpu"
+    words = ["train", "--corpus", str(tmp_path / "text.txt"), "--folder", str(tmp_path / "run"), "--steps", "1"]
+    command = [sys.executable, "-c", LAPTOP, *words, *size.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["gptlab.gpu.devices"]
+
+
+def test_the_options_are_listed_before_torch_is_loaded(tmp_path):
+    code = "import sys; from gptlab.commands import train; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.parametrize("parts", ["gpt2", "llama", "modern"])
+def test_the_parts_of_a_model_are_chosen_on_the_command_line(tmp_path, parts):
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
+    size = "--batch-size 2 --n-layer 1 --n-head 2 --n-embd 12 --context 16 --tokens characters --device cpu --steps 1"
+    words = ["train", "--corpus", tmp_path / "text.txt", "--folder", tmp_path / "run", "--parts", parts, *size.split()]
+    assert commands.run(list(map(str, words))) == 0
+    config = checkpoints.load_model(tmp_path / "run")[0].config
+    expected = {
+        "gpt2": ("layernorm", "learned", "gelu", None),
+        "llama": ("rmsnorm", "rope", "swiglu", 1),
+        "modern": ("layernorm", "rope", "relu2", None),
+    }
+    assert (config.norm, config.position, config.mlp, config.n_kv_head) == expected[parts]
 
 
 # ---------------------------------------------------------------------------------------------------------- accidents
@@ -238,7 +233,7 @@ def test_a_loss_that_is_not_finite_ends_with_a_word_and_a_usable_checkpoint(tmp_
 
 
 def test_a_full_disk_ends_with_a_word_and_a_usable_checkpoint(tmp_path, text, monkeypatch, capsys):
-    really, calls = checkpoints.save_file, []
+    really, calls = storage.save_file, []
 
     def full(tensors, path):
         calls.append(path)
@@ -248,7 +243,7 @@ def test_a_full_disk_ends_with_a_word_and_a_usable_checkpoint(tmp_path, text, mo
         really(tensors, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save_file", full)
+        patch.setattr(storage, "save_file", full)
         assert train(Options(folder=tmp_path / "run", steps=6, save_every=1, **text)) == 1
     said = capsys.readouterr().out
     assert "No space left on device" in said and "free some space" in said
@@ -258,7 +253,7 @@ def test_a_full_disk_ends_with_a_word_and_a_usable_checkpoint(tmp_path, text, mo
 
 
 def test_a_run_that_ends_before_its_first_checkpoint_says_that_there_is_none(tmp_path, text, capsys, monkeypatch):
-    monkeypatch.setattr(checkpoints, "save_file", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    monkeypatch.setattr(storage, "save_file", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     assert train(Options(folder=tmp_path / "run", steps=3, save_every=1, **text)) == 1
     assert "There is no checkpoint yet" in capsys.readouterr().out
 
@@ -300,7 +295,7 @@ def test_a_machine_that_cannot_compile_trains_without(tmp_path, text, monkeypatc
         train(Options(folder=folder, steps=3, compile=compile, dropout=0.2, **text))
         losses.append(json.loads((folder / "step-00000003" / "state.json").read_text())["history"]["losses"])
     said = capsys.readouterr().out
-    assert "torch.compile does not work here, so the run goes on without it (no C++ compiler)" in said
+    assert "torch.compile does not work here, so the run continues without it (no C++ compiler)" in said
     assert losses[0] == losses[1]  # also the dropped numbers are those of a run that never tried
 
 
@@ -326,7 +321,7 @@ def test_a_compiled_way_back_that_fails_is_given_up_too(tmp_path, text, monkeypa
         train(Options(folder=tmp_path / str(compile), steps=2, compile=compile, dropout=0.2, **text))
         state = json.loads((tmp_path / str(compile) / "step-00000002" / "state.json").read_text())
         losses.append(state["history"]["losses"])
-    assert "so the run goes on without it (AssertionError())" in capsys.readouterr().out
+    assert "so the run continues without it (AssertionError())" in capsys.readouterr().out
     assert losses[0] == losses[1]
 
 
@@ -344,7 +339,14 @@ def test_a_compiled_model_is_tried_as_the_first_step_uses_it(tmp_path, text, mon
         self._compiled_call_impl = tried
 
     monkeypatch.setattr(GPT, "compile", compile)
-    own = dict(text, batch_size=4, accumulate=4, dtype="bfloat16", checkpointing=checkpointing, compile=True)
+    own = dict(
+        text,
+        batch_size=4,
+        gradient_accumulation=4,
+        dtype="bfloat16",
+        gradient_checkpointing=checkpointing,
+        compile=True,
+    )
     with pytest.raises(AssertionError):  # the second part of the first batch finds the gradients of the first
         train(Options(folder=tmp_path / "run", steps=1, **own))
     tried, first, _ = calls
@@ -371,21 +373,22 @@ def test_too_little_memory_ends_with_what_helps_and_a_usable_checkpoint(tmp_path
         assert train(Options(folder=tmp_path / "run", steps=6, save_every=1, **text)) == 1
     said = capsys.readouterr().out
     assert "train: CUDA out of memory. Tried to allocate 9 GiB.\n" in said and "more\n" not in said
-    assert "use a larger --accumulate, --checkpointing True, or a smaller --batch-size" in said
+    assert "use a larger --gradient-accumulation, --gradient-checkpointing True, or a smaller --batch-size" in said
     assert "The newest checkpoint is step-00000003" in said
-    assert train(Options(folder=tmp_path / "run", resume=True, device="cpu", accumulate=2)) is None
+    assert train(Options(folder=tmp_path / "run", resume=True, device="cpu", gradient_accumulation=2)) is None
 
 
 @pytest.mark.parametrize(("given", "asked"), [("cuda", "cuda"), (None, None), ("cpu", "cpu")])
 def test_ranks_on_a_machine_without_cuda_ask_for_it_where_it_is_wanted(monkeypatch, given, asked):
-    from gptlab.gpu import distributed
+    from gptlab.cluster import distributed
 
     found = []
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setattr(distributed, "own_device", lambda: None)
-    monkeypatch.setattr(distributed, "join", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(gpu, "pick_device", lambda prefer: found.append(prefer) or torch.device("cpu"))
-    _join(Options(device=given), contextlib.ExitStack())
+    monkeypatch.setattr(distributed, "join", lambda *_: contextlib.nullcontext(SingleProcess()))
+    monkeypatch.setattr(devices, "pick_device", lambda prefer: found.append(prefer) or torch.device("cpu"))
+    join(Options(device=given), contextlib.ExitStack())
     assert found == [asked]
 
 
@@ -415,13 +418,13 @@ def test_the_race_trains_all_in_turns_and_its_targets_are_found(tmp_path):
     (tmp_path / "text.txt").write_text("to be or not to be, that is the question. " * 60)
     recipes = {}
     for name, steps in (("short", 3), ("long", 25)):
-        recipe = gpu.RECIPES["shakespeare"]
-        recipes[name] = gpu.Recipe(
+        recipe = runs.RECIPES["shakespeare"]
+        recipes[name] = runs.Recipe(
             corpus=str(tmp_path / "text.txt"),
             tokens="characters",
-            B=2,
+            batch_size=2,
             model=recipe.model | dict(context=16, n_layer=1, n_head=2, n_embd=12),
-            training=gpu.TrainConfig(steps=steps, evaluate_every=0, warmup=1, optimizer="muon"),
+            training=TrainConfig(steps=steps, evaluate_every=0, warmup=1, optimizer="muon"),
         )
     histories = race.race(recipes)
     assert {name: history.steps for name, history in histories.items()} == {"short": 3, "long": 25}
@@ -433,9 +436,9 @@ def test_the_race_trains_all_in_turns_and_its_targets_are_found(tmp_path):
 def test_the_contestants_are_nanogpts_settings_and_ours_of_no_more_parameters():
     recipes = race.contestants()
     theirs = recipes["nanoGPT's recipe"]
-    assert (theirs.training.steps, theirs.B, theirs.training.learning_rate) == (2000, 12, 1e-3)
-    assert theirs.model == dict(context=64, n_layer=4, n_head=4, n_embd=128, bias=False) and not theirs.modern
-    sizes = {name: gpu.recipes._model(recipe, 65).count_parameters() for name, recipe in recipes.items()}
+    assert (theirs.training.steps, theirs.batch_size, theirs.training.learning_rate) == (2000, 12, 1e-3)
+    assert theirs.model == dict(context=64, n_layer=4, n_head=4, n_embd=128, bias=False) and theirs.parts == "gpt2"
+    sizes = {name: GPT(model_config(recipe, 65)).count_parameters() for name, recipe in recipes.items()}
     assert max(sizes.values()) == sizes["nanoGPT's recipe"] <= 810_000
 
 

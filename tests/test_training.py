@@ -13,27 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils.data import DataLoader
 
 from gptlab import checkpoints
 from gptlab.batches import IGNORE, Batch, Batches, StoryBatches
 from gptlab.corpora import fables
 from gptlab.embedding import BigramLanguageModel
+from gptlab.evaluation import StoryEvaluation, mean_loss
 from gptlab.model import GPT, GPTConfig
+from gptlab.ranks import SingleProcess
+from gptlab.schedule import OLD_NAMES, lr_multiplier
 from gptlab.tokens import CharTokenizer
+from gptlab.train_step import activation_checkpoints, add_gradients, count_targets, micro_batches
 from gptlab.training import (
-    Alone,
     History,
-    Muon,
     NonFiniteLoss,
-    StoryEvaluation,
     TrainConfig,
-    activation_checkpoints,
-    add_gradients,
-    make_optimizers,
-    mean_loss,
-    micro_batches,
-    orthogonalize,
-    rate_factor,
     run,
     train,
 )
@@ -51,8 +46,8 @@ def weights(model: nn.Module) -> torch.Tensor:
 
 
 def test_the_rate_rises_in_the_warmup_stays_and_falls_to_the_end():
-    config = TrainConfig(steps=200, warmup=20, decay=0.5)
-    factors = [rate_factor(step, config) for step in range(200)]
+    config = TrainConfig(steps=200, warmup=20, decay_fraction=0.5)
+    factors = [lr_multiplier(step, config) for step in range(200)]
     assert factors[0] == pytest.approx(1 / 20) and max(factors) == 1.0
     assert all(a <= b for a, b in itertools.pairwise(factors[:21]))
     assert factors[20:100] == [1.0] * 80
@@ -61,45 +56,9 @@ def test_the_rate_rises_in_the_warmup_stays_and_falls_to_the_end():
 
 
 def test_the_cosine_ends_at_the_final_part_of_the_rate():
-    config = TrainConfig(steps=1000, warmup=0, decay=1.0, shape="cosine", final=0.1)
-    assert rate_factor(500, config) == pytest.approx(0.55, abs=0.01)
-    assert rate_factor(999, config) == pytest.approx(0.1, abs=0.001)
-
-
-def test_muon_gets_the_matrices_inside_the_blocks_and_nothing_else():
-    model = small_model()
-    adamw, muon = make_optimizers(model, TrainConfig(optimizer="muon"))
-    names = {id(p): name for name, p in model.named_parameters()}
-    matrices = {names[id(p)] for group in muon.param_groups for p in group["params"]}
-    others = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
-    assert matrices | others == set(names.values()) and not matrices & others
-    assert "blocks.0.mlp.widen.weight" in matrices and "blocks.1.attention.query.weight" in matrices
-    assert {"embedding.token.weight", "blocks.0.convolution.weight", "blocks.0.norm1.weight"} <= others
-
-
-def test_our_muon_is_the_librarys_up_to_its_bfloat16():
-    shapes = [(8, 8), (8, 8), (8, 32), (32, 8), (12, 5)]
-    draw = torch.Generator().manual_seed(0)
-    start = [torch.randn(shape, generator=draw) for shape in shapes]
-    ours, theirs = ([nn.Parameter(p.clone()) for p in start] for _ in range(2))
-    optimizers = Muon(ours, lr=0.1, weight_decay=0.2), torch.optim.Muon(theirs, lr=0.1, weight_decay=0.2)
-    for _ in range(4):
-        for a, b in zip(ours, theirs, strict=True):
-            a.grad = torch.randn(a.shape, generator=draw)
-            b.grad = a.grad.clone()
-        for optimizer in optimizers:
-            optimizer.step()
-    for a, b, before in zip(ours, theirs, start, strict=True):
-        assert (a - b).norm() < 0.03 * (b - before).norm()
-
-
-def test_orthogonalised_matrices_keep_their_directions_and_lose_their_sizes():
-    matrices = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0))
-    sizes = torch.linalg.svdvals(orthogonalize(matrices))
-    assert sizes.min() > 0.5 and sizes.max() < 1.3
-    u, _, v = torch.linalg.svd(matrices[0], full_matrices=False)
-    turned = u.T @ orthogonalize(matrices)[0] @ v.T
-    assert (turned - torch.diag(turned.diag())).abs().max() < 1e-4
+    config = TrainConfig(steps=1000, warmup=0, decay_fraction=1.0, schedule="cosine", min_lr_ratio=0.1)
+    assert lr_multiplier(500, config) == pytest.approx(0.55, abs=0.01)
+    assert lr_multiplier(999, config) == pytest.approx(0.1, abs=0.001)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -150,26 +109,28 @@ def test_resuming_where_nothing_was_saved_starts_from_the_beginning(tmp_path):
 def test_a_loss_that_is_not_a_number_stops_the_run_with_its_circumstances():
     model = small_model()
     with torch.no_grad():
-        model.blocks[0].mlp.widen.weight[0, 0] = math.nan
+        model.blocks[0].mlp.up.weight[0, 0] = math.nan
     before = weights(model)
     with pytest.raises(NonFiniteLoss, match=r"nan at step 0 \(learning rate .*, gradient norm .*float32\).*smaller"):
         train(model, Batches(IDS, B=2, T=8), TrainConfig(steps=3), progress=False)
     assert torch.equal(weights(model).nan_to_num(), before.nan_to_num())
     with torch.no_grad():
-        model.blocks[0].mlp.widen.weight[0, 0] = 0.0
+        model.blocks[0].mlp.up.weight[0, 0] = 0.0
     assert train(model, Batches(IDS, B=2, T=8), TrainConfig(steps=1), progress=False).losses[0] < 4  # as if it were new
 
 
 def test_long_gradients_are_cut_and_their_length_is_written_down():
     model = small_model()
-    history = train(model, Batches(IDS, B=2, T=8), TrainConfig(steps=2, clip=1e-6, optimizer="adamw"), progress=False)
+    history = train(
+        model, Batches(IDS, B=2, T=8), TrainConfig(steps=2, max_grad_norm=1e-6, optimizer="adamw"), progress=False
+    )
     assert all(norm > 1e-3 for norm in history.gradient_norms)
 
 
 def test_an_infinite_clip_cuts_nothing():
     batches, ends = Batches(IDS, B=2, T=8), []
     for clip in (math.inf, 1e9, 1e-3):
-        train(model := small_model(), batches, TrainConfig(steps=2, clip=clip, warmup=0), progress=False)
+        train(model := small_model(), batches, TrainConfig(steps=2, max_grad_norm=clip, warmup=0), progress=False)
         ends.append(weights(model))
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
 
@@ -180,7 +141,7 @@ def test_where_no_bar_can_be_drawn_a_few_lines_tell_how_it_goes(capsys):
     train(small_model(), batches, plan, evaluate=lambda model: {"excess": 1.25})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 8 and lines[0].startswith("step     2  loss 3.")
-    assert lines[1].endswith("nats a token  excess 1.250")
+    assert lines[1].endswith("nats per token  excess 1.250")
     train(small_model(), batches, plan, progress=False)
     assert capsys.readouterr().out == ""
 
@@ -195,18 +156,21 @@ def test_a_history_survives_json():
     "changes",
     [
         {"optimizer": "sgd"},
-        {"shape": "square"},
+        {"schedule": "square"},
         {"steps": 0},
-        {"decay": 2.0},
-        {"accumulate": 0},
-        {"keep": 0},
-        {"clip": 0.0},
-        {"clip": math.nan},
+        {"decay_fraction": 2.0},
+        {"gradient_accumulation": 0},
+        {"save_total_limit": 0},
+        {"max_grad_norm": 0.0},
+        {"max_grad_norm": math.nan},
     ],
 )
 def test_an_impossible_configuration_is_refused_by_name(changes):
+    config = TrainConfig()
+    for name, value in changes.items():  # past the type checks of these tests
+        object.__setattr__(config, name, value)
     with pytest.raises(ValueError, match=next(iter(changes))):
-        TrainConfig(**changes)
+        config.__post_init__()
 
 
 # ------------------------------------------------------------------------------------------------ batches in parts
@@ -215,10 +179,11 @@ def test_an_impossible_configuration_is_refused_by_name(changes):
 def gradients(model: nn.Module, batch: Batch, parts: int) -> tuple[float, torch.Tensor]:
     """Loss and gradient of a batch that is taken in parts."""
     model.zero_grad()
-    counted = int((batch.targets != IGNORE).sum())
+    split = micro_batches(batch, parts)
+    weights = [count_targets(part) / count_targets(batch) for part in split]
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     context = torch.autocast("cpu", enabled=False)
-    loss = add_gradients(model, micro_batches(batch, parts), counted, scaler, lambda: context, Alone())
+    loss = add_gradients(model, split, weights, scaler, lambda: context, SingleProcess())
     return float(loss), torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
@@ -247,8 +212,8 @@ def test_a_run_in_micro_batches_goes_the_same_way():
     documents = [list(range(1, 2 + n % 9)) for n in range(40)]
     batches = StoryBatches(documents, B=6, start=29)
     histories = []
-    for accumulate in (1, 4):
-        plan = TrainConfig(steps=6, accumulate=accumulate, warmup=1)
+    for parts in (1, 4):
+        plan = TrainConfig(steps=6, gradient_accumulation=parts, warmup=1)
         histories.append(train(small_model(), batches, plan, progress=False))
     assert histories[0].losses == pytest.approx(histories[1].losses, abs=1e-5)
     assert histories[0].tokens == histories[1].tokens
@@ -270,6 +235,41 @@ def test_a_batch_in_which_nothing_counts_is_refused():
 
     with pytest.raises(ValueError, match=r"no target of step 0 counts.*IGNORE"):
         train(small_model(), Silent(), TrainConfig(steps=1), progress=False)
+
+
+# ------------------------------------------------------------------------------------------ what one can train on
+
+
+def test_a_data_loader_trains_like_the_batches_that_it_gives():
+    pairs = [Batches(IDS, B=3, T=8, seed=2).batch(step) for step in range(4)]
+    rows = [(ids, targets) for batch in pairs for ids, targets in zip(*batch, strict=True)]
+    loader, plan = DataLoader(rows, batch_size=3), TrainConfig(steps=6, warmup=1)
+
+    class Repeated:
+        def batch(self, step):
+            return pairs[step % 4]
+
+    expected = train(small_model(), Repeated(), plan, progress=False)
+    assert train(small_model(), loader, plan, progress=False).losses == expected.losses
+    assert train(small_model(), pairs, plan, progress=False).losses == expected.losses
+
+
+def test_a_run_on_batches_that_can_only_be_iterated_is_not_resumed_wrongly(tmp_path):
+    pairs = [Batches(IDS, B=3, T=8, seed=2).batch(step) for step in range(4)]
+    train(small_model(), pairs, TrainConfig(steps=2), folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"can't be resumed with a list, which cannot .* of step 2: pass .*Batches"):
+        train(small_model(), pairs, TrainConfig(steps=4), folder=tmp_path, resume=True, progress=False)
+
+
+def test_an_evaluation_that_switches_dropout_off_does_not_do_so_for_the_training():
+    batches, losses = Batches(IDS, B=3, T=16), []
+    for evaluate in (lambda model: {"x": 0.0}, lambda model: {"x": float(model.eval().training)}):
+        model = small_model(dropout=0.3)
+        torch.manual_seed(7)
+        plan = TrainConfig(steps=4, evaluate_every=1, warmup=1)
+        losses.append(train(model, batches, plan, evaluate=evaluate, progress=False).losses)
+        assert model.training
+    assert losses[0] == losses[1]
 
 
 # ------------------------------------------------------------------------------------------ precision, and less memory
@@ -294,7 +294,7 @@ def test_activation_checkpoints_change_nothing_but_the_memory():
     for checkpointing in (False, True):
         model = small_model(dropout=0.2)
         torch.manual_seed(3)
-        plan = TrainConfig(steps=4, checkpointing=checkpointing, warmup=1)
+        plan = TrainConfig(steps=4, gradient_checkpointing=checkpointing, warmup=1)
         runs.append((train(model, batches, plan, progress=False).losses, weights(model)))
         assert "forward" not in vars(model.blocks[0])
     assert runs[0][0] == runs[1][0] and torch.equal(runs[0][1], runs[1][1])
@@ -444,7 +444,7 @@ def test_weights_that_are_spoilt_never_become_a_checkpoint(tmp_path):
                 spoilt = nn.Parameter(torch.tensor([math.inf]))
                 model.register_parameter("unused", spoilt)
             break
-    with pytest.raises(NonFiniteLoss, match=r"a weight is not finite after step 4.*go on from the one before"):
+    with pytest.raises(NonFiniteLoss, match=r"a weight is not finite after step 4.*continue from the one before"):
         next(running)
     assert checkpoints.latest(tmp_path).name == "step-00000002"
 
@@ -529,3 +529,13 @@ def test_story_batches_show_each_story_once_an_epoch():
     for epoch in range(2):
         seen = [int(row[1]) for step in range(4) for row in batches.batch(epoch * 4 + step).ids]
         assert sorted(seen) == list(range(10))
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
+def test_a_setting_of_the_first_edition_is_known_by_its_old_name_and_warns(old, new):
+    value = {"schedule": "cosine", "gradient_checkpointing": True, "decay_fraction": 0.3, "min_lr_ratio": 0.1}.get(
+        new, 3
+    )
+    with pytest.warns(DeprecationWarning, match=rf"TrainConfig\({old}=…\) is now called {new}"):
+        config = TrainConfig(**{old: value})
+    assert getattr(config, new) == value

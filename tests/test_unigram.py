@@ -1,12 +1,16 @@
 """What holds for Unigram: fast is listed, EM never loses, and every text is cut as SentencePiece cuts it."""
 
+import base64
 import io
+import json
 import math
 import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
+import zlib
 from collections import Counter
 from functools import cache
 from itertools import accumulate, pairwise
@@ -17,20 +21,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gptlab.corpora import fables, pydocs
-from gptlab.tokens import StreamDecoder, Tokenizer, load
+from gptlab.segmentation import fast_path
+from gptlab.sentencepiece_model import user_defined_score
+from gptlab.tokens import StreamDecoder, Tokenizer, load, stream_decode
 from gptlab.unigram import (
     UnigramTokenizer,
     best_path,
     em_step,
-    expected_counts,
     lattice,
     log_total,
     prune,
-    sample_path,
-    score,
     seed_pieces,
-    segmentations,
-    viterbi,
     words_of,
 )
 
@@ -55,55 +56,8 @@ tricky_text = st.text() | st.lists(
         ]
     )
 ).map("".join)
-models = st.dictionaries(st.text("abc", min_size=2, max_size=4), st.floats(-9, -0.1), max_size=8).flatmap(
-    lambda longer: st.tuples(*[st.floats(-9, -0.1)] * 3).map(lambda p: longer | dict(zip("abc", p, strict=True)))
-)
-short_text = st.text("abc", min_size=1, max_size=9)
 
-
-# ---- The steps, against lists of everything --------------------------------------------------------------------------
-
-
-@given(short_text, models)
-def test_viterbi_finds_the_best_of_all_segmentations(text, logp):
-    best = max(score(pieces, logp) for pieces in segmentations(text, logp))
-    assert math.isclose(score(viterbi(text, logp), logp), best)
-    assert "".join(viterbi(text, logp)) == text
-
-
-@given(short_text, models)
-def test_the_forward_sum_is_the_sum_over_all_segmentations(text, logp):
-    listed = sum(math.exp(score(pieces, logp)) for pieces in segmentations(text, logp))
-    assert math.isclose(math.exp(log_total(text, logp)), listed, rel_tol=1e-9)
-
-
-@given(short_text, models)
-def test_expected_counts_are_the_mean_over_all_segmentations(text, logp):
-    listed, total = Counter(), math.exp(log_total(text, logp))
-    for pieces in segmentations(text, logp):
-        for piece in pieces:
-            listed[piece] += math.exp(score(pieces, logp)) / total
-    counts = expected_counts(text, logp)
-    assert counts.keys() == listed.keys()
-    assert all(math.isclose(counts[piece], listed[piece], abs_tol=1e-9) for piece in counts)
-    assert math.isclose(sum(len(piece) * count for piece, count in counts.items()), len(text))
-
-
-def test_a_segmentation_worked_out_by_hand():
-    logp = {"a": math.log(0.5), "b": math.log(0.2), "ab": math.log(0.3)}
-    assert viterbi("ab", logp) == ["ab"]  # 0.3 against 0.5 × 0.2
-    assert math.isclose(math.exp(log_total("ab", logp)), 0.4)
-    assert math.isclose(expected_counts("ab", logp)["ab"], 0.75)
-
-
-def test_a_text_of_n_characters_has_two_to_the_n_minus_one_segmentations():
-    every = {"aaaaaa"[:n]: -1.0 for n in range(1, 7)}
-    assert len(list(segmentations("aaaaaa", every))) == 2**5
-
-
-def test_a_character_that_no_piece_covers_is_named_with_its_place():
-    with pytest.raises(ValueError, match=r"character 'z' at position 2 is none of the 1 pieces.*byte_fallback"):
-        viterbi("aaz", {"a": -1.0})
+# ---- Training, step by step ------------------------------------------------------------------------------------------
 
 
 @given(st.dictionaries(st.text("▁abc", min_size=1, max_size=6), st.integers(1, 9), min_size=1, max_size=6))
@@ -134,20 +88,6 @@ def test_a_seed_that_always_stands_in_the_same_longer_one_is_left_out():
 # ---- Sampling --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_samples_come_as_often_as_exact_enumeration_says(alpha):
-    logp = {"a": -1.2, "b": -2.0, "ab": -2.6, "ba": -2.9, "aba": -4.0}
-    ways = {tuple(w): math.exp(alpha * score(w, logp)) for w in segmentations("abab", logp)}
-    arcs, generator, n = lattice("abab", logp), random.Random(0), 20_000
-    drawn = Counter()
-    for _ in range(n):
-        drawn[tuple("abab"[i:j] for i, j in pairwise(sample_path(arcs, alpha, generator)))] += 1
-    total = sum(ways.values())
-    chi2 = sum((drawn[way] - n * weight / total) ** 2 / (n * weight / total) for way, weight in ways.items())
-    assert set(drawn) <= set(ways)
-    assert chi2 < 30  # 4 to 6 degrees of freedom: p < 1e-4
-
-
 def test_a_large_alpha_draws_the_best_and_samples_give_the_text_back():
     tokenizer, generator = trained(), random.Random(1)
     assert tokenizer.sample("the proud fox", 200.0, generator) == tokenizer.encode("the proud fox")
@@ -175,7 +115,7 @@ def test_the_vocabulary_is_as_large_as_asked_and_its_probabilities_sum_to_one():
 
 
 def test_frequent_words_become_one_piece():
-    assert trained().cut("the fox lived and the hen lived") == [
+    assert trained().encode_as_pieces("the fox lived and the hen lived") == [
         "▁the",
         "▁fox",
         "▁lived",
@@ -200,7 +140,7 @@ def test_the_words_one_by_one_are_the_whole(text):
     whole = tokenizer.normalise(text)
     cuts = best_path(lattice(whole, tokenizer.logp, tokenizer._unknown_score))
     listed = sum(tokenizer.logp.get(whole[i:j], tokenizer._unknown_score) for i, j in pairwise(cuts))
-    ours = tokenizer._best_cuts(whole)
+    ours = fast_path(whole, tokenizer._trie, tokenizer._unknown_score)
     assert math.isclose(
         listed, sum(tokenizer.logp.get(whole[i:j], tokenizer._unknown_score) for i, j in pairwise(ours)), abs_tol=1e-6
     )
@@ -214,6 +154,64 @@ def test_the_bytes_of_the_tokens_joined_are_the_text_behind_the_dummy_prefix():
     assert b"".join(map(tokenizer.token_bytes, ids)) == b" " + text.encode()
     decoder = StreamDecoder(tokenizer)
     assert "".join(decoder.push(id) for id in ids) + decoder.flush() == " " + text
+
+
+@given(tricky_text)
+def test_a_stream_is_what_decode_gives(text):
+    for tokenizer in (trained(), trained(dummy_prefix=False)):
+        ids = tokenizer.encode(text)
+        assert "".join(stream_decode(tokenizer, iter(ids))) == tokenizer.decode(ids)
+
+
+@given(st.lists(st.integers(0, 519), max_size=12))
+def test_a_stream_of_any_ids_is_what_decode_gives(ids):
+    tokenizers = [trained(), trained(dummy_prefix=False)]
+    for tokenizer in [*tokenizers, *(same_as(name) for name in ("byte fallback", "default"))]:
+        ids = [id % tokenizer.vocab_size for id in ids]
+        assert "".join(stream_decode(tokenizer, ids)) == tokenizer.decode(ids)
+
+
+def test_a_character_streams_when_its_last_byte_has_come():
+    assert list(stream_decode(trained(), trained().encode("狐a"))) == ["狐", "a"]
+
+
+@given(tricky_text, tricky_text)
+def test_a_text_cut_at_its_split_point_has_the_ids_of_the_whole(head, rest):
+    head, rest = (text.encode("utf-8", "replace").decode() for text in (head, rest))
+    for tokenizer in (trained(), trained(dummy_prefix=False)):
+        if point := tokenizer.split_point(head):
+            ids = tokenizer.encode(head[:point]) + tokenizer.encode_rest(head[point:] + rest)
+            assert ids == tokenizer.encode(head + rest)
+    assert trained().split_point("the fox ran") == len("the fox")
+    assert same_as("default").split_point(head) == 0  # its sums are rounded over the whole text
+
+
+def test_control_tokens_are_special_and_one_of_them_ends_a_text():
+    ours = same_as("default")
+    assert ours.special_tokens == {"<s>": 1, "</s>": 2} and ours.end == 2
+    assert trained().special_tokens == {} and trained().end is None
+
+
+def test_a_file_of_the_first_edition_opens_with_its_older_names(tmp_path):
+    ours = same_as("symbols")
+    data = json.loads(json.dumps({"kind": "unigram", **ours.to_json()}))
+    theirs = processor("symbols")
+    normalizer = sentencepiece_normalizer(theirs)
+    data["rules"] = base64.b64encode(zlib.compress(normalizer)).decode()
+    data["collapse"], data["symbols"] = data.pop("remove_extra_whitespaces"), data.pop("user_defined_symbols")
+    for name in ("precompiled_charsmap", "denormalizer_charsmap", "unk_surface"):
+        del data[name]
+    (tmp_path / "old.json").write_text(json.dumps(data))
+    assert load(tmp_path / "old.json").to_json() == ours.to_json()
+
+
+def sentencepiece_normalizer(processor) -> bytes:
+    """The normaliser's settings as the first edition stored them."""
+    import sentencepiece
+
+    as_is = {"add_dummy_prefix": False, "escape_whitespaces": False, "remove_extra_whitespaces": False}
+    model = processor.serialized_model_proto()
+    return sentencepiece.SentencePieceNormalizer(model_proto=model, **as_is).serialized_model_proto()
 
 
 def test_what_is_saved_comes_back(tmp_path):
@@ -244,17 +242,41 @@ def test_a_vocabulary_too_small_for_the_characters_says_how_many_there_are():
         UnigramTokenizer.train("the fox and", 8, byte_fallback=False)
 
 
+@pytest.mark.parametrize(
+    ("text", "characters"), [("abcabcabd" * 40, 5), ("----- ===== \n" * 40, 4), ("the fox and the hen " * 9, 11)]
+)
+def test_every_vocabulary_size_up_to_the_largest_can_be_had(text, characters):
+    with pytest.raises(ValueError, match="ask for at most") as refused:
+        UnigramTokenizer.train(text, 999, byte_fallback=False)
+    largest = int(str(refused.value).split("at most ")[1].split()[0])
+    for size in range(characters, largest + 1):
+        assert UnigramTokenizer.train(text, size, byte_fallback=False).vocab_size == size
+    with pytest.raises(ValueError, match=f"ask for at most {largest} "):
+        UnigramTokenizer.train(text, largest + 1, byte_fallback=False)
+
+
+def test_a_character_that_no_piece_covers_costs_ten_nats_more_than_the_rarest_piece():
+    # "b" and the long piece: -(3 + 10) - 0.1; five pairs: 5 × -2.6 = -13.0, which is better by a hair
+    pairs, letters = ["bc", "de", "fg", "hi", "jk"], list("cdefghijk")
+    pieces = ["<unk>", *letters, *pairs, "cdefghijk"]
+    scores = [None, *[-3.0] * len(letters), *[-2.6] * len(pairs), -0.1]
+    tokenizer = UnigramTokenizer(pieces, scores, unknown=0, dummy_prefix=False)
+    assert tokenizer.encode_as_pieces("bcdefghijk") == pairs
+    cheaper = UnigramTokenizer(pieces, [*scores[:-1], 0.1], unknown=0, dummy_prefix=False)
+    assert cheaper.encode_as_pieces("bcdefghijk") == ["<unk>", "cdefghijk"]
+
+
 def test_an_unseen_character_is_an_error_without_bytes_and_names_itself():
     with pytest.raises(ValueError, match=r"character '狐' at position 4"):
         trained(byte_fallback=False).encode("the狐")
 
 
 def test_coverage_leaves_rare_characters_to_the_bytes():
-    rare = UnigramTokenizer.train("the fox and the hen " * 50 + "Ж", 270, coverage=0.999)
+    rare = UnigramTokenizer.train("the fox and the hen " * 50 + "Ж", 270, character_coverage=0.999)
     assert "Ж" not in rare.pieces and rare.decode(rare.encode("Ж")) == "Ж"
     assert "Ж" in UnigramTokenizer.train("the fox and the hen " * 50 + "Ж", 270).pieces
-    with pytest.raises(ValueError, match=r"coverage=0\.9"):
-        UnigramTokenizer.train("the fox", 20, coverage=0.9, byte_fallback=False)
+    with pytest.raises(ValueError, match=r"character_coverage=0\.9"):
+        UnigramTokenizer.train("the fox", 20, character_coverage=0.9, byte_fallback=False)
 
 
 def test_training_does_not_depend_on_the_order_of_the_lines():
@@ -290,6 +312,16 @@ SETTINGS = {
     "pieces across spaces": {"split_by_whitespace": False, "remove_extra_whitespaces": False},
     "symbols": {"user_defined_symbols": ["<sep>", "ab", "ﬁ"], "allow_whitespace_only_pieces": True},
     "lower case": {"normalization_rule_name": "nmt_nfkc_cf"},
+    "symbols of spaces": {
+        "user_defined_symbols": ["▁" * n for n in range(2, 9)], "normalization_rule_name": "identity",
+        "remove_extra_whitespaces": False,
+    },
+    "a symbol of plain spaces": {"user_defined_symbols": ["  "]},
+    "symbols of growing length": {"user_defined_symbols": ["==", "--", "---", "----"]},
+    "a table for the letter a": {"normalization_rule_tsv": {"a": "b"}},
+    "a table of capitals": {"normalization_rule_tsv": {"a": "A", "e": "E", "the": "THE"}},
+    "its own unknown": {"unk_surface": "??"},
+    "a table for the way back": {"denormalization_rule_tsv": {"the": "THE"}},
 }  # fmt: skip
 each_setting = pytest.mark.parametrize("name", SETTINGS)
 
@@ -297,11 +329,17 @@ each_setting = pytest.mark.parametrize("name", SETTINGS)
 @cache
 def processor(name: str, model_type: str = "unigram"):
     sentencepiece = pytest.importorskip("sentencepiece")
-    file = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(BOOK.split("\n")), model_writer=file, vocab_size=600, model_type=model_type,
-        hard_vocab_limit=False, minloglevel=2, num_threads=1, **SETTINGS.get(name, {}),
-    )  # fmt: skip
+    file, options = io.BytesIO(), dict(SETTINGS[name])
+    with tempfile.TemporaryDirectory() as folder:
+        for option in ("normalization_rule_tsv", "denormalization_rule_tsv"):
+            if table := options.get(option):  # code points in hexadecimal, a tab between the two sides
+                rows = ("\t".join(" ".join(f"{ord(c):X}" for c in side) for side in row) for row in table.items())
+                options[option] = str(Path(folder, option))
+                Path(folder, option).write_text("\n".join(rows) + "\n")
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(BOOK.split("\n")), model_writer=file, vocab_size=600, model_type=model_type,
+            hard_vocab_limit=False, minloglevel=2, num_threads=1, **options,
+        )  # fmt: skip
     return sentencepiece.SentencePieceProcessor(model_proto=file.getvalue())
 
 
@@ -327,7 +365,7 @@ def test_any_text_is_cut_as_by_sentencepiece(name, text):
 
 @each_setting
 def test_real_texts_are_cut_as_by_sentencepiece(name):
-    for line in [*BOOK.split("\n"), *pydocs.read()[:40_000].split("\n")]:
+    for line in [*BOOK.split("\n"), *pydocs.topics_text()[:40_000].split("\n")]:
         assert_same(name, line)
 
 
@@ -352,7 +390,7 @@ def test_odd_texts_are_cut_as_by_sentencepiece(name):
 
 @pytest.mark.parametrize("name", ["default", "lossless", "pieces across spaces"])
 def test_long_texts_are_cut_as_by_sentencepiece_roundings_and_all(name):
-    assert_same(name, pydocs.read()[:120_000])
+    assert_same(name, pydocs.topics_text()[:120_000])
 
 
 @pytest.mark.parametrize("name", ["default"])
@@ -377,8 +415,33 @@ def test_a_hundred_thousand_identical_characters_take_time_in_proportion(text):
 
 
 def test_a_bpe_model_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match=r"ranks.*so it is BPE"):
+    with pytest.raises(ValueError, match=r"type BPE .its scores are ranks.*not Unigram"):
         UnigramTokenizer.from_sentencepiece(processor("default", "bpe"))
+
+
+def test_a_word_model_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match=r"type WORD .its pieces are whole words.*not Unigram"):
+        UnigramTokenizer.from_sentencepiece(processor("default", "word"))
+
+
+@given(tricky_text)
+@settings(max_examples=40)
+def test_a_character_model_gives_the_same_ids(text):
+    assume(text.encode("utf-8", "replace").decode() == text)
+    model = processor("default", "char")
+    assert UnigramTokenizer.from_sentencepiece(model).encode(text) == model.encode(text)
+
+
+@given(st.lists(st.integers(0, 599), max_size=12))
+def test_any_ids_are_decoded_as_by_sentencepiece(ids):
+    for name in ("default", "byte fallback", "lossless", "its own unknown", "a table for the way back"):
+        ids = [id % processor(name).get_piece_size() for id in ids]
+        assert same_as(name).decode(ids) == processor(name).decode(ids)
+
+
+def test_the_rule_for_user_defined_symbols_is_that_of_the_installed_version():
+    assert user_defined_score("▁▁", "0.2.0") == user_defined_score("▁▁", "0.1.99") == -0.1
+    assert user_defined_score("▁▁", "0.2.3") == user_defined_score("▁▁", "0.3.0") == 0.1 * 5
 
 
 def test_a_model_with_blanks_behind_words_is_refused():

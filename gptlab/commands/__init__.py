@@ -1,7 +1,7 @@
-"""What `python -m gptlab <command>` can do. Each command is a thin face over the modules.
+"""What `python -m gptlab <command>` can do. Each command reads its options, calls one function, and prints.
 
-A command's module is imported when the command is run, so the list of commands appears at once,
-and `start` and `test` work with a bare Python that has nothing installed.
+A command's module is imported when the command is run, so the list of commands appears at once, and `start` and `test`
+work with a bare Python that has nothing installed.
 """
 
 import difflib
@@ -14,15 +14,18 @@ from pathlib import Path
 from gptlab.commands import environment
 
 COMMANDS = {
-    "start": "set everything up in .venv and open JupyterLab at the first notebook",
+    "start": "set everything up in .venv and open your copy of the first notebook in JupyterLab",
     "test": "set everything up in .venv and run all tests, of the package and of the notebooks",
+    "progress": "show which exercises are done",
+    "reset": "lay a notebook in my_course/ again, and keep your copy beside it",
     "doctor": "look at Python, packages, device, files and Jupyter, and say what to do about each problem",
     "fetch": "get texts and vocabularies now, for lessons without a network",
     "prepare": "tokenize texts of any size into shards to train on",
     "train": "train a GPT on a text",
-    "sample": "let a trained GPT write",
+    "sample": "generate text with a trained GPT",
     "export": "write a trained GPT so that Hugging Face's transformers opens it",
     "bench": "measure training, sampling and tokenizers on this machine",
+    "mutate": "for maintainers: plant small faults in the package, and see which no test notices",
     "notebooks": "for maintainers: run notebooks in order, store their outputs, sync their text twins",
 }
 _BEFORE_INSTALLATION = ("start", "test")

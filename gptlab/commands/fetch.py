@@ -5,21 +5,20 @@ from typing import Literal
 
 import tyro
 
-from gptlab import downloads, encodings
-from gptlab.corpora import shakespeare
+from gptlab import corpora, downloads, encodings
 
-Name = Literal["all", "shakespeare", "gpt2", "cl100k_base", "o200k_base", "mistral-7b-v1"]
-EVERY: tuple[Name, ...] = ("shakespeare", "gpt2", "cl100k_base", "o200k_base", "mistral-7b-v1")
+EVERY = (*(name for name, entry in corpora.ENTRIES.items() if entry.file), *encodings.FETCHABLE)
+Name = Literal[("all", *EVERY)]  # type: ignore[valid-type]  (the registry says which)
 
 
 def fetch(names: tyro.conf.Positional[tuple[Name, ...]] = ("all",), into: Path | None = None) -> None:
     """Get the published files of the course, and say of each where it is.
 
     Looks in the folder GPTLAB_DATA, in the cache, and in tiktoken's caches first; what is not there is downloaded,
-    checked by its SHA-256, and kept in the cache. The fables and the trained models come with the course.
+    checked by its SHA-256, and stored in the cache. The fables and the trained models come with the course.
 
     Args:
-        names: What to get: a text (shakespeare), vocabularies (gpt2, cl100k_base, o200k_base), a SentencePiece model
+        names: What to get: texts (shakespeare), vocabularies (gpt2, cl100k_base, o200k_base), a SentencePiece model
             (mistral-7b-v1), or all of them.
         into: A folder to fill instead of the cache, for a machine without a network: copy it there and set GPTLAB_DATA
             to it.
@@ -28,7 +27,7 @@ def fetch(names: tyro.conf.Positional[tuple[Name, ...]] = ("all",), into: Path |
     width, missing = max(map(len, chosen)), []
     for name in chosen:
         try:
-            found = _get(name, into)
+            found = get(name, into)
         except downloads.DownloadError as error:
             missing.append(error)
             print(f"{name:<{width}}  missing")
@@ -38,7 +37,15 @@ def fetch(names: tyro.conf.Positional[tuple[Name, ...]] = ("all",), into: Path |
         raise SystemExit("\n" + "\n\n".join(map(str, missing)))
 
 
-def _get(name: Name, into: Path | None) -> downloads.Found:
-    if name == "shakespeare":
-        return downloads.fetch(shakespeare.FILE, into=into)
-    return encodings.fetch(name, into=into)
+def get(name: str, into: Path | None = None) -> downloads.Found:
+    """One published file, from this machine or else downloaded.
+
+    Args:
+        name: one of `EVERY`.
+        into: a folder to fill instead of the cache.
+
+    Raises:
+        gptlab.downloads.DownloadError: it is not on this machine and could not be downloaded.
+    """
+    entry = corpora.ENTRIES.get(name)
+    return encodings.fetch(name, into=into) if entry is None else downloads.fetch(entry.file, into=into)

@@ -1,11 +1,13 @@
-"""Notebooks run where they cannot cheat: from an empty folder, with the network cut off.
+"""Notebooks run where they cannot cheat: in an empty folder, with the network cut off.
 
 A notebook that works only in its own folder, or only online, fails for somebody. So `python -m gptlab test` and
 `python -m gptlab notebooks` give each kernel a sandbox: IPython runs a start-up file, which moves the kernel into a
 fresh temporary folder, sets `GPTLAB_OFFLINE=1`, and lets sockets connect to this machine only. Programs that a
 notebook starts inherit the variables: proxies at a closed port, and `GPTLAB_OFFLINE`.
 
-`cut_network` is also what `tests/conftest.py` uses for the unit tests. Standard library only.
+`tests/conftest.py` uses `cut_network` for the unit tests too, rather than pytest-socket: that one guards neither
+`connect_ex` nor `sendto`, raises no OSError (so code that copes with a dead network would fail), and does not reach
+kernels. Standard library only.
 """
 
 import ipaddress
@@ -20,11 +22,16 @@ _STARTUP = '__import__("gptlab.commands.isolation", fromlist=["enter"]).enter()\
 
 
 class NetworkCutOff(ConnectionError):
-    """Something wanted to leave this machine. An OSError, so that code which copes with a dead network copes here."""
+    """Something tried to reach another machine. An OSError, so that code which copes with a dead network copes here."""
 
 
 def sandboxed(folder: Path, variables: dict[str, str]) -> dict[str, str]:
-    """A copy of `variables` with which every IPython kernel enters a sandbox inside `folder` when it starts."""
+    """A copy of `variables` with which every IPython kernel enters a sandbox when it starts.
+
+    Args:
+        folder: where the sandboxes are made.
+        variables: of the environment.
+    """
     startup = folder / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True, exist_ok=True)
     (startup / "00-isolation.py").write_text(_STARTUP, encoding="utf-8")
@@ -32,9 +39,11 @@ def sandboxed(folder: Path, variables: dict[str, str]) -> dict[str, str]:
 
 
 def enter() -> None:
-    """Move this process into a fresh folder, and cut it off from the network; each kernel does this first."""
+    """Move this process into a fresh folder and cut it off from the network; each kernel does this first."""
     os.chdir(tempfile.mkdtemp(dir=os.environ[SANDBOX], prefix="run-"))
-    os.environ["GPTLAB_PROGRESS"] = os.path.join(os.getcwd(), "progress.json")  # what is done is the reader's, not ours
+    os.environ["GPTLAB_PROGRESS"] = os.path.join(
+        os.getcwd(), "progress.json"
+    )  # the reader's own progress stays as it is
     os.environ["GPTLAB_OFFLINE"] = "1"
     for scheme in ("http_proxy", "https_proxy", "all_proxy"):
         os.environ[scheme] = os.environ[scheme.upper()] = _CLOSED
@@ -60,7 +69,7 @@ def stays_here(host: object) -> bool:
 
 
 def cut_network() -> None:
-    """From now on this process reaches only itself and its machine: all else is refused at once, names included."""
+    """Let this process reach its own machine only: anything else fails at once, looking up a name included."""
     if getattr(socket.socket, "_gptlab_cut_off", False):
         return
 
@@ -69,7 +78,7 @@ def cut_network() -> None:
             address = arguments[address_at] if len(arguments) > address_at else None
             host = host_of(address)
             if not stays_here(host):
-                raise NetworkCutOff(f"the network is cut off here: {host} was asked for")
+                raise NetworkCutOff(f"the network is cut off here: {host} was requested")
             return function(*arguments, **named)
 
         return guarded

@@ -1,13 +1,12 @@
-"""`python -m gptlab notebooks`: run notebooks in order, store their outputs, keep their text twins in step.
+"""`python -m gptlab notebooks`: run notebooks in order, store their outputs, update their text twins.
 
-The committed `.ipynb` carries the outputs, so that a reader sees them before running anything; its text twin in
-`notebooks/text/` (jupytext's py:percent) carries the rest, so that a change can be read. Whoever writes a notebook
-edits one of the two and runs this command. What differs from run to run without meaning is taken out.
+The committed `.ipynb` has the outputs, so that a reader sees them before running anything; its text twin in
+`notebooks/text/` (jupytext's py:percent) has the rest, so that a change can be reviewed. An author edits one of the two
+and runs this command. What differs from run to run without meaning is removed.
 """
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import tyro
 
 from gptlab.commands import environment
 from gptlab.commands.isolation import sandboxed
+from gptlab.files import write_whole
 
 FORMATS = "ipynb,text//py:percent"  # as in pyproject.toml
 CELL_TIMEOUT = 180  # seconds, as in the tests
@@ -74,6 +74,11 @@ def notebooks(
 def chosen(folder: Path, names: tuple[str, ...], from_text: bool) -> list[Path]:
     """The ipynb paths that `names` mean, in order.
 
+    Args:
+        folder: with the notebooks.
+        names: each the beginning of a notebook's name; none for all of them.
+        from_text: whether the text twins are what has to exist.
+
     Raises:
         ValueError: a name that no notebook begins with.
     """
@@ -105,7 +110,7 @@ def _one(path: Path, from_text: bool, sync_only: bool) -> bool:
         report = f"{time.time() - began:.1f} s, peak memory of its kernel {peak / 1e6:,.0f} MB"
     tidy(notebook)
     write(path, notebook)
-    write_atomically(twin_of(path), twin_text(notebook))
+    write_whole(twin_of(path), twin_text(notebook))
     print(f"{path.stem}: {report}, {path.stat().st_size / 1e3:,.0f} kB")
     return True
 
@@ -115,7 +120,12 @@ def _one(path: Path, from_text: bool, sync_only: bool) -> bool:
 
 
 def execute(notebook: Any, progress: str = "", timeout: int = CELL_TIMEOUT) -> int:
-    """Run all cells of an nbformat notebook in a sandbox, in place; the kernel's peak memory in bytes comes back.
+    """Run all cells of an nbformat notebook in a sandbox, in place; returns the kernel's peak memory in bytes.
+
+    Args:
+        notebook: whose outputs are replaced.
+        progress: what to print before the number of the running cell.
+        timeout: seconds per cell.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed. CellTimeoutError: one took too long.
@@ -162,10 +172,10 @@ def _peak_memory(client: Any) -> int:
 
 
 def tidy(notebook: Any) -> None:
-    """Take out what changes from run to run and machine to machine, in place.
+    """Remove what changes from run to run and machine to machine, in place.
 
-    A cell's `alt` metadata, the description of its picture, is copied to the pictures in its output,
-    which is where nbconvert looks for it.
+    A cell's `alt` metadata, the description of its picture, is copied to the pictures in its output, which is where
+    nbconvert looks for it.
     """
     notebook.metadata.clear()
     notebook.metadata.update(
@@ -209,7 +219,12 @@ def twin_text(notebook: Any) -> str:
 
 
 def read_twin(twin: Path, keep_outputs_of: Path | None = None) -> Any:
-    """The notebook that a text twin describes; cells that have not changed keep the outputs of the ipynb."""
+    """The notebook that a text twin describes.
+
+    Args:
+        twin: the text.
+        keep_outputs_of: an ipynb, whose outputs go to the cells that have not changed.
+    """
     import jupytext
     import nbformat
 
@@ -225,19 +240,17 @@ def read_twin(twin: Path, keep_outputs_of: Path | None = None) -> Any:
 
 
 def write(path: Path, notebook: Any) -> None:
-    """Write an ipynb in one step, as JupyterLab would: one space of indent, letters as they are."""
+    """Write an ipynb whole, as JupyterLab would: one space of indent, no character escaped.
+
+    Args:
+        path: of the file.
+        notebook: an nbformat node.
+
+    Raises:
+        nbformat.ValidationError: it is not a valid notebook.
+        WriteError: it cannot be written.
+    """
     import nbformat
 
     nbformat.validate(notebook)
-    write_atomically(path, nbformat.writes(notebook, version=4).rstrip("\n") + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, nbformat.writes(notebook, version=4).rstrip("\n") + "\n")

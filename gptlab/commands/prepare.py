@@ -1,6 +1,7 @@
 """`python -m gptlab prepare`: turn texts of any size into shards of token ids that `train` can read."""
 
 import os
+import re
 import shlex
 import time
 from pathlib import Path
@@ -27,16 +28,18 @@ def prepare(
     again if one is broken.
 
     Args:
-        files: text files (one document each), .jsonl (one a line), .parquet (one a row), or .gz of these; or fables,
-            shakespeare, pydocs.
+        files: text files (one document each), .jsonl (one per line), .parquet (one per row), or .gz of these; or a
+            corpus by its name, such as fables.
         tokenizer: bytes, gpt2, cl100k_base, o200k_base, llama3, or a folder with a tokenizer.json.
         out: the folder for the shards.
         field: where JSON lines and Parquet have the text.
-        separator: what stands between two documents in a text file, for example "<|endoftext|>".
-        validation: part of the documents that is kept for validation.
+        separator: what stands between two documents in a text file, for example "<|endoftext|>", or "\\n\\n" for an
+            empty line.
+        validation: fraction of the documents for validation.
         shard_tokens: about how many tokens a shard has.
         workers: processes that tokenize; one for each core unless given.
     """
+    from gptlab import tokenizers
     from gptlab.corpora import preparing
 
     if not files:
@@ -49,11 +52,11 @@ def prepare(
     began = time.perf_counter()
     shards = preparing.prepare(
         files,
-        preparing.open_tokenizer(tokenizer),
+        tokenizers.open_tokenizer(tokenizer),
         out,
         name=tokenizer,
         field=field,
-        separator=separator,
+        separator=None if separator is None else unescaped(separator),
         validation=validation,
         shard_tokens=shard_tokens,
         workers=workers or os.cpu_count() or 1,
@@ -66,6 +69,18 @@ def prepare(
         + ", ".join(f"{count:,} tokens for {part}" for part, count in made["tokens"].items())
         + f" ({made['dtype']}, {len(made['files'])} files, {seconds:.1f} s)"
     )
+    if separator is not None and made["documents"] <= len(files):
+        print(f"The separator {separator!r} was not found: each file is one document.")
     if made["end"] is None and made["documents"] > 1:
-        print("The tokenizer has no <|endoftext|>: the documents follow each other without a mark between them.")
-    print(f"kept in {out}; train on it with `{environment.python_call()} train --corpus {out}`")
+        print("The tokenizer has no end token: the documents follow each other without a mark between them.")
+    print(f"saved in {out}; train on it with `{environment.python_call()} train --corpus {shlex.quote(str(out))}`")
+
+
+def unescaped(separator: str) -> str:
+    r"""A separator as a person means it who types \n in a shell, which does not turn it into a newline.
+
+    >>> unescaped(r"\n\n---\n")
+    '\n\n---\n'
+    """
+    meant = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+    return re.sub(r"\\([ntr\\])", lambda found: meant[found[1]], separator)

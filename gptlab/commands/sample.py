@@ -1,4 +1,4 @@
-"""`python -m gptlab sample`: let a trained GPT write."""
+"""`python -m gptlab sample`: generate text with a trained GPT."""
 
 import sys
 from pathlib import Path
@@ -19,18 +19,18 @@ def sample(
     repetition_penalty: float = 1.0,
     seed: int = 0,
 ) -> None:
-    """Let a trained GPT write.
+    """Generate text with a trained GPT.
 
     Args:
-        model: a folder with a model, or a training run; the committed teller of fables if you name none.
-        prompt: the text to go on from; empty begins a new one.
+        model: a folder with a model, or a training run; unless given, the model of fables that comes with the course.
+        prompt: the text to continue; empty starts a new one.
         n: how many texts.
         max_new_tokens: the longest text, in tokens.
-        temperature: below 1 is more careful, above 1 wilder, 0 always takes the likeliest token.
-        top_k: choose among the k likeliest tokens only.
-        top_p: choose among the fewest likeliest tokens that together reach this probability.
-        min_p: choose among the tokens at least this many times as likely as the likeliest.
-        repetition_penalty: above 1 makes words that stand there already less likely.
+        temperature: below 1 is more careful, above 1 more surprising, 0 always takes the most probable token.
+        top_k: choose among the k most probable tokens only.
+        top_p: choose among the fewest tokens that together reach this probability.
+        min_p: choose among the tokens with at least this fraction of the highest probability.
+        repetition_penalty: above 1 makes tokens that have occurred less probable.
         seed: the same seed gives the same texts.
     """
     import torch
@@ -40,7 +40,7 @@ def sample(
     gpt, tokenizer = checkpoints.load_model(model)
     if tokenizer is None:
         raise ValueError(f"{str(model)!r} has no tokenizer.json, so its ids cannot be written as text")
-    end = getattr(tokenizer, "special_tokens", {}).get("<|endoftext|>")
+    end = tokenizer.end
     ids = ([] if end is None else [end]) + (tokenizer.encode(prompt) if prompt else [])
     ids = ids or tokenizer.encode("\n")
     generator = torch.Generator().manual_seed(seed)

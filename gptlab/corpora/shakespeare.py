@@ -4,28 +4,20 @@ Public-domain text, collected by Andrej Karpathy for char-rnn (2015). About 1.1 
 It is known by its SHA-256, so that a number measured on it means the same everywhere.
 """
 
-from gptlab import downloads
-from gptlab.downloads import Found, PublishedFile, Url
+from gptlab.corpora.registry import Entry, register
+from gptlab.downloads import PublishedFile, Url
 
-FILE = PublishedFile(
-    path="tinyshakespeare.txt",
-    sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-    size=1_115_394,
-    sources=(Url("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"),),
-    command="shakespeare",
-    note='The course goes on without it: gptlab.corpora.load("fables") and load("pydocs") need no network.',
+ENTRY = register(
+    Entry(
+        name="shakespeare",
+        about="Tiny Shakespeare, the usual yardstick; downloaded once",
+        file=PublishedFile(
+            path="tinyshakespeare.txt",
+            sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            size=1_115_394,
+            sources=(Url("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"),),
+            command="shakespeare",
+            note='The course goes on without it: gptlab.corpora.load("fables") and load("pydocs") need no network.',
+        ),
+    )
 )
-
-
-def is_here() -> bool:
-    """Whether the text can be had without the network."""
-    return downloads.find(FILE) is not None
-
-
-def read() -> tuple[str, Found]:
-    """The text, and where it was found. Downloads it the first time.
-
-    Raises: `gptlab.downloads.DownloadError` if it is neither here nor to be had.
-    """
-    found = downloads.fetch(FILE)
-    return found.path.read_bytes().decode(), found

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gptlab import tokens
+from gptlab import tokenizers
+from gptlab.files import write_whole
 
 if TYPE_CHECKING:
     from gptlab.batches import Batch
 
-MANIFEST, PROGRESS, TOKENIZER = "manifest.json", "progress.json", "tokenizer.json"
+MANIFEST, PROGRESS, TOKENIZER = "manifest.json", "progress.json", tokenizers.FILE
 
 
 class ShardError(OSError):
@@ -26,12 +27,15 @@ class ShardError(OSError):
 
 
 def are_shards(folder: str | os.PathLike) -> bool:
-    """Whether this is a folder that `prepare` has made, or begun."""
+    """Whether this is a folder that `prepare` has finished or started."""
     return any((Path(folder) / name).is_file() for name in (MANIFEST, PROGRESS))
 
 
 class Row:
-    """The ids of several files, one after the other, as if they were one array; only what is asked for is read.
+    """The ids of several memory-mapped files, one after the other, as one array; only what is asked for is read.
+
+    Args:
+        files: arrays of ids.
 
     >>> row = Row([np.arange(5), np.arange(5, 12)])
     >>> len(row), row[3:8].tolist()
@@ -63,6 +67,7 @@ class Shards:
     """A folder that `prepare` has finished: `train` and `validation` as rows of ids, `tokenizer`, `manifest`.
 
     Args:
+        folder: where the shards are.
         verify: compare every file's SHA-256 with the manifest, about a second for each gigabyte. Sizes always are.
 
     Raises:
@@ -73,10 +78,10 @@ class Shards:
     def __init__(self, folder: str | os.PathLike, verify: bool = True):
         self.folder = Path(folder)
         if not (self.folder / MANIFEST).is_file():
-            begun = read_json(self.folder / PROGRESS)
+            started = read_json(self.folder / PROGRESS)
             way = (
-                f"run `{begun['command']}` again, and it goes on"
-                if begun
+                f"run `{started['command']}` again, and it goes on"
+                if started
                 else "make them with `python -m gptlab prepare`"
             )
             raise ShardError(f"there are no finished shards in {str(folder)!r}: {way}")
@@ -91,7 +96,7 @@ class Shards:
             Row([self._map(file)[start:stop] for file, start, stop in self.manifest["parts"][part]])
             for part in ("train", "validation")
         )
-        self.tokenizer = tokens.load(self.folder / TOKENIZER)
+        self.tokenizer = tokenizers.load(self.folder / TOKENIZER)
         self.end: int | None = self.manifest["end"]
 
     def _what_is_wrong(self, shard: dict[str, Any], verify: bool) -> str:
@@ -112,7 +117,14 @@ class Shards:
         return np.memmap(self.folder / file, dtype=self.dtype, mode="r")
 
     def batches(self, part: str, B: int, T: int, order: str = "random", seed: int = 0) -> "ShardBatches":
-        """[B, T] batches of a part ("train", "validation"), drawn as `gptlab.batches.Batches` draws them.
+        """[B, T] batches of a part, sampled as `gptlab.batches.Batches` samples them.
+
+        Args:
+            part: "train" or "validation".
+            B: sequences in a batch.
+            T: tokens in a sequence.
+            order: "random" or "ordered".
+            seed: of the random order.
 
         Raises:
             ValueError: the part is shorter than one sample.
@@ -133,6 +145,13 @@ class Shards:
 class ShardBatches:
     """`gptlab.batches.Batches` over a `Row`: the same batch for the same step, seed and ids; read when it is asked for.
 
+    Args:
+        row: the ids.
+        B: sequences in a batch.
+        T: tokens in a sequence.
+        order: "random" or "ordered".
+        seed: of the random order.
+
     >>> batches = ShardBatches(Row([np.arange(50), np.arange(50, 100)]), B=2, T=5, order="ordered")
     >>> batches.batch(4).ids.tolist()
     [[40, 41, 42, 43, 44], [45, 46, 47, 48, 49]]
@@ -144,7 +163,7 @@ class ShardBatches:
         self.row, self.B, self.T, self.order, self.seed = row, B, T, order, seed
 
     def __len__(self) -> int:
-        """Steps for one walk through the text."""
+        """Steps for one pass through the text."""
         blocks = -(-(len(self.row) - 1) // self.T)
         return -(-blocks // self.B)
 
@@ -153,7 +172,7 @@ class ShardBatches:
         return self.rows(step, slice(None))
 
     def starts(self, step: int) -> list[int]:
-        """Where in the text each row of a batch begins."""
+        """The position in the text at which each row of a batch begins."""
         if self.order == "random":
             import torch
 
@@ -184,14 +203,4 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write all of it or nothing."""
-    write_text(path, json.dumps(data, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write all of it or nothing."""
-    draft = path.with_name(f".{path.name}.part")
-    with open(draft, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    write_whole(path, json.dumps(data, indent=1) + "\n")

@@ -66,8 +66,9 @@ Progress is kept in the reader's own data folder; the variable `GPTLAB_PROGRESS`
 '''
 
 from gptlab.exercises.card import Card
-from gptlab.exercises.engine import check, compare, hint, progress, solution
+from gptlab.exercises.engine import check, compare, hint, solution
 from gptlab.exercises.judge import judge
+from gptlab.exercises.progress import progress
 from gptlab.exercises.quizzes import predict, quiz, recap
 from gptlab.exercises.registry import every, find, predictions
 from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question

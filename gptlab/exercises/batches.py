@@ -592,7 +592,7 @@ _STARTS = Exercise(
     prompt="A text of N ids is read in blocks of T inputs, each with its T targets one later. Where do the blocks "
     "begin, so that every pair of neighbours is in exactly one of them? The last block may be shorter, but it "
     "may not be empty.\n\nInput: `N` and `T`, each an `int`, at least 2. Result: the positions, counted from "
-    "0, a `list` of `int`.",
+    "0, in the order of the text, a `list` of `int`.",
     signature="def block_starts(N: int, T: int) -> list[int]",
     inputs=_starts_inputs,
     solution=block_starts,
@@ -605,6 +605,7 @@ _STARTS = Exercise(
             ),
         ),
         ("no block is empty", lambda answer, N, T, result: all(0 <= s < N - 1 for s in result)),
+        ("the blocks come in the order of the text", lambda answer, N, T, result: list(result) == sorted(result)),
     ],
     mistakes=[
         Mistake(
@@ -700,6 +701,11 @@ _STARTS = Exercise(
             "the full blocks are numbered",
             lambda N, T: list(range(N // T)),
             "These are numbers of blocks. Where does block n begin? At n · T. And the last block may be shorter.",
+        ),
+        Mistake(
+            "the blocks come from the end",
+            lambda N, T: list(range(0, N - 1, T))[::-1],
+            "Begin at 0, and go on in the order of the text.",
         ),
     ],
     hints=[
@@ -1199,7 +1205,8 @@ _PAD = Exercise(
         ),
     ],
     hints=[
-        "First the inputs and targets of each row alone, `row[:-1]` and `row[1:]`. How many are missing to T?",
+        "First the inputs and targets of each row alone, `row[:-1]` and `row[1:]`. How many positions short of T is "
+        "each?",
         "`T - (len(row) - 1)` are missing, with `T = max(len(row) for row in rows) - 1`.",
         "`row[:-1] + [pad] * missing` for the inputs, `row[1:] + [IGNORE] * missing` for the targets.",
     ],

@@ -876,8 +876,8 @@ _ENCODE = Exercise(
     prompt="Encode one piece of text with a published vocabulary. Begin with single bytes. Of all neighbours whose "
     "joined bytes are a token, join those with the lowest rank (the leftmost, if there are several); repeat until "
     "nothing can be joined. A token's rank is its id.\n\nInput: `piece`, of type `bytes`, possibly empty; "
-    "`ranks`, a `dict` from `bytes` to `int` that has every single byte of the piece. The ranks are different, 0 "
-    "or more, and in no particular order. Result: the ids of the parts, a `list` of `int`.",
+    "`ranks`, a `dict` from `bytes` to `int` that has every single byte of the piece. No two ranks are equal, the "
+    "smallest may be 0, and the entries come in any order. Result: the ids of the parts, a `list` of `int`.",
     signature="def encode(piece: bytes, ranks: dict[bytes, int]) -> list[int]",
     inputs=_encode_inputs,
     solution=encode,

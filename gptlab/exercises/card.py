@@ -6,23 +6,23 @@ nothing loaded: a card looks the same in a notebook that is not trusted yet.
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from gptlab.html import BLACK, GREEN, GREY, MONO, RED, SLATE, STRIPE, TABLE, WHITE, element, escape, row, table
 
 _WIDTH = 100
-_INK = "color:#111111"
-_MONO = "font-family:'DejaVu Sans Mono',Consolas,Menlo,monospace;font-size:13px"
-_EDGES = {"good": "#009E73", "bad": "#D55E00", "plain": "#767676"}
+_INK = f"color:{BLACK}"
+_CODE = f"{MONO};font-size:13px"
+_EDGES = {"good": GREEN, "bad": RED, "plain": GREY}
 _SIGNS = {"good": "✓", "bad": "✗", "plain": "○"}
 
 
 def _marked(text: str) -> str:
-    """Escaped text, in which what stands between backticks is set as code."""
-    from gptlab.pictures.html import escape
-
+    """Escaped text, in which what is between backticks is set as code."""
     parts = [escape(part) for part in text.split("`")]
     if len(parts) % 2 == 0:  # a backtick without a partner is a backtick
         return escape(text)
-    return "".join(f'<code style="{_MONO}">{part}</code>' if i % 2 else part for i, part in enumerate(parts))
+    return "".join(element("code", part, _CODE) if i % 2 else part for i, part in enumerate(parts))
 
 
 @dataclass(repr=False)
@@ -30,9 +30,19 @@ class Card:
     """One answer of the engine to the reader.
 
     Attributes:
-        head: one line that says it all (in advice, `x` is code).  mood: "good", "bad" or "plain".
-        checks: (holds, statement).  facts: (name, value); the value is code unless `prose`.
-        advice: (bold part, text).  code: (title, source), side by side.  foot: what to do next.
+        head: one line that says it all.
+        mood: "good", "bad" or "plain".
+        checks: (holds, statement) of each property that was checked.
+        facts: (name, value); the value is code unless `prose`.
+        advice: (bold part, text); in both, `x` is code.
+        code: (title, source), side by side.
+        foot: what to do next.
+        prose: whether the values of the facts are text.
+        notices: what the reader should know besides, such as progress that cannot be written.
+
+    >>> Card("bpe.1 Count pairs: passed", "good", checks=[(True, "counts every pair")])
+    ✓ bpe.1 Count pairs: passed
+      ✓ yes counts every pair
     """
 
     head: str
@@ -43,7 +53,7 @@ class Card:
     code: Sequence[tuple[str, str]] = ()
     foot: str = ""
     prose: bool = False
-    notices: Sequence[str] = field(default=())
+    notices: Sequence[str] = ()
 
     def __repr__(self) -> str:
         lines = [self.head if self.mood == "plain" else f"{_SIGNS[self.mood]} {self.head}"]
@@ -51,53 +61,53 @@ class Card:
         width = max((len(name) for name, _ in self.facts), default=0)
         lines += [f"  {name.ljust(width)}  {value}" for name, value in self.facts]
         for bold, text in self.advice:
-            said = f"{bold} {text}".strip()
-            lines += textwrap.wrap(said, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+            sentence = f"{bold} {text}".strip()
+            lines += textwrap.wrap(sentence, _WIDTH, initial_indent="  ", subsequent_indent="  ")
         for title, source in self.code:
             lines += [f"  --- {title}", *(f"  {line}".rstrip() for line in source.rstrip().splitlines())]
         lines += textwrap.wrap(self.foot, _WIDTH, initial_indent="  ", subsequent_indent="  ")
         return "\n".join([*lines, *(f"  note: {notice}" for notice in self.notices)])
 
     def _repr_html_(self) -> str:
-        from gptlab.pictures.html import escape
-
         sign = "" if self.mood == "plain" else f"{_SIGNS[self.mood]} "
-        parts = [f'<div style="font-weight:bold">{escape(sign + self.head)}</div>']
+        parts = [element("div", escape(sign + self.head), "font-weight:bold")]
         for holds, statement in self.checks:
-            parts.append(f"<div>{'✓ yes:' if holds else '✗ no:'} {escape(statement)}</div>")
-        rows = "".join(
-            f'<tr style="background-color:#ffffff"><th scope="row" style="text-align:left;padding:2px 12px 2px 0px;'
-            f'{_INK};vertical-align:top;font-size:14px;font-weight:bold">{escape(name)}</th><td style="text-align:left;'
-            f"padding:2px 0px;{_INK};{'font-size:14px' if self.prose else _MONO};"
-            f'white-space:pre-wrap">{escape(value)}</td></tr>'
-            for name, value in self.facts
-        )
-        if rows:
-            parts.append(f'<table style="border-collapse:collapse;margin:4px 0px"><tbody>{rows}</tbody></table>')
+            parts.append(element("div", f"{'✓ yes:' if holds else '✗ no:'} {escape(statement)}"))
+        if self.facts:
+            parts.append(self._facts())
         for bold, text in self.advice:
-            parts.append(f'<div style="margin:4px 0px"><b>{_marked(bold)}</b> {_marked(text)}</div>')
+            parts.append(element("div", f"<b>{_marked(bold)}</b> {_marked(text)}", "margin:4px 0px"))
         if self.code:
             parts.append(self._code())
-        if self.foot:
-            parts.append(f'<div style="color:#444444">{escape(self.foot)}</div>')
-        parts += [f'<div style="color:#444444">note: {escape(notice)}</div>' for notice in self.notices]
-        return (
-            f'<div role="group" aria-label="{escape(self.head)}" style="border-left:5px solid {_EDGES[self.mood]};'
-            f"background-color:#ffffff;{_INK};padding:6px 12px;margin:4px 0px;font-size:14px;line-height:1.5;"
-            f'max-width:1000px">{"".join(parts)}</div>'
+        small = [self.foot] * bool(self.foot) + [f"note: {notice}" for notice in self.notices]
+        parts += [element("div", escape(text), f"color:{SLATE}") for text in small]
+        style = (
+            f"border-left:5px solid {_EDGES[self.mood]};background-color:{WHITE};{_INK};padding:6px 12px;"
+            "margin:4px 0px;font-size:14px;line-height:1.5;max-width:1000px"
         )
+        return element("div", "".join(parts), style, role="group", aria_label=self.head)
+
+    def _facts(self) -> str:
+        name_style = f"text-align:left;padding:2px 12px 2px 0px;{_INK};vertical-align:top;font-size:14px"
+        look = "font-size:14px" if self.prose else _CODE
+        style = f"text-align:left;padding:2px 0px;{_INK};{look};white-space:pre-wrap"
+        return table(
+            row([
+                element("th", escape(name), f"{name_style};font-weight:bold", scope="row"),
+                element("td", escape(value), style),
+            ])
+            for name, value in self.facts
+        )  # fmt: skip
 
     def _code(self) -> str:
-        from gptlab.pictures.html import escape
-
-        share = 100 // len(self.code)
-        cells = "".join(
-            f'<td style="vertical-align:top;text-align:left;font-size:14px;width:{share}%;'
-            f'padding:4px 8px 4px 0px;{_INK}">'
-            f"<b>{escape(title)}</b>"
-            f'<pre style="{_MONO};{_INK};background-color:#F3F7FA;padding:6px;margin:2px 0px;white-space:pre-wrap;'
-            f'text-align:left">{escape(source.rstrip())}</pre></td>'
+        style = f"vertical-align:top;text-align:left;font-size:14px;width:{100 // len(self.code)}%;{_INK}"
+        look = f"{_CODE};{_INK};background-color:{STRIPE};padding:6px;margin:2px 0px;white-space:pre-wrap"
+        cells = (
+            element(
+                "td",
+                f"<b>{escape(title)}</b>" + element("pre", escape(source.rstrip()), f"{look};text-align:left"),
+                f"{style};padding:4px 8px 4px 0px",
+            )
             for title, source in self.code
         )
-        row = f'<tr style="background-color:#ffffff">{cells}</tr>'
-        return f'<table style="width:100%;border-collapse:collapse"><tbody>{row}</tbody></table>'
+        return table([row(cells)], style=f"width:100%;{TABLE}")

@@ -1,4 +1,4 @@
-"""What a notebook calls: check, hint, solution, compare, progress. Each returns a card, and none ever raises."""
+"""What a notebook calls: check, hint, solution, compare. Each returns a card, and none ever raises."""
 
 import importlib
 import inspect
@@ -7,13 +7,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from gptlab import notebook
 from gptlab.exercises import limits, registry, store
 from gptlab.exercises.card import Card
 from gptlab.exercises.judge import FAILED, PASSED, UNTOUCHED, Verdict, judge
 from gptlab.exercises.schema import Exercise
 from gptlab.exercises.session import session
-from gptlab.source import show
+from gptlab.lab.source import show
 
 
 def _for_exercise(command: Callable[..., Card]) -> Callable[..., Card]:
@@ -142,74 +141,3 @@ def source(code: Any) -> str:
         )  # remarks to tools are not part of it
     except (OSError, TypeError, SyntaxError):
         return "# the source of this object is not known to Python"
-
-
-# ---- Progress --------------------------------------------------------------------------------------------------------
-
-_DONE, _BEGUN, _NOT = "●", "◐", "○"
-
-
-class Progress:
-    """What is done over all notebooks, as a table of signs."""
-
-    def __init__(self):
-        known = store.read()["exercises"]
-        self.rows: list[tuple[str, list[tuple[str, str, str]]]] = []
-        for topic in registry.topics():
-            cells = []
-            for exercise in registry.exercises(topic):
-                entry = known.get(exercise.id)
-                sign = _NOT if entry is None else _DONE if entry.get("passed") else _BEGUN
-                cells.append((sign, exercise.id.rpartition(".")[2], exercise.title))
-            self.rows.append((f"{notebook(topic).number:02} {topic}", cells))
-        self.notices = store.notices()
-
-    @staticmethod
-    def _count(cells: list) -> str:
-        return f"{sum(sign == _DONE for sign, *_ in cells)} of {len(cells)}"
-
-    def __repr__(self) -> str:
-        lines = [f"{_DONE} done  {_BEGUN} begun  {_NOT} not yet"]
-        width = max((len(name) for name, _ in self.rows), default=0)
-        for name, cells in self.rows:
-            signs = "  ".join(f"{sign} {number}" for sign, number, _ in cells)
-            lines.append(f"{name.ljust(width)}  {self._count(cells).rjust(8)}  {signs}")
-        everything = [cell for _, cells in self.rows for cell in cells]
-        lines.append(f"{'all'.ljust(width)}  {self._count(everything).rjust(8)}")
-        return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
-
-    def _repr_html_(self) -> str:
-        from gptlab.pictures.html import escape
-
-        grounds = {_DONE: "#A5DCC6", _BEGUN: "#F9C86B", _NOT: "#ffffff"}
-        words = {_DONE: "done", _BEGUN: "begun", _NOT: "not yet"}
-        cell = "padding:3px 8px;font-size:14px;color:#111111;text-align:left;white-space:nowrap"
-        rows = ""
-        for name, cells in self.rows:
-            signs = " ".join(
-                f'<span style="background-color:{grounds[sign]};border:1px solid #767676;border-radius:3px;'
-                f'padding:1px 5px" title="{escape(f"{title}: {words[sign]}")}" role="img" '
-                f'aria-label="{escape(f"{name} {number} {title}: {words[sign]}")}">{sign} {number}</span>'
-                for sign, number, title in cells
-            )
-            rows += (
-                f'<tr style="background-color:#ffffff"><th scope="row" style="{cell}">{name}</th>'
-                f'<td style="{cell}">{self._count(cells)}</td><td style="{cell};white-space:normal">{signs}</td></tr>'
-            )
-        heads = "".join(f'<th scope="col" style="{cell}">{name}</th>' for name in ("notebook", "done", "exercises"))
-        key = f"{_DONE} done, {_BEGUN} begun, {_NOT} not yet"
-        notes = "".join(f"<div>note: {escape(notice)}</div>" for notice in self.notices)
-        return (
-            f'<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0px">'
-            f'<caption style="caption-side:top;text-align:left;font-size:14px">{key}</caption>'
-            f'<thead><tr style="background-color:#ffffff">{heads}</tr></thead>'
-            f"<tbody>{rows}</tbody></table>{notes}</div>"
-        )
-
-
-def progress() -> Progress | Card:
-    """What is done, over all notebooks."""
-    try:
-        return Progress()
-    except Exception as error:
-        return Card(f"Your progress cannot be shown ({type(error).__name__})")

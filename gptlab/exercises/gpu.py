@@ -7,7 +7,7 @@ import statistics
 import torch
 from torch import Tensor
 
-from gptlab import gpu
+from gptlab import cluster, gpu
 from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
 from gptlab.model import GPTConfig
 
@@ -119,7 +119,7 @@ _DAYS = Exercise(
         "The work is 6 · parameters · tokens; the rate of all GPUs together is gpus · peak · mfu.",
         "Divide by 3,600 and by 24.",
     ],
-    package="gptlab.gpu.plan",
+    package="gptlab.cluster.plan",
 )
 
 # ---- gpu.2 -----------------------------------------------------------------------------------------------------------
@@ -789,7 +789,7 @@ _ACCUMULATE = Exercise(
         "Mean times count. Add these up.",
         "Divide by the sum of the counts.",
     ],
-    package="gptlab.training.add_gradients",
+    package="gptlab.train_step.add_gradients",
 )
 
 # ---- gpu.6 -----------------------------------------------------------------------------------------------------------
@@ -1165,7 +1165,7 @@ _SHARDS = Exercise(
         "Each line is divided by `gpus` from its stage on: averages from 1, gradients from 2, weights from 3.",
         "`8 * parameters / (gpus if stage >= 1 else 1)`, and the other two likewise.",
     ],
-    package="gptlab.gpu.memory_per_gpu",
+    package="gptlab.cluster.memory_per_gpu",
 )
 
 # ---- gpu.8 -----------------------------------------------------------------------------------------------------------
@@ -1325,7 +1325,7 @@ _ROWS = Exercise(
         "Rank r begins at r · share.",
         "`list(range(rows))[rank * share : (rank + 1) * share]`",
     ],
-    package="gptlab.gpu.distributed.Part",
+    package="gptlab.cluster.RowsOfRank",
 )
 
 # ---- gpu.9 -----------------------------------------------------------------------------------------------------------
@@ -1400,8 +1400,8 @@ _LAW = Exercise(
     inputs=_law_inputs,
     solution=fit_law,
     reference=lambda sizes, losses, floor: (
-        gpu.fit_scaling_law(sizes, losses, floor).A,
-        gpu.fit_scaling_law(sizes, losses, floor).alpha,
+        cluster.fit_scaling_law(sizes, losses, floor).A,
+        cluster.fit_scaling_law(sizes, losses, floor).alpha,
     ),
     tolerance=1e-6,
     mistakes=[
@@ -1524,7 +1524,7 @@ _LAW = Exercise(
         "slope = Σ (x − mean x)(y − mean y) / Σ (x − mean x)².",
         "α = −slope, A = exp(mean y − slope · mean x).",
     ],
-    package="gptlab.gpu.fit_scaling_law",
+    package="gptlab.cluster.fit_scaling_law",
 )
 
 EXERCISES = [_DAYS, _CLOCK, _CEILING, _FLOPS, _ACCUMULATE, _SCALER, _SHARDS, _ROWS, _LAW]

@@ -1,7 +1,7 @@
 """What the reader has done, in one small JSON file in the reader's folder.
 
-`GPTLAB_PROGRESS` names another file (or a folder for it); "off" keeps everything in memory. A file that cannot be read
-is set aside, a folder that cannot be written to is no reason to stop: the next card says so once.
+`GPTLAB_PROGRESS` names another file (or a folder for it); "off" means memory only. A file that cannot be read is
+renamed, and a folder that cannot be written to stops nothing: the next card says so once.
 """
 
 import contextlib
@@ -13,12 +13,13 @@ from typing import Any
 from gptlab.exercises.registry import tidy_id
 from gptlab.exercises.session import KINDS as _KINDS
 from gptlab.exercises.session import session
+from gptlab.files import write_whole
 
 VERSION = 2  # ids by topic; version 1 had numbers ("6.2" for "attention.2"), and is converted when it is read
 
 
 def place() -> Path | None:
-    """The file; None if nothing is to be kept."""
+    """The file; None if nothing is to be stored."""
     named = os.environ.get("GPTLAB_PROGRESS", "")
     if named.lower() in ("off", "none", "memory"):
         return None
@@ -42,7 +43,7 @@ def notices() -> list[str]:
 
 
 def read() -> dict[str, dict[str, dict[str, Any]]]:
-    """Everything: kind ("exercises", "predictions", "quiz"), then id, then what is known."""
+    """Everything: by kind ("exercises", "predictions", "quiz"), then by id, a dict of what is known."""
     path = place()
     on_disk = _from_disk(path) if path is not None else None
     if on_disk is None:
@@ -80,12 +81,18 @@ def _set_aside(path: Path) -> None:
     with contextlib.suppress(OSError):
         os.replace(path, aside)
     session.notices.append(
-        f"the file with your progress could not be read; it is now called {aside.name}, and a new one begins"
+        f"the file with your progress could not be read; it is now called {aside.name}, and a new one is started"
     )
 
 
 def update(kind: str, id: str, **known: Any) -> dict[str, Any]:
-    """Add to what is known about one thing, and write it down; what is known then comes back."""
+    """Add to what is known about one thing, store it, and return all that is known about it now.
+
+    Args:
+        kind: "exercises", "predictions" or "quiz".
+        id: of the exercise, prediction or quiz.
+        known: what to add, by name.
+    """
     entry = {**read()[kind].get(id, {}), **known}
     path = place()
     everything = _from_disk(path) if path is not None else None
@@ -104,15 +111,9 @@ def update(kind: str, id: str, **known: Any) -> dict[str, Any]:
 
 
 def _written(path: Path, data: dict[str, Any]) -> bool:
-    """Write the file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write the file, whole or not at all; False if it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-        return True
+        write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
     except OSError:
         return False
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    return True

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
-from gptlab.training import TrainConfig, rate_factor
+from gptlab.schedule import TrainConfig, lr_multiplier
 
 
 def _generator(rng: random.Random) -> torch.Generator:
@@ -530,9 +530,11 @@ def _rate_variant(
 
 def _rate_reference(step, steps, warmup, highest, lowest):
     if step < warmup:
-        return highest * rate_factor(step, TrainConfig(steps=steps, warmup=warmup))
-    rest = TrainConfig(steps=steps - warmup, warmup=0, decay=1.0, shape="cosine", final=lowest / highest)
-    return highest * rate_factor(step - warmup, rest)
+        return highest * lr_multiplier(step, TrainConfig(steps=steps, warmup=warmup))
+    rest = TrainConfig(
+        steps=steps - warmup, warmup=0, decay_fraction=1.0, schedule="cosine", min_lr_ratio=lowest / highest
+    )
+    return highest * lr_multiplier(step - warmup, rest)
 
 
 _RATE = Exercise(
@@ -688,7 +690,7 @@ _RATE = Exercise(
         "1 to 0.",
         "`lowest + (highest - lowest) * fall` maps 1 to the highest rate and 0 to the lowest.",
     ],
-    package="gptlab.training.rate_factor",
+    package="gptlab.schedule.lr_multiplier",
 )
 
 # ---- training.5 ------------------------------------------------------------------------------------------------------

@@ -875,8 +875,8 @@ _EXPECTED = Exercise(
     minutes=30,
     difficulty=3,
     prompt="The E step of EM. How often is each piece used, on average over all segmentations of the text, each "
-    "weighted with its share of the total probability? A piece at one position is used with the probability "
-    "(all ways before it) × (its own) × (all ways after it) / (all ways); add this up over the positions "
+    "weighted with its share of the total probability? The probability that a piece is used at one position "
+    "is (all ways before it) × (its own) × (all ways after it) / (all ways); add this up over the positions "
     "where it occurs. Again, don't list the segmentations: one of the texts has 60 letters. (That is short "
     "enough for plain probabilities.)\n\nInput: `text`, a `str` of one or more characters; `logp`, a `dict` "
     "from piece to log-probability that has every character of the text. Result: a `dict` from piece to "
@@ -956,7 +956,7 @@ _EXPECTED = Exercise(
         ),
     ],
     hints=[
-        "For every position where a piece fits: with which probability is it used there?",
+        "For every position where a piece fits: what is the probability that it is used there?",
         "You need the forward sums of unigram.4, and the same from the right: all ways to write `text[i:]`. Plain "
         "probabilities will do.",
         "Add `before[i] * exp(logp[piece]) * after[j] / before[n]` to the piece's count, for every i and j.",

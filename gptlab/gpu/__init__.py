@@ -1,89 +1,46 @@
-"""Training at speed, on the machine that you have and on one that you only plan (lesson 14).
+"""One GPU: which device and which precision, how fast, and how much memory.
 
-- `devices`: which device, which precision, and does it tell the truth?
-- `recipes`: one training program; a recipe names what it trains.
-- `speed`: how to time, and the two ceilings of a machine.
+- `devices`: which device, which precision, and does it compute correctly?
+- `speed`: how to time, and the two ceilings of a machine: matrix products and memory bandwidth.
 - `account`: parameters, FLOPs and bytes, on paper; MFU.
 - `memory`, `footprint`: where the memory of a step goes, predicted and measured.
-- `planning`: many GPUs, on paper: will it fit, how is it cut up, how long does it take?
 - `graphs`: one step of generation, recorded once and replayed.
-- `distributed`: several processes that train one model, started by torchrun (import it by name).
-- `weights`: fewer bytes a weight, for a model that only talks.
-- `records`: figures of other machines, kept with all that one must know to believe them.
-- `scaling`: how large, on how many tokens; laws fitted to small runs.
+- `weights`: weights in fewer bytes, for a model that only generates.
+
+A module is imported when one of its names is first used: a training run on a laptop needs `devices` only.
 
 >>> pick_dtype(pick_device("cpu"))
 torch.float32
 """
 
-from gptlab.gpu.account import (
-    Work,
-    count_parameters,
-    flops_by_part,
-    flops_per_token,
-    mfu,
-    parameters_by_part,
-    work_by_part,
-)
-from gptlab.gpu.devices import one_batch, pick_device, pick_dtype, synchronize, what_is_wrong
-from gptlab.gpu.footprint import MeasuredMemory, activation_bytes, measure_memory
-from gptlab.gpu.graphs import GraphedDecoder
-from gptlab.gpu.memory import Memory, block_activations, estimate_memory
-from gptlab.gpu.planning import GPU, GPUS, Layout, Plan, memory_per_gpu, plan, step_time
-from gptlab.gpu.recipes import END, RECIPES, Prepared, Recipe, TrainConfig, prepare
-from gptlab.gpu.records import Record, device_name, recorded
-from gptlab.gpu.scaling import ScalingLaw, chinchilla_loss, chinchilla_tokens, fit_scaling_law
-from gptlab.gpu.speed import Roofline, bandwidth, matrix_rate, measure
-from gptlab.gpu.weights import Int8Linear, pick_matrix_dtype, pick_weights, quantize
-from gptlab.training import checkpoint_blocks
+import lazy_loader
 
-__all__ = [
-    "END",
-    "GPU",
-    "GPUS",
-    "RECIPES",
-    "GraphedDecoder",
-    "Int8Linear",
-    "Layout",
-    "MeasuredMemory",
-    "Memory",
-    "Plan",
-    "Prepared",
-    "Recipe",
-    "Record",
-    "Roofline",
-    "ScalingLaw",
-    "TrainConfig",
-    "Work",
-    "activation_bytes",
-    "bandwidth",
-    "block_activations",
-    "checkpoint_blocks",
-    "chinchilla_loss",
-    "chinchilla_tokens",
-    "count_parameters",
-    "device_name",
-    "estimate_memory",
-    "fit_scaling_law",
-    "flops_by_part",
-    "flops_per_token",
-    "matrix_rate",
-    "measure",
-    "measure_memory",
-    "memory_per_gpu",
-    "mfu",
-    "one_batch",
-    "parameters_by_part",
-    "pick_device",
-    "pick_dtype",
-    "pick_matrix_dtype",
-    "pick_weights",
-    "plan",
-    "prepare",
-    "quantize",
-    "recorded",
-    "step_time",
-    "synchronize",
-    "what_is_wrong",
-    "work_by_part",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["account", "devices", "footprint", "graphs", "memory", "speed", "weights"],
+    submod_attrs={
+        "account": [
+            "Work",
+            "count_parameters",
+            "flops_by_part",
+            "flops_per_token",
+            "mfu",
+            "parameters_by_part",
+            "work_by_part",
+        ],
+        "devices": [
+            "device_name",
+            "one_batch",
+            "peak_memory",
+            "pick_device",
+            "pick_dtype",
+            "synchronize",
+            "what_is_wrong",
+        ],
+        "footprint": ["MeasuredMemory", "activation_bytes", "measure_memory"],
+        "graphs": ["GraphedDecoder"],
+        "memory": ["Memory", "block_activations", "estimate_memory"],
+        "speed": ["Roofline", "bandwidth", "matmul_flops", "measure"],
+        "weights": ["Int8Linear", "pick_matrix_dtype", "pick_weights", "quantize"],
+    },
+)

@@ -1,24 +1,24 @@
 """What a configuration costs, on paper: parameters, FLOPs, bytes moved; and how much of a machine a run has used.
 
-Conventions, for counts of the same model differ by a factor of two from paper to paper:
+Conventions, because counts of the same model differ by a factor of two from paper to paper:
 
 - One multiply-add is 2 FLOPs. Only products of matrices are counted, as `torch.utils.flop_counter` does: norms,
-  softmax, activation functions, rotary positions and the short convolution take a few FLOPs a number.
+  softmax, activation functions, rotary positions and the short convolution take a few FLOPs per number.
 - The backward pass costs twice the forward pass: one product for the gradient of the input, one for the weight's.
 - Attention is counted in full, T keys for each query, although a causal mask leaves half of them (as flop_counter, PaLM
-  and nanoGPT count). What is computed a second time (checkpointing, flash attention's scores) is not counted: it is
-  work that the model did not ask for.
+  and nanoGPT count). What is computed a second time (activation checkpointing, flash attention's scores) isn't
+  counted: it is work that the model did not ask for.
 
->>> from gptlab.model import GPTConfig
->>> f"{flops_per_token(GPTConfig.gpt2('124M'), T=1024) / 1e6:.0f} million FLOPs a token, forward and backward"
-'854 million FLOPs a token, forward and backward'
+>>> from gptlab.config import GPTConfig
+>>> f"{flops_per_token(GPTConfig.gpt2('124M'), T=1024) / 1e6:.0f} million FLOPs per token, forward and backward"
+'854 million FLOPs per token, forward and backward'
 """
 
 from typing import NamedTuple
 
 import torch
 
-from gptlab.model import GPTConfig
+from gptlab.config import GPTConfig
 
 
 def mlp_width(config: GPTConfig) -> int:
@@ -27,7 +27,7 @@ def mlp_width(config: GPTConfig) -> int:
 
 
 def mlp_matrices(config: GPTConfig) -> int:
-    """How many matrices the MLP has: SwiGLU has a gate beside the two that widen and narrow."""
+    """How many matrices the MLP has: SwiGLU has a gate beside the up- and the down-projection."""
     return 3 if config.mlp == "swiglu" else 2
 
 
@@ -74,8 +74,12 @@ def count_parameters(config: GPTConfig) -> int:
 def flops_by_part(config: GPTConfig, T: int) -> dict[str, int]:
     """FLOPs of the forward pass for one token in a sequence of T, by part.
 
+    Args:
+        config: of the model.
+        T: tokens in the sequence.
+
     Everything but "attention" is 2 FLOPs for each number of a matrix; "attention" (scores, and the average of the
-    values) grows with T. Looking up a row of the embedding is no product.
+    values) grows with T. Looking up a row of the embedding takes no product.
 
     >>> flops_by_part(GPTConfig(vocab_size=50, context=8, n_layer=1, n_head=2, n_embd=12), T=8)
     {'projections': 1152, 'attention': 384, 'mlp': 2304, 'head': 1200}
@@ -90,7 +94,12 @@ def flops_by_part(config: GPTConfig, T: int) -> dict[str, int]:
 
 
 def flops_per_token(config: GPTConfig, T: int, backward: bool = True) -> int:
-    """FLOPs for one token in a sequence of T: forward, and backward too (three times as much) unless you say no.
+    """FLOPs for one token in a sequence of T: forward, and by default backward too, three times as much together.
+
+    Args:
+        config: of the model.
+        T: tokens in the sequence.
+        backward: whether the backward pass is counted.
 
     Equal to `torch.utils.flop_counter`, as a test shows, where that counts everything: it knows products of matrices
     and CUDA's attention kernels, not the CPU's, so on a CPU it must be run with attention's `SDPBackend.MATH`. (For
@@ -105,10 +114,14 @@ def flops_per_token(config: GPTConfig, T: int, backward: bool = True) -> int:
 
 
 def mfu(tokens_per_second: float | int, config: GPTConfig, T: int, peak: float | int) -> float:
-    """Model FLOPs utilisation: the part of the peak (FLOP/s) that went into the model (Chowdhery et al. 2022, app. B).
+    """Model FLOPs utilisation: the fraction of the peak that went into the model (Chowdhery et al. 2022, app. B).
 
-    `peak` is the maker's promise (`GPUS["H100"].peak`), times the number of GPUs, or what `matrix_rate` measured; say
-    which, for the second gives a larger MFU.
+    Args:
+        tokens_per_second: of training, forward and backward.
+        config: of the model.
+        T: tokens in a sequence.
+        peak: FLOP/s, as the maker promises (`cluster.GPUS["H100"].peak`), times the number of GPUs, or as
+            `matmul_flops` measured. Say which, because the second gives a larger MFU.
 
     >>> round(mfu(175_000, GPTConfig.gpt2("124M"), T=1024, peak=312e12), 3)
     0.479
@@ -117,7 +130,12 @@ def mfu(tokens_per_second: float | int, config: GPTConfig, T: int, peak: float |
 
 
 class Work(NamedTuple):
-    """What a part does in one forward pass: FLOPs, and bytes that it reads and writes."""
+    """What a part does in one forward pass.
+
+    Attributes:
+        flops: FLOPs.
+        bytes: bytes that it reads and writes.
+    """
 
     flops: float
     bytes: float
@@ -134,8 +152,15 @@ def work_by_part(
     """FLOPs and bytes of each part of one forward pass over [B, T], all layers together.
 
     Each part reads its inputs and weights once and writes its output once, as one kernel would; here the parts without
-    products have their FLOPs too, some numbers of operations for each value. Without `flash` the scores [B, H, T, T]
-    are written and read again, twice (scores, then weights). Weights are counted in `dtype`.
+    products have their FLOPs too, a few operations for each value. Without `flash` the scores [B, H, T, T]
+    are written and read again, twice (scores, then weights).
+
+    Args:
+        config: of the model.
+        B: sequences.
+        T: tokens in each.
+        dtype: of activations and weights.
+        flash: whether attention runs as one kernel that never writes its scores.
 
     >>> work = work_by_part(GPTConfig.gpt2("124M"), B=8, T=1024)
     >>> [f"{name}: {work[name].intensity:.1f}" for name in ("mlp", "attention", "norms")]
@@ -144,7 +169,7 @@ def work_by_part(
     N, s, C, L, V, W = B * T, dtype.itemsize, config.n_embd, config.n_layer, config.vocab_size, mlp_width(config)
     KV, H, flops = key_value_width(config), config.n_head, flops_by_part(config, T)
     numbers = {"projections": 2 * C * C + 2 * C * KV, "mlp": mlp_matrices(config) * C * W}
-    gates = mlp_matrices(config) - 1  # widened once, or twice with a gate
+    gates = mlp_matrices(config) - 1  # projected up once, or twice with a gate
     scores = 0 if flash else 4 * B * H * T * T
     moved = {
         "projections": L * (N * (C + C + 2 * KV + 2 * C) + numbers["projections"]),

@@ -1,7 +1,7 @@
-"""Which device, and which precision? First the questions that decide whether training is right, then those of speed.
+"""Which device, and which precision? First whether it computes correctly, then whether it is fast.
 
-A device that says it is there may still fail its first kernel (a card newer than the installed torch, a broken driver)
-or, on MPS, answer wrongly. So a device is used only after one small batch on it has given what the CPU gives, and a
+A device that torch lists may still fail its first kernel (a card newer than the installed torch, a broken driver) or,
+on MPS, give wrong numbers. So a device is used only after one small batch on it has given what the CPU gives, and a
 precision only after it has given nearly that.
 
 >>> device = pick_device("cpu")
@@ -9,6 +9,8 @@ precision only after it has given nearly that.
 (device(type='cpu'), torch.float32)
 """
 
+import platform
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +20,14 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
 
 def one_batch(device: str, torch_module: Any = torch, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
-    """A tiny attention, forward and backward, on `device` in `dtype`; its loss and gradient come back on the CPU.
+    """A tiny attention, forward and backward: its loss and gradient, on the CPU.
 
-    The numbers are drawn without a random generator, so every device is given the same ones.
+    The numbers come from no random generator, so every device gets the same ones.
+
+    Args:
+        device: where it is computed.
+        torch_module: torch, or a test's stand-in.
+        dtype: the precision.
 
     >>> loss, gradient = one_batch("cpu")
     >>> gradient.shape
@@ -40,6 +47,11 @@ def one_batch(device: str, torch_module: Any = torch, dtype: torch.dtype = torch
 def what_is_wrong(device: str, torch_module: Any = torch, dtype: torch.dtype = torch.float32) -> str:
     """Why this device cannot be trusted, in a few words; "" if one batch on it agrees with the CPU's float32.
 
+    Args:
+        device: what is tested.
+        torch_module: torch, or a test's stand-in.
+        dtype: the precision that is tested.
+
     >>> what_is_wrong("cpu")
     ''
     """
@@ -57,9 +69,13 @@ def what_is_wrong(device: str, torch_module: Any = torch, dtype: torch.dtype = t
 def pick_device(prefer: str | torch.device | None = None, torch_module: Any = torch) -> torch.device:
     """The device to train on: CUDA if its first batch is right, else the CPU. MPS only when you ask for it.
 
-    `prefer` is None, "cpu", "cuda", "cuda:1", "mps". What you ask for and cannot have gives the CPU, and one printed
-    line that says why. MPS is not chosen by itself because some of its kernels have been silently wrong in some
-    releases (see the issues labelled "module: mps" and "correctness (silent)" in PyTorch's tracker).
+    MPS is never chosen by itself, because some of its kernels have been silently wrong in some releases (see the issues
+    labelled "module: mps" and "correctness (silent)" in PyTorch's tracker). If you ask for a device that cannot be had,
+    you get the CPU, and one printed line says why.
+
+    Args:
+        prefer: "cpu", "cuda", "cuda:1" or "mps"; None to let gptlab choose.
+        torch_module: torch, or a test's stand-in.
 
     >>> pick_device("cpu")
     device(type='cpu')
@@ -89,9 +105,13 @@ def pick_dtype(device: str | torch.device, torch_module: Any = torch) -> torch.d
 
     The capability decides, not `torch.cuda.is_bf16_supported()`, which counts emulation and so says True on a T4 (7.5).
     Then one batch in that precision must give nearly what the CPU gives in float32; else the next precision is tried,
-    and one printed line says why. float16 has few exponents: it needs `torch.amp.GradScaler` (Micikevicius et al. 2018,
-    section 3.2), which `training.run` switches on for it; bfloat16 has float32's and needs none. On the CPU, and on
-    MPS, float32.
+    and one printed line says why. float16 has a small range of exponents: it needs `torch.amp.GradScaler` (Micikevicius
+    et al. 2018, section 3.2), which `training.run` switches on for it; bfloat16 has float32's range and needs none. On
+    the CPU, and on MPS, float32.
+
+    Args:
+        device: where the model will train.
+        torch_module: torch, or a test's stand-in.
 
     >>> pick_dtype("cpu")
     torch.float32
@@ -103,7 +123,7 @@ def pick_dtype(device: str | torch.device, torch_module: Any = torch) -> torch.d
     if major < 8 and torch_module.cuda.is_bf16_supported():
         print(
             f"Training in float16 with a gradient scaler on {device}: torch says that bfloat16 is supported there, "
-            f"but a card of capability {major}.{minor} (below 8.0) only imitates it, slowly."
+            f"but a card of capability {major}.{minor} (below 8.0) only emulates it, slowly."
         )
     for dtype in (torch_module.bfloat16, torch_module.float16)[major < 8 :]:
         problem = what_is_wrong(str(device), torch_module, dtype)
@@ -114,7 +134,7 @@ def pick_dtype(device: str | torch.device, torch_module: Any = torch) -> torch.d
 
 
 def synchronize(device: str | torch.device) -> None:
-    """Wait until the device has done all that it was given. A CPU always has; a GPU only queues what it is given.
+    """Wait until the device has finished its work. A CPU always has; a GPU only queues what it is given.
 
     >>> synchronize("cpu")
     """
@@ -123,3 +143,43 @@ def synchronize(device: str | torch.device) -> None:
         torch.cuda.synchronize(device)
     elif kind == "mps":
         torch.mps.synchronize()
+
+
+def device_name(device: str | torch.device = "cpu") -> str:
+    """The name of a device: the GPU's, or the processor's with the number of threads that torch uses.
+
+    >>> "thread" in device_name("cpu")
+    True
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return f"{device.type}, {platform.machine()}"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def peak_memory(device: str | torch.device = "cpu") -> int:
+    """The most bytes in use since this process started: on CUDA by tensors on the card, elsewhere by the whole process.
+
+    >>> peak_memory("cpu") > 1_000_000
+    True
+    """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows has no such figure
+        return 0
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

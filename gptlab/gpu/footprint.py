@@ -1,4 +1,4 @@
-"""The memory that a step really takes: what the way forward keeps, and the peak of everything alive.
+"""The memory that a step really takes: what the forward pass saves, and the peak of everything alive.
 
 >>> layer = nn.Linear(4, 5)
 >>> x = torch.ones(3, 4)
@@ -19,34 +19,43 @@ from gptlab.model import device_of
 
 
 def activation_bytes(forward: Callable[[], Tensor], model: nn.Module) -> int:
-    """Bytes that `forward()` keeps for the way back, each piece of memory once, the model's own numbers not counted.
+    """Bytes that a forward pass saves for the backward pass, each piece of memory once.
 
-    >>> linear, bend = nn.Linear(4, 5), nn.GELU()
+    Args:
+        forward: runs the forward pass and returns the loss.
+        model: its parameters and buffers are not counted.
+
+    >>> linear, activation = nn.Linear(4, 5), nn.GELU()
     >>> x = torch.ones(3, 4)
-    >>> activation_bytes(lambda: bend(linear(x)).sum(), linear)  # 3 × 4 numbers for the product, 3 × 5 for the bend
+    >>> activation_bytes(lambda: activation(linear(x)).sum(), linear)  # 3 × 4 numbers for the product, 3 × 5 for GELU
     108
     """
     own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = forward()  # while it lives, so does all that it keeps
-        found = sum(kept.values())
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = forward()  # while it lives, so does everything that it saved
+        found = sum(saved.values())
     del loss
     return found
 
 
 @dataclass
 class MeasuredMemory:
-    """What a step took, in bytes: `weights`, `gradients`, `optimiser` before it began, and `peak` while it ran.
+    """What a step took, in bytes.
 
-    `timeline` holds the bytes alive after each operation of torch, in order: the picture of the step.
+    Attributes:
+        weights: parameters and buffers, before the step.
+        gradients: before the step.
+        optimiser: its averages, before the step.
+        peak: the most that was alive while the step ran.
+        timeline: what was alive after each operation of torch, in order: the picture of the step.
     """
 
     weights: int = 0
@@ -57,7 +66,7 @@ class MeasuredMemory:
 
 
 class _Live(TorchDispatchMode):
-    """Counts the bytes of all tensors that torch's operations make, from their making to their end."""
+    """Counts the bytes of all tensors that torch's operations make, from their creation to their deletion."""
 
     def __init__(self, held: Iterable[Tensor]):
         super().__init__()
@@ -91,11 +100,16 @@ class _Live(TorchDispatchMode):
 def measure_memory(
     step: Callable[[], object], model: nn.Module, optimizers: Sequence[torch.optim.Optimizer] = ()
 ) -> MeasuredMemory:
-    """The memory that `step()` takes at its peak, with what the model and its optimisers hold before it begins.
+    """The memory that `step()` takes at its peak, with what the model and its optimisers hold before it starts.
 
     Run one step before: optimisers make their averages in the first. On the CPU every tensor is followed from its
-    making to its end; scratch memory inside one operation is not seen. On CUDA the peak is
-    `torch.cuda.max_memory_allocated`, which sees it; what else lies on the device does not count.
+    creation to its deletion; scratch memory inside one operation is not seen. On CUDA the peak is
+    `torch.cuda.max_memory_allocated`, which sees it; other tensors on the device don't count.
+
+    Args:
+        step: runs one training step.
+        model: what is trained.
+        optimizers: of the model.
 
     >>> layer = nn.Linear(100, 100, bias=False)
     >>> measured = measure_memory(lambda: layer(torch.ones(50, 100)), layer)

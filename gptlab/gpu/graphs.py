@@ -1,34 +1,40 @@
-"""Generation without the waiting of a GPU: one step recorded once as a CUDA graph, then replayed for each token.
+"""Generation without a GPU that waits: one step recorded once as a CUDA graph, then replayed for each token.
 
 A decoding step of a small model is hundreds of tiny kernels, and to start one from Python takes longer than to run it.
 A CUDA graph starts them all at once (PyTorch 1.10, Nguyen et al. 2021). It repeats exactly what was recorded, on the
-same memory, so nothing may change its shape: the cache has its full size from the beginning, the place of the token is
-a tensor, and a mask hides what is not written yet. Without CUDA the same step runs as it is.
+same memory, so nothing may change its shape: the cache has its full size from the start, the position of the token is
+a tensor, and a mask hides what isn't written yet. Without CUDA the same step runs as it is.
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gptlab.cache import KVCache, LayerCache
 from gptlab.model import GPT
-from gptlab.sampling import KVCache, LayerCache
 
 
 class StaticLayer(LayerCache):
-    """A layer's cache at its full size, written in place at `position` [1]."""
+    """A layer's cache at its full size, written in place.
+
+    Args:
+        filled: the cache of the layer after the prompt.
+        position: where the next token's keys and values go, a tensor of one number.
+    """
 
     def __init__(self, filled: LayerCache, position: Int[Tensor, " 1"]):
-        super().__init__(filled.room)
+        super().__init__(filled.max_length)
         self.k, self.v, self.window, self.position = filled.k, filled.v, filled.window, position
         self.k[:, :, filled.length :], self.v[:, :, filled.length :] = 0, 0  # unwritten memory may hold NaN
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the keys and values of one token; all of the room comes back."""
+        """Write the keys and values of one token; the whole cache comes back."""
         self.k.index_copy_(2, self.position, k)
         self.v.index_copy_(2, self.position, v)
-        return self.k, self.v  # [B, H, room, hs]
+        return self.k, self.v  # [B, H, max_length, hs]
 
     def extend_window(self, x: Tensor, width: int) -> Tensor:
+        """Write what the short convolution reads of one token; the whole window comes back."""
         window = torch.cat((self.window, x), dim=1)  # [B, width, C]
         self.window.copy_(window[:, 1:])
         return window
@@ -38,26 +44,28 @@ class GraphedDecoder:
     """Greedy decoding, a step of fixed shape for each token; on CUDA a recorded graph.
 
     Args:
+        model: what generates, in evaluation mode afterwards.
         ids: the prompt, [B, T]; it is read at once, with an ordinary cache.
-        room: tokens that prompt and continuation may have together; the model's context unless given.
+        max_length: tokens that prompt and continuation may have together; the model's context unless given.
 
-    >>> from gptlab.model import GPTConfig
+    >>> from gptlab.config import GPTConfig
     >>> model = GPT(GPTConfig(vocab_size=50, context=12, n_layer=1, n_head=2, n_embd=12)).eval()
     >>> GraphedDecoder(model, torch.tensor([[4, 7, 1]])).generate(5).shape
     torch.Size([1, 8])
 
     Raises:
-        ValueError: for a prompt that leaves no room, or more new tokens than there is room for.
+        ValueError: for a prompt that fills `max_length`, or more new tokens than fit it.
     """
 
-    def __init__(self, model: GPT, ids: Int[Tensor, "B T"], room: int | None = None):
+    def __init__(self, model: GPT, ids: Int[Tensor, "B T"], max_length: int | None = None):
         self.model, self.ids = model.eval(), ids
-        cache = KVCache(model, room)
-        if ids.shape[1] >= cache.room:
+        cache = KVCache(model, max_length)
+        if ids.shape[1] >= cache.max_length:
             raise ValueError(
-                f"a prompt of {ids.shape[1]} tokens leaves no room in {cache.room}: shorten it, or pass room"
+                f"a prompt of {ids.shape[1]} tokens fills the cache of {cache.max_length}: shorten it, or pass a "
+                "larger max_length"
             )
-        self.room = cache.room
+        self.max_length = cache.max_length
         with torch.no_grad():
             logits, _ = model(ids, cache=cache)
             self.position = torch.tensor([ids.shape[1]], device=ids.device)
@@ -67,33 +75,34 @@ class GraphedDecoder:
 
     def _logits(self) -> Float[Tensor, "B V"]:
         """What follows `token` at `position`: the same work as `GPT.forward` with a cache, at fixed shapes."""
-        model, place = self.model, self.position
+        model, position = self.model, self.position
         x = model.embedding.token(self.token)  # [B, 1, C]
         if model.embedding.position is not None:
-            x = x + model.embedding.position(place)
+            x = x + model.embedding.position(position)
         elif hasattr(model.embedding, "waves"):
-            x = x + model.embedding.waves[place]
-        turn = None
+            x = x + model.embedding.waves[position]
+        rotate = None
         if model.position is not None:
-            turn = model.position.turner(model.position.cos[place], model.position.sin[place])
-        keep_mask = (torch.arange(self.room, device=place.device) <= place)[None, None]  # [1, 1, room]
+            rotate = model.position.rotation(model.position.cos[position], model.position.sin[position])
+        keys = torch.arange(self.max_length, device=position.device)
+        keep_mask = (keys <= position)[None, None]  # [1, 1, max_length]
         for block, layer in zip(model.blocks, self.layers, strict=True):
-            x = block(x, keep_mask, rotate=turn, cache=layer)
+            x = block(x, keep_mask, rotate=rotate, cache=layer)
         return model.head(model.norm(x))[:, -1]
 
     def step(self) -> Float[Tensor, "B V"]:
-        """One token further; the logits that decided it."""
+        """Generate one token; the logits that decided it."""
         logits = self._logits()
         self.token.copy_(logits.argmax(dim=-1, keepdim=True))
         self.position += 1
         return logits
 
     def _record(self) -> None:
-        """Warm up beside the recording, as CUDA asks for, then record; and put back what the warm-up has moved."""
+        """Warm up on another stream, as CUDA requires, then record; and undo what the warm-up changed."""
         token, position = self.token.clone(), self.position.clone()
         windows = [None if layer.window is None else layer.window.clone() for layer in self.layers]
 
-        def back() -> None:
+        def undo() -> None:
             self.token.copy_(token)
             self.position.copy_(position)
             for layer, window in zip(self.layers, windows, strict=True):
@@ -105,20 +114,24 @@ class GraphedDecoder:
         with torch.cuda.stream(aside):
             for _ in range(2):
                 self.step()
-                back()
+                undo()
         torch.cuda.current_stream().wait_stream(aside)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.step()
-        back()
+        undo()
 
     @torch.no_grad()
     def generate(self, max_new_tokens: int) -> Int[Tensor, "B T_new"]:
-        """The prompt and `max_new_tokens` more. Once: the cache is used up then."""
-        if self.ids.shape[1] + max_new_tokens > self.room:
+        """The prompt and `max_new_tokens` more. It works once: then the cache is full.
+
+        Raises:
+            ValueError: more tokens than fit `max_length`.
+        """
+        if self.ids.shape[1] + max_new_tokens > self.max_length:
             raise ValueError(
-                f"{self.ids.shape[1]} + {max_new_tokens} tokens do not fit the room of {self.room}: "
-                "ask for fewer, or pass a larger room (up to the model's context)"
+                f"{self.ids.shape[1]} + {max_new_tokens} tokens do not fit max_length={self.max_length}: "
+                "ask for fewer, or pass a larger max_length (up to the model's context)"
             )
         if self.ids.is_cuda and self.graph is None and max_new_tokens > 1:
             self._record()

@@ -4,7 +4,7 @@ A step has moments, and each holds something else: the loss has been computed (a
 logits), the backward pass begins (the loss's own gradients come on top), it is inside a block, it ends (all gradients
 are there, the activations gone), the weights are updated. The highest of them decides whether the step fits.
 
->>> from gptlab.model import GPTConfig
+>>> from gptlab.config import GPTConfig
 >>> estimate_memory(GPTConfig.gpt2("124M"), B=12, T=1024, dtype=torch.bfloat16, flash=True).worst
 'backward begins'
 """
@@ -14,16 +14,20 @@ from dataclasses import dataclass
 
 import torch
 
+from gptlab.config import GPTConfig
 from gptlab.gpu.account import count_parameters, key_value_width, mlp_matrices, mlp_width
-from gptlab.model import GPTConfig
 
 LINES = ("weights", "gradients", "optimiser", "16-bit copies", "activations", "logits", "workspace")
-OPTIMIZERS = ("adamw", "muon", "sgd")
+# What an optimizer remembers, in bytes per weight: of the blocks' matrices, and of everything else.
+OPTIMIZER_BYTES = {"adamw": (8, 8), "muon": (4, 8), "sgd": (0, 0)}
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What is alive at each moment of a training step: `moments[moment][line]`, in bytes.
+    """What is alive at each moment of a training step.
+
+    Attributes:
+        moments: for each moment of a step, each line of the account in bytes: `moments[moment][line]`.
 
     >>> memory = Memory({"backward begins": {"weights": 3_000_000, "activations": 9_000_000}})
     >>> memory.total, memory.worst, memory["weights"]
@@ -33,7 +37,7 @@ class Memory:
     moments: Mapping[str, Mapping[str, int]]
 
     def at(self, moment: str) -> int:
-        """All that is alive at a moment, in bytes."""
+        """Everything that is alive at a moment, in bytes."""
         return sum(self.moments[moment].values())
 
     @property
@@ -71,7 +75,7 @@ def estimate_memory(
     T: int,
     dtype: torch.dtype = torch.float32,
     optimizer: str = "adamw",
-    checkpointing: bool = False,
+    gradient_checkpointing: bool = False,
     flash: bool = True,
     accumulation: int = 1,
     device: str = "cuda",
@@ -79,12 +83,21 @@ def estimate_memory(
     """The account of one training step on B sequences of T tokens, by moment and line, in bytes.
 
     Weights, gradients and optimiser are float32; with a 16-bit `dtype` the products are made in it (autocast), which
-    keeps a copy of each matrix. With `checkpointing` a block keeps its input only, and is computed again on the way
-    back (Chen et al. 2016). Without `flash` attention keeps its weights [B, H, T, T]. With `accumulation` the
-    gradients of earlier parts of the batch are there from the beginning. `device` matters for dropout's masks, which
-    take a byte a number on a GPU and a whole number on a CPU, and for what is normed in 16 bits.
+    holds a copy of each matrix. Not in the account: what torch itself needs (some hundred MB on a GPU), and gaps
+    between the pieces of memory.
 
-    Not in the account: what torch itself needs (some hundred MB on a GPU), and gaps between the pieces of memory.
+    Args:
+        config: of the model.
+        B: sequences.
+        T: tokens in each.
+        dtype: of the matrix products.
+        optimizer: "adamw", "muon" or "sgd".
+        gradient_checkpointing: whether a block saves its input only, and is computed again in the backward pass
+            (Chen et al. 2016).
+        flash: whether attention runs as one kernel; without it the weights [B, H, T, T] are saved.
+        accumulation: micro-batches; with more than one, the gradients of earlier ones are there from the start.
+        device: "cuda" or "cpu". It matters for dropout's masks, which take a byte per number on a GPU and as many
+            as the number on a CPU, and for what is normalised in 16 bits.
 
     >>> estimate_memory(GPTConfig(vocab_size=1000, context=64, n_layer=2, n_head=4, n_embd=96), B=8, T=64)
     MB                loss computed  backward begins   inside a block    backward ends           update
@@ -97,32 +110,36 @@ def estimate_memory(
     together                   14.7             16.8             12.4              6.0              5.2
 
     Raises:
-        ValueError: for an optimiser that is not in `OPTIMIZERS`.
+        ValueError: for an optimizer that is not in `OPTIMIZER_BYTES`.
     """
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"no account for the optimizer {optimizer!r}: choose one of {list(OPTIMIZERS)}")
+    if optimizer not in OPTIMIZER_BYTES:
+        raise ValueError(f"no account for the optimizer {optimizer!r}: choose one of {list(OPTIMIZER_BYTES)}")
     parameters, matrices, L = count_parameters(config), _matrices(config), config.n_layer
     held = {"weights": 4 * parameters + _tables(config), "gradients": 4 * parameters if accumulation > 1 else 0}
-    held["optimiser"] = {"adamw": 8 * parameters, "sgd": 0, "muon": 8 * parameters - 4 * L * matrices}[optimizer]
-    moments = _moments(config, B, T, dtype, checkpointing, flash, device)
+    per_matrix_weight, per_weight = OPTIMIZER_BYTES[optimizer]
+    held["optimiser"] = per_matrix_weight * L * matrices + per_weight * (parameters - L * matrices)
+    moments = _moments(config, B, T, dtype, gradient_checkpointing, flash, device)
     if optimizer == "muon":
         moments["update"]["workspace"] = _muon_workspace(config, device)
     return Memory({name: {line: (held | moment).get(line, 0) for line in LINES} for name, moment in moments.items()})
 
 
 def _moments(
-    config: GPTConfig, B: int, T: int, dtype: torch.dtype, checkpointing: bool, flash: bool, device: str
+    config: GPTConfig, B: int, T: int, dtype: torch.dtype, gradient_checkpointing: bool, flash: bool, device: str
 ) -> dict[str, dict[str, int]]:
     """What comes and goes in a step, by moment: all but the weights and the optimiser."""
     N, V, C, L, mixed = B * T, config.vocab_size, config.n_embd, config.n_layer, dtype.itemsize == 2
     parameters, matrices = count_parameters(config), _matrices(config)
     one_block = N * block_activations(config, T, dtype, flash, device)
     ends = N * _end_activations(config, dtype, device)
-    activations = ends + (L * 4 * N * C if checkpointing else L * one_block)
+    activations = ends + (L * 4 * N * C if gradient_checkpointing else L * one_block)
     head, copies = (2 * V * C, 2 * L * matrices) if mixed else (0, 0)  # 16-bit copies of matrices, in bytes
-    kept = 0 if checkpointing else copies
-    first = {"gradients": 4 * V * C, "activations": activations + (one_block if checkpointing else 0)}
-    last = {"gradients": 4 * (parameters - matrices), "activations": one_block + (4 * N * C if checkpointing else 0)}
+    held = 0 if gradient_checkpointing else copies
+    first = {"gradients": 4 * V * C, "activations": activations + (one_block if gradient_checkpointing else 0)}
+    last = {
+        "gradients": 4 * (parameters - matrices),
+        "activations": one_block + (4 * N * C if gradient_checkpointing else 0),
+    }
     moments = {
         "loss computed": {"activations": activations, "logits": N * V * (10 if mixed else 8)},
         "backward begins": {"activations": activations, "logits": N * V * 12},
@@ -131,7 +148,7 @@ def _moments(
         "update": {"gradients": 4 * parameters},
     }
     moments["inside a block"]["workspace"] = _block_workspace(config, N, dtype)
-    for name, bytes_ in zip(moments, (head + copies, head + kept, kept or 2 * matrices * mixed, 0, 0), strict=True):
+    for name, bytes_ in zip(moments, (head + copies, head + held, held or 2 * matrices * mixed, 0, 0), strict=True):
         moments[name]["16-bit copies"] = bytes_
     return moments
 
@@ -139,10 +156,17 @@ def _moments(
 def block_activations(
     config: GPTConfig, T: int, dtype: torch.dtype = torch.float32, flash: bool = True, device: str = "cuda"
 ) -> int:
-    """Bytes that one block keeps for the way back, for each token of a sequence of T.
+    """Bytes that one block saves for the backward pass, for each token of a sequence of T.
 
-    A product keeps its input (in 16 bits: one copy for each product that reads it), a norm its input and statistics,
+    A product saves its input (in 16 bits: one copy for each product that reads it), a norm its input and statistics,
     attention its queries, keys, values and output, an activation function its input.
+
+    Args:
+        config: of the model.
+        T: tokens in the sequence.
+        dtype: of the matrix products.
+        flash: whether attention runs as one kernel.
+        device: "cuda" or "cpu".
 
     >>> config = GPTConfig(vocab_size=50, context=64, n_layer=1, n_head=4, n_embd=96)
     >>> f"{block_activations(config, T=64) / (4 * 96):.1f} times the input, in float32"
@@ -150,28 +174,30 @@ def block_activations(
     """
     C, W, KV, H, s = config.n_embd, mlp_width(config), key_value_width(config), config.n_head, dtype.itemsize
     readers = (3, mlp_matrices(config) - 1) if s == 2 else (1, 1)  # of the first norm's output, and of the second's
-    kept = 2 * _norm(config, C) + readers[0] * s * C + readers[1] * s * C
-    kept += 4 * C if config.convolution else 0
-    kept += s * (C + 2 * KV) + s * C + 4 * H  # query, key, value; output, and a sum for each head
+    saved = 2 * _norm(config, C) + readers[0] * s * C + readers[1] * s * C
+    saved += 4 * C if config.convolution else 0
+    saved += s * (C + 2 * KV) + s * C + 4 * H  # query, key, value; output, and a sum for each head
     if config.qk_norm:
         wide = s if device == "cpu" and config.norm == "layernorm" else 4
-        kept += (wide * (C + KV) + 8 * (H + KV * H // C)) * (1 if config.norm == "layernorm" else 2)
-        kept += s * C if config.norm == "layernorm" else 0  # it lays heads before time, so they are copied to be merged
+        saved += (wide * (C + KV) + 8 * (H + KV * H // C)) * (1 if config.norm == "layernorm" else 2)
+        saved += (
+            s * C if config.norm == "layernorm" else 0
+        )  # it lays heads before time, so they are copied to be merged
     if not flash:  # float32 queries, keys and values, each key for its head; the weights, and what dropout left of them
-        kept += 4 * 3 * C - s * (C + 2 * KV) + 4 * C + 4 * H * T * (3 if config.dropout else 1) - 4 * H
-    kept += s * W * (mlp_matrices(config) + (1 if mlp_matrices(config) == 3 else 0))  # before and after the bend
+        saved += 4 * 3 * C - s * (C + 2 * KV) + 4 * C + 4 * H * T * (3 if config.dropout else 1) - 4 * H
+    saved += s * W * (mlp_matrices(config) + (1 if mlp_matrices(config) == 3 else 0))  # before and after the activation
     mask = 1 if device != "cpu" else s
-    return kept + (2 * mask * C if config.dropout else 0)
+    return saved + (2 * mask * C if config.dropout else 0)
 
 
 def _end_activations(config: GPTConfig, dtype: torch.dtype, device: str) -> int:
-    """Bytes a token kept by the embedding and by the last norm and head (without logits)."""
+    """Bytes per token saved by the embedding and by the last norm and head (without logits)."""
     mask = (1 if device != "cpu" else 4) if config.dropout else 0
     return 16 + mask * config.n_embd + _norm(config, config.n_embd) + dtype.itemsize * config.n_embd
 
 
 def _norm(config: GPTConfig, C: int) -> int:
-    """Bytes a token that a norm keeps: its input, and a mean and a deviation; RMSNorm's six lines keep the product."""
+    """Bytes per token that a norm saves: input, mean and deviation; RMSNorm's six lines save the product too."""
     return 4 * C + 8 if config.norm == "layernorm" else 8 * C + 4
 
 
@@ -189,10 +215,11 @@ def _tables(config: GPTConfig) -> int:
 
 def _block_workspace(config: GPTConfig, N: int, dtype: torch.dtype) -> int:
     """Bytes of the gradients inside a block when most are alive: behind the MLP, and the one of its last matrix."""
-    bend = {"swiglu": 2, "relu2": 3}.get(config.mlp, 1)  # gradients of the MLP's width at once
+    activation = {"swiglu": 2, "relu2": 3}.get(config.mlp, 1)  # gradients of the MLP's width at once
     matrix = config.n_embd * mlp_width(config)
     return (
-        N * (8 * config.n_embd + bend * dtype.itemsize * mlp_width(config)) + (6 if dtype.itemsize == 2 else 4) * matrix
+        N * (8 * config.n_embd + activation * dtype.itemsize * mlp_width(config))
+        + (6 if dtype.itemsize == 2 else 4) * matrix
     )
 
 

@@ -1,4 +1,4 @@
-"""Measured, not believed: seconds, and the two ceilings of a machine.
+"""How to time work on a device, and the two ceilings of a machine: matrix products and memory bandwidth.
 
 >>> measure(lambda: sum(range(1000)), "cpu") < 1
 True
@@ -15,10 +15,16 @@ from gptlab.gpu.devices import synchronize
 
 
 def measure(work: Callable[[], object], device: str | torch.device = "cpu", repeats: int = 7, warmup: int = 2) -> float:
-    """Seconds that `work()` takes on `device`: the median of `repeats`, after some that do not count.
+    """Seconds that `work()` takes on a device: the median of several runs, after some that don't count.
 
-    A GPU only queues its work and returns, so the clock is read after waiting, before and after. The median, for one
-    slow run must not count; the first runs do not, for in them memory is claimed and kernels are chosen or compiled.
+    A GPU only queues its work and returns, so the clock is read after waiting, before and after. The median, because
+    one slow run must not count. The first runs don't, because memory is allocated and kernels are chosen or compiled.
+
+    Args:
+        work: what is timed.
+        device: where it runs.
+        repeats: runs that count.
+        warmup: runs before them.
 
     >>> seconds = measure(lambda: time.sleep(0.01), repeats=3)
     >>> 0.01 <= seconds < 0.1
@@ -27,22 +33,26 @@ def measure(work: Callable[[], object], device: str | torch.device = "cpu", repe
     times = []
     for run in range(warmup + repeats):
         synchronize(device)
-        began = time.perf_counter()
+        started = time.perf_counter()
         work()
         synchronize(device)
         if run >= warmup:
-            times.append(time.perf_counter() - began)
+            times.append(time.perf_counter() - started)
     return statistics.median(times)
 
 
-def matrix_rate(
+def matmul_flops(
     device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, n: int | None = None, repeats: int = 7
 ) -> float:
     """The first ceiling: FLOP/s of a product of two n × n matrices, as fast as this machine makes one.
 
-    n is 768 on a CPU and 8192 on a GPU, unless given: large enough that moving the numbers costs next to nothing.
+    Args:
+        device: where it is measured.
+        dtype: of the matrices.
+        n: their size; 768 on a CPU and 8192 on a GPU unless given, so that moving the numbers costs next to nothing.
+        repeats: products, whose median counts.
 
-    >>> matrix_rate("cpu", n=64) > 1e6
+    >>> matmul_flops("cpu", n=64) > 1e6
     True
     """
     n = n or (768 if torch.device(device).type == "cpu" else 8192)
@@ -56,9 +66,12 @@ def matrix_rate(
 
 
 def bandwidth(device: str | torch.device = "cpu", megabytes: float | int | None = None, repeats: int = 7) -> float:
-    """The second ceiling: bytes a second between memory and arithmetic, for a copy (each byte read once, written once).
+    """The second ceiling: bytes per second between memory and processor; a copy reads and writes each byte once.
 
-    256 MB on a CPU and 2 GB on a GPU, unless given: more than any cache holds.
+    Args:
+        device: where it is measured.
+        megabytes: to copy; 256 on a CPU and 2048 on a GPU unless given, more than any cache holds.
+        repeats: copies, whose median counts.
 
     >>> bandwidth("cpu", megabytes=8) > 1e6
     True
@@ -74,7 +87,8 @@ class Roofline:
     """What a machine can do at most, by arithmetic intensity (Williams, Waterman & Patterson 2009).
 
     Attributes:
-        rate: FLOP/s of its matrix products.  bandwidth: bytes/s of its memory.
+        rate: FLOP/s of its matrix products.
+        bandwidth: bytes per second of its memory.
 
     >>> roof = Roofline(rate=100e12, bandwidth=2e12)
     >>> roof.ridge, roof.attainable(10) / 1e12, roof.attainable(200) / 1e12
@@ -87,15 +101,15 @@ class Roofline:
     @classmethod
     def of(cls, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> "Roofline":
         """The roofline of this machine, measured."""
-        return cls(matrix_rate(device, dtype), bandwidth(device))
+        return cls(matmul_flops(device, dtype), bandwidth(device))
 
     @property
     def ridge(self) -> float:
-        """FLOPs for each byte above which the matrix rate is the limit, and below which the memory is."""
+        """FLOPs per byte: with more the matrix products are the limit, with fewer the memory is."""
         return self.rate / self.bandwidth
 
     def attainable(self, intensity: float | int) -> float:
-        """FLOP/s at most, for work with this many FLOPs for each byte."""
+        """FLOP/s at most, for work with this many FLOPs per byte."""
         return min(float(self.rate), intensity * self.bandwidth)
 
     def seconds(self, flops: float | int, moved: float | int) -> float:

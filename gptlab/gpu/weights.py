@@ -1,8 +1,8 @@
-"""Weights in fewer bytes. Writing one token reads every weight once, so the bytes of the weights set its speed.
+"""Weights in fewer bytes. Generating one token reads every weight once, so the bytes of the weights set its speed.
 
-Each row of a matrix is kept as whole numbers from -127 to 127 and one scale (symmetric, per output channel, as in
+Each row of a matrix is stored as integers from -127 to 127 and one scale (symmetric, per output channel, as in
 LLM.int8(), Dettmers et al. 2022, without its outliers): a quarter of float32's bytes. Training needs the full weights;
-this is for a model that only talks. The logits move a little: `python -m gptlab bench generate` prints how much.
+this is for inference. The logits move a little: `python -m gptlab bench generate` prints how much.
 """
 
 import copy
@@ -21,7 +21,7 @@ FEW = 16  # rows up to which reading int8 pays on a CPU; with more, the arithmet
 
 
 class Int8Linear(nn.Module):
-    """A linear layer that keeps its weights as int8 with a scale for each output.
+    """A linear layer that stores its weights as int8 with a scale for each output.
 
     >>> layer = nn.Linear(8, 3)
     >>> x = torch.ones(2, 8)
@@ -61,25 +61,26 @@ def has_int8() -> bool:
 
 
 def quantize(model: GPT) -> GPT:
-    """A copy of the model whose linear layers keep int8 weights: for generating, on a CPU. The model itself stays.
+    """A copy of the model whose linear layers store int8 weights: for generating, on a CPU.
 
-    Embedding tables, norms and biases stay as they are; a head tied to the table gets an int8 copy of its own.
+    The model itself is unchanged, and so are embedding tables, norms and biases, which the copy shares. A head that is
+    tied to the table gets an int8 copy of its own.
 
-    >>> from gptlab.model import GPTConfig
+    >>> from gptlab.config import GPTConfig
     >>> model = GPT(GPTConfig(vocab_size=50, context=8, n_layer=1, n_head=2, n_embd=12)).eval()
     >>> ids = torch.tensor([[3, 1, 4]])
     >>> bool((quantize(model)(ids)[0] - model(ids)[0]).abs().max() < 0.05)
     True
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    kept = {id(parameter): parameter for parameter in model.parameters()}  # shared with the copy, not copied
-    made = copy.deepcopy(model, {**kept, **{id(layer): Int8Linear(layer) for layer in layers}})
+    shared = {id(parameter): parameter for parameter in model.parameters()}
+    made = copy.deepcopy(model, {**shared, **{id(layer): Int8Linear(layer) for layer in layers}})
     return made.eval()
 
 
 @functools.cache
 def pick_weights(device: str | torch.device = "cpu") -> str:
-    """The type of weights with which this machine writes tokens fastest: "float32", "bfloat16" or "int8".
+    """The type of weights with which this machine generates fastest: "float32", "bfloat16" or "int8".
 
     On a CPU it is measured: one token through a few matrices, together larger than a cache. A GPU gets what
     `pick_dtype` says.
@@ -107,10 +108,14 @@ def pick_weights(device: str | torch.device = "cpu") -> str:
 
 @functools.cache
 def pick_matrix_dtype(device: str | torch.device = "cpu", rows: int = 512) -> torch.dtype:
-    """The precision in which this machine multiplies training's matrices fastest: bfloat16 only where it pays.
+    """The precision in which this machine multiplies the matrices of training fastest: bfloat16 only where it pays.
 
     Many CPUs take bfloat16 and are slower with it; those with matrix units for it (AMX) are several times faster. So
     on a CPU a product of a GPT-2 layer's size is measured in both; a GPU gets what `pick_dtype` says.
+
+    Args:
+        device: where it trains.
+        rows: tokens in a batch.
 
     >>> pick_matrix_dtype("cpu") in (torch.float32, torch.bfloat16)
     True
@@ -126,5 +131,5 @@ def pick_matrix_dtype(device: str | torch.device = "cpu", rows: int = 512) -> to
             start = time.perf_counter()
             F.linear(a, b)
             seconds[dtype] = min(seconds.get(dtype, torch.inf), time.perf_counter() - start)
-    # Casting costs too: a gain of a few per cent in the product is none in a step.
+    # Casting costs too: a gain of a few per cent in the product is lost in a step.
     return torch.bfloat16 if seconds[torch.bfloat16] < 0.75 * seconds[torch.float32] else torch.float32

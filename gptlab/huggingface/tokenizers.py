@@ -5,15 +5,19 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gptlab import bpe
-from gptlab.tokens import Tokenizer
+from gptlab.bpe import BPETokenizer
+from gptlab.byte_level import to_printable
+from gptlab.tokenizing import Tokenizer
 
 
 def tokenizer_json(tokenizer: Tokenizer) -> str:
     """A tokenizer of the course as the text of a `tokenizer.json`; `tokenizers.Tokenizer.from_str` opens it.
 
-    The same ids for every text, and the same text for the ids that a text has. (For bytes that are no UTF-8 the number
+    The same ids for every text, and the same text for the ids that a text has. (For bytes that are not UTF-8 the number
     of � may differ.) Special tokens are always read as such: its `encode` is ours with `allowed_special="all"`.
+
+    Args:
+        tokenizer: one of the course's five kinds.
 
     Raises:
         ValueError: for a tokenizer that the format cannot express exactly, with the reason.
@@ -33,7 +37,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> str:
     return json.dumps(data, ensure_ascii=False)
 
 
-def _cut(pattern: str, behavior: str = "Isolated") -> dict[str, Any]:
+def _split(pattern: str, behavior: str = "Isolated") -> dict[str, Any]:
     return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": False}
 
 
@@ -51,12 +55,12 @@ def _words(tokenizer: Any) -> dict[str, Any]:
 
 
 def _whole_tokens(tokens: list[str], pattern: str, unknown: str | None) -> dict[str, Any]:
-    """A tokenizer that cuts by a pattern and looks each piece up. What is not there is `unknown`, or an error."""
+    """A tokenizer that splits by a pattern and looks each part up. What is not there is `unknown`, or an error."""
     absent = "<unk>"
     while unknown is None and absent in tokens:
         absent = f"<{absent}>"
     return {
-        "pre_tokenizer": _cut(pattern),
+        "pre_tokenizer": _split(pattern),
         "decoder": {"type": "Fuse"},
         "model": {
             "type": "WordLevel",
@@ -67,15 +71,14 @@ def _whole_tokens(tokens: list[str], pattern: str, unknown: str | None) -> dict[
 
 
 def _bytes(tokenizer: Any) -> dict[str, Any]:
-    return _pairs(bpe.BPETokenizer({bytes([byte]): byte for byte in range(256)}, pattern=None))
+    return _pairs(BPETokenizer({bytes([byte]): byte for byte in range(256)}, pattern=None))
 
 
 def _pairs(tokenizer: Any) -> dict[str, Any]:
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     special = sorted(tokenizer.special_tokens.items(), key=lambda item: item[1])
-    letters = bpe._in_letters
-    vocab = {letters(token): id for token, id in tokenizer.ranks.items()}
+    vocab = {to_printable(token): id for token, id in tokenizer.ranks.items()}
     if taken := [token for token in tokenizer.special_tokens if token in vocab]:
         raise ValueError(
             f"the special tokens {taken} are written like tokens of the vocabulary, and tokenizer.json has one id for "
@@ -83,7 +86,7 @@ def _pairs(tokenizer: Any) -> dict[str, Any]:
         )
     return {
         "added_tokens": [{"id": id, "content": token, **flags} for token, id in special],
-        "pre_tokenizer": _sequence("pretokenizers", [_cut(for_oniguruma(tokenizer.pattern)), byte_level]),
+        "pre_tokenizer": _sequence("pretokenizers", [_split(for_oniguruma(tokenizer.pattern)), byte_level]),
         "decoder": byte_level,
         "model": {
             "type": "BPE",
@@ -93,15 +96,15 @@ def _pairs(tokenizer: Any) -> dict[str, Any]:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": True,  # a piece that is a token is that token
+            "ignore_merges": True,  # a chunk that is a token is that token
             "vocab": vocab,
-            "merges": [f"{letters(left)} {letters(right)}" for left, right in tokenizer.merges],
+            "merges": [f"{to_printable(left)} {to_printable(right)}" for left, right in tokenizer.merges],
         },
     }
 
 
 def for_oniguruma(pattern: str | None) -> str:
-    r"""A pattern in the dialect of `tokenizers`, where `$` is the end of a line and `{1,3}+` says "several times".
+    r"""A pattern in the dialect of `tokenizers`, where `$` is the end of a line and `{1,3}+` means "several times".
 
     >>> for_oniguruma(r"\d{1,3}+|\s+$")
     '\\d{1,3}|\\s+\\z'
@@ -121,14 +124,20 @@ def for_oniguruma(pattern: str | None) -> str:
 
 def _unigram(tokenizer: Any) -> dict[str, Any]:
     """Unigram as it is trained here. There, every piece has a score and is found in a text, also one for a byte: a
-    score as low as the lowest, and a cut in what would be its name, keep it out."""
+    score as low as the lowest, and a split in what would be its name, keep it out."""
     space, has_bytes = "▁", bool(tokenizer._byte_ids)
     control = [
         piece
         for id, (piece, score) in enumerate(zip(tokenizer.pieces, tokenizer.scores, strict=True))
         if score is None and id not in tokenizer._byte_ids
     ]
-    if tokenizer.like_sentencepiece or tokenizer.rules or tokenizer.collapse or tokenizer.symbols or control:
+    if (
+        tokenizer.like_sentencepiece
+        or tokenizer.precompiled_charsmap
+        or tokenizer.remove_extra_whitespaces
+        or tokenizer.user_defined_symbols
+        or control
+    ):
         raise ValueError(
             "a tokenizer taken over from SentencePiece cannot be written as tokenizer.json exactly (32-bit sums, rules "
             "for characters, control tokens): one that UnigramTokenizer.train has made can"
@@ -137,9 +146,9 @@ def _unigram(tokenizer: Any) -> dict[str, Any]:
         raise ValueError("a piece is there twice, as itself and as a byte: tokenizer.json has one id for each name")
     lowest = min((score for score in tokenizer.scores if score is not None), default=0.0)
     # The words that training has cut at, so that sums are rounded alike: before each ▁, and around each newline.
-    cuts = [_cut(space, "MergedWithNext"), _cut(r"\n")]
+    cuts = [_split(space, "MergedWithNext"), _split(r"\n")]
     if has_bytes:
-        cuts.append(_cut(_inside_a_byte(tokenizer.logp), "MergedWithPrevious"))
+        cuts.append(_split(_inside_a_byte(tokenizer.logp), "MergedWithPrevious"))
     back = [{"type": "Replace", "pattern": {"String": space}, "content": " "}]
     back += [{"type": "ByteFallback"}] if has_bytes else []
     back += [{"type": "Fuse"}]

@@ -4,20 +4,20 @@ Each function takes plain data or objects of `gptlab` and returns a matplotlib f
 notebook that is not trusted yet. `describe(figure)` says in words what a figure shows.
 
 >>> from gptlab import pictures
->>> pictures.table([("loss", 1.21), ("floor", 1.18)], ["what", "nats a token"])
-what   nats a token
------  ------------
-loss           1.21
-floor          1.18
+>>> pictures.table([("loss", 1.21), ("floor", 1.18)], ["what", "nats per token"])
+what   nats per token
+-----  --------------
+loss             1.21
+floor            1.18
 """
 
+from gptlab.html import Html
 from gptlab.pictures.bars import by_fact, compare, next_token, reshaped
 from gptlab.pictures.blocks import embedding_map, shapes
 from gptlab.pictures.chips import surprise, surprise_figure, tokens
 from gptlab.pictures.course import course_map, pipeline
 from gptlab.pictures.curves import excess, rate, training
 from gptlab.pictures.heat import attention, mask, rows
-from gptlab.pictures.html import Html
 from gptlab.pictures.lines import lines
 from gptlab.pictures.machine import memory_timeline, roofline
 from gptlab.pictures.segmentation import lattice, merge_states, merges

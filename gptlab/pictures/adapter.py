@@ -7,7 +7,14 @@ from gptlab.pictures.style import visible
 
 
 class Piece(NamedTuple):
-    """One token: its id, what to show, its bytes (None where they are unknown), and more to say about it."""
+    """One token, as a person can look at it.
+
+    Attributes:
+        id: of the token.
+        shown: its text, with spaces and single bytes made visible.
+        data: its bytes; None where they are unknown.
+        note: more to say about it, such as its rank.
+    """
 
     id: int
     shown: str
@@ -16,7 +23,7 @@ class Piece(NamedTuple):
 
     @property
     def is_partial(self) -> bool:
-        """Whether these bytes are no whole characters by themselves."""
+        """Whether these bytes do not make whole characters by themselves."""
         try:
             return self.data is not None and not isinstance(self.data.decode("utf-8"), str)
         except UnicodeDecodeError:
@@ -33,22 +40,26 @@ class Piece(NamedTuple):
 
 
 def _kind(tokenizer: Any) -> str:
+    if hasattr(tokenizer, "token_bytes"):  # first: gptlab's tokenizers also answer to tiktoken's names
+        return "gptlab"
     if hasattr(tokenizer, "decode_single_token_bytes"):
         return "tiktoken"
     if hasattr(tokenizer, "id_to_piece") and hasattr(tokenizer, "is_byte"):
         return "sentencepiece"
-    if hasattr(tokenizer, "token_bytes"):
-        return "gptlab"
     if isinstance(tokenizer, (list, tuple)):
         return "list"
     raise TypeError(
-        f"{type(tokenizer).__name__} is no tokenizer that can be shown: give one of gptlab's (with encode and "
+        f"{type(tokenizer).__name__} is not a tokenizer that can be shown: give one of gptlab's (with encode and "
         f"token_bytes), a tiktoken.Encoding or a sentencepiece.SentencePieceProcessor"
     )
 
 
 def piece(tokenizer: Any, id: int) -> Piece:
-    """One id, seen through its tokenizer.
+    """One token of a tokenizer.
+
+    Args:
+        tokenizer: any of gptlab's, tiktoken's or sentencepiece's, or a list of strings.
+        id: of the token.
 
     >>> from gptlab.tokens import ByteTokenizer
     >>> piece(ByteTokenizer(), 0xE2).tooltip
@@ -79,10 +90,18 @@ def piece(tokenizer: Any, id: int) -> Piece:
 
 
 def pieces(tokenizer: Any, text: str) -> list[Piece]:
-    """The tokens of a text. A token that is only a part of a character says of which."""
+    """The tokens of a text. The note of a token that is only a part of a character says of which.
+
+    Args:
+        tokenizer: any of gptlab's, tiktoken's or sentencepiece's.
+        text: to be split.
+
+    Raises:
+        TypeError: for a list of strings, which cannot split a text.
+    """
     kind = _kind(tokenizer)
     if kind == "list":
-        raise TypeError("a list of strings cannot cut a text: give a tokenizer with encode")
+        raise TypeError("a list of strings cannot split a text: give a tokenizer with encode")
     ids = tokenizer.encode_ordinary(text) if kind == "tiktoken" else tokenizer.encode(text)
     known: dict[int, Piece] = {}
     found = [known.setdefault(id, piece(tokenizer, id)) if id not in known else known[id] for id in map(int, ids)]

@@ -1,18 +1,14 @@
-"""Numbers as bars: what the model would say next, what each fact costs, runs side by side."""
+"""Numbers as bars: the model's next token, what each fact costs, runs side by side."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from gptlab.html import BLUE, GREY, INK, ORANGE, SILVER, SKY
 from gptlab.pictures import adapter
 from gptlab.pictures.style import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
     PARTS,
-    SKY,
     Number,
     Picture,
     alike,
@@ -42,12 +38,14 @@ def _frame(rows: int, width: float = 7.2):
 def next_token(
     probabilities: Any, tokenizer: Any, k: int = 10, *, actual: int | None = None, title: str = ""
 ) -> Picture:
-    """The k most likely next tokens with their probabilities, and what is left for all others together.
+    """The k most likely next tokens with their probabilities, and the probability of all others together.
 
     Args:
         probabilities: [V], as `logits.softmax(-1)` gives them for one position.
         tokenizer: any of gptlab's, tiktoken's or sentencepiece's, or a list of V strings.
-        actual: the id that really came, to be marked.
+        k: how many tokens have a bar of their own.
+        actual: the id that really came next, to be marked.
+        title: over the picture.
 
     Raises:
         ValueError: if `probabilities` is not one row that sums to 1.
@@ -66,22 +64,22 @@ def next_token(
     rows = len(best) + (others > 0)
     figure, axes = _frame(rows)
     values = [100 * p[i] for i in best] + [100 * rest] * (others > 0)
-    colours = [ORANGE if i == actual else BLUE for i in best] + ["#BBBBBB"] * (others > 0)
+    colours = [ORANGE if i == actual else BLUE for i in best] + [SILVER] * (others > 0)
     bars = axes.barh(range(rows), values, color=colours, height=0.72)
-    texts, room = [_percent(value) for value in values], 1.14 * max(values)
+    texts, width = [_percent(value) for value in values], 1.14 * max(values)
     if actual is not None:
         row = best.index(int(actual))
         texts[row] += "  ◂ came next"
-        room = max(room, values[row] + 0.34 * max(values))  # behind the number, not over it
+        width = max(width, values[row] + 0.34 * max(values))  # behind the number, not over it
     axes.bar_label(bars, texts, padding=4, fontsize=10)
     axes.set_yticks(range(rows), labels + [f"all {others:,} others"] * (others > 0))
     for tick in axes.get_yticklabels()[: len(best)]:
         tick.set(family="DejaVu Sans Mono", fontsize=11)
-    axes.set(xlabel="probability of being next (%)", xlim=(0, room), title=title)
+    axes.set(xlabel="probability of being next (%)", xlim=(0, width), title=title)
     if actual is not None:
         axes.get_yticklabels()[row].set_weight("bold")
-    said = ", ".join(f"{label} {value:.1f} %" for label, value in list(zip(labels, values, strict=False))[:5])
-    return finish(figure, f"Bars of the most likely next tokens: {said}; all others together {100 * rest:.1f} %.")
+    described = ", ".join(f"{label} {value:.1f} %" for label, value in list(zip(labels, values, strict=False))[:5])
+    return finish(figure, f"Bars of the most likely next tokens: {described}; all others together {100 * rest:.1f} %.")
 
 
 def _percent(value: float) -> str:
@@ -90,13 +88,17 @@ def _percent(value: float) -> str:
 
 @styled
 def reshaped(before: Any, after: Mapping[str, Any], tokenizer: Any, k: int = 13, *, title: str = "") -> Picture:
-    """What a setting makes of one distribution: a panel for each, the k likeliest tokens, and all others together.
+    """How settings change one distribution: a panel for each, with the k likeliest tokens and all others together.
 
     A dashed outline is the probability before, the filled bar the one after; a token that cannot come any more is
     marked "out".
 
     Args:
-        before: [V], probabilities.  after: from the name of a setting to [V], probabilities.
+        before: [V], probabilities.
+        after: from the name of a setting to [V], probabilities.
+        tokenizer: any of gptlab's, tiktoken's or sentencepiece's, or a list of V strings.
+        k: how many tokens have a bar of their own.
+        title: over the picture.
 
     Raises:
         ValueError: if one of them is not one row that sums to 1.
@@ -114,9 +116,9 @@ def reshaped(before: Any, after: Mapping[str, Any], tokenizer: Any, k: int = 13,
     figure, panels = canvas(9.0, 0.3 * rows + 1.1, 1, len(rows_of), sharey=True, sharex=True, squeeze=False)
     was = 100 * np.append(p[best], np.delete(p, best).sum())
     is_now = {name: 100 * np.append(q[best], np.delete(q, best).sum()) for name, q in rows_of.items()}
-    high, said = max(was.max(), *(values.max() for values in is_now.values())), []
+    high, described = max(was.max(), *(values.max() for values in is_now.values())), []
     for axes, (name, values) in zip(panels[0], is_now.items(), strict=True):
-        colours = [BLUE] * len(best) + ["#BBBBBB"]
+        colours = [BLUE] * len(best) + [SILVER]
         axes.barh(range(rows), values, color=colours, height=0.7)
         axes.barh(range(rows), was, facecolor="none", edgecolor=INK, linestyle=(0, (2, 2)), linewidth=0.9, height=0.7)
         for row, (value, old) in enumerate(zip(values, was, strict=True)):
@@ -133,7 +135,7 @@ def reshaped(before: Any, after: Mapping[str, Any], tokenizer: Any, k: int = 13,
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("next (%)")
         left = int((values[:-1] >= 1e-9).sum())
-        said.append(
+        described.append(
             f"{name}: the likeliest {_percent(values[:-1].max())}, {left} of these {len(best)} possible, all others "
             f"together {_percent(values[-1])}"
         )
@@ -144,19 +146,24 @@ def reshaped(before: Any, after: Mapping[str, Any], tokenizer: Any, k: int = 13,
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     shown = ", ".join(f"{label} {value:.1f} %" for label, value in list(zip(labels, was, strict=False))[:4])
-    return finish(figure, f"Bars of next tokens, before ({shown}, …) and after. {'; '.join(said)}.")
+    return finish(figure, f"Bars of next tokens, before ({shown}, …) and after. {'; '.join(described)}.")
 
 
 @styled
 def by_fact(nats: Mapping[tuple[str, str], Number], k: int = 15, *, title: str = "") -> Picture:
-    """The excess in nats a story that each fact costs, the dearest first, in the colour of its kind.
+    """The excess loss that each fact costs, in nats per story, largest first, in the colour of its kind.
 
     Args:
-        nats: from (kind, fact) to nats a story, as `StoryEvaluation.by_fact` gives it; kind is "free", "recalled" or
-            "form".  k: bars shown; the others are added up in one.
+        nats: from (kind, fact) to nats per story, as `StoryEvaluation.by_fact` gives it; kind is "free", "recalled" or
+            "form".
+        k: bars shown; the others are added up in one.
+        title: over the picture.
+
+    Raises:
+        ValueError: if there are no facts.
     """
     if not nats:
-        raise ValueError("no facts to draw: give a dict from (kind, fact) to nats a story")
+        raise ValueError("no facts to draw: give a dict from (kind, fact) to nats per story")
     ranked = sorted(nats.items(), key=lambda item: (-item[1], item[0]))
     shown, rest = ranked[:k], ranked[k:]
     rows = len(shown) + bool(rest)
@@ -172,7 +179,7 @@ def by_fact(nats: Mapping[tuple[str, str], Number], k: int = 15, *, title: str =
     if rest:
         total = sum(value for _, value in rest)
         axes.bar_label(
-            axes.barh(rows - 1, total, color="#BBBBBB", height=0.74), [tidy(round(total, 3))], padding=4, fontsize=10
+            axes.barh(rows - 1, total, color=SILVER, height=0.74), [tidy(round(total, 3))], padding=4, fontsize=10
         )
         labels.append(f"{len(rest)} more fact{'' if len(rest) == 1 else 's'}")
     axes.set_yticks(range(rows), [drawable(label).replace("␣", " ") for label in labels])
@@ -180,10 +187,10 @@ def by_fact(nats: Mapping[tuple[str, str], Number], k: int = 15, *, title: str =
     drawn = [0.0, 1e-9, sum(value for _, value in rest), *nats.values()]
     low, high = min(drawn), max(drawn)
     axes.set_xlim(low - 0.12 * (high - low) * (low < 0), high + 0.12 * (high - low))
-    axes.set(xlabel="above the floor (nats a story)", title=title)
+    axes.set(xlabel="above the floor (nats per story)", title=title)
     axes.legend(loc="lower right")
-    said = "; ".join(f"{kind} {fact or 'words'} {tidy(round(value, 3))}" for (kind, fact), value in shown[:5])
-    return finish(figure, f"Bars of the excess in nats a story by fact, the dearest first: {said}.")
+    described = "; ".join(f"{kind} {fact or 'words'} {tidy(round(value, 3))}" for (kind, fact), value in shown[:5])
+    return finish(figure, f"Bars of the excess in nats per story by fact, largest first: {described}.")
 
 
 @styled
@@ -194,8 +201,12 @@ def compare(
     """Named numbers side by side, in the order given; several numbers for a name (seeds) show their mean and range.
 
     Args:
-        unit: of the axis.  floor: what cannot be beaten: a number, or a dict from label to number.
-        best: "low" or "high" darkens the best bar; None does not judge.
+        values: from a name to a number, or to several.
+        unit: of the axis.
+        floor: what cannot be beaten: a number, or a dict from label to number.
+        best: "low" or "high" darkens the best bar; None darkens none.
+        digits: significant digits of the numbers.
+        title: over the picture.
 
     Raises:
         ValueError: if there is nothing to compare.
@@ -219,8 +230,8 @@ def compare(
         )  # fmt: skip
     axes.set_yticks(range(len(means)), [drawable(name).replace("␣", " ") for name in runs])
     longest = max(v.max() for v in runs.values())
-    room = 1.16 + 0.012 * max(map(len, labels))
-    axes.set(xlabel=unit, xlim=(min(0.0, float(means.min()) * 1.1), max(longest, 1e-12) * room), title=title)
+    margin = 1.16 + 0.012 * max(map(len, labels))
+    axes.set(xlabel=unit, xlim=(min(0.0, float(means.min()) * 1.1), max(longest, 1e-12) * margin), title=title)
     alt = f"Bars, in {unit}: " + "; ".join(f"{n} {label}" for n, label in zip(runs, labels, strict=True)) + "."
     floors = {} if floor is None else floor if isinstance(floor, Mapping) else {"the floor": floor}
     for name, height in floors.items():

@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from gptlab.html import FRONT, GREY, INK, PALE, STONE, STRIPE
 from gptlab.pictures.style import (
-    GREY,
-    INK,
     LETTERS,
     MARKERS,
-    PALE,
     SERIES,
     Number,
     Picture,
@@ -43,7 +41,7 @@ def _block(block: Any, number: int) -> tuple[str, list[str], list[int]] | str:
     letters = letters.split()
     if len(letters) != len(sizes):
         raise ValueError(
-            f"{name}: {len(letters)} letters ({' '.join(letters)}) for the sizes {sizes}: give one letter an axis"
+            f"{name}: {len(letters)} letters ({' '.join(letters)}) for the sizes {sizes}: give one letter per axis"
         )
     if any(n < 1 for n in sizes):
         raise ValueError(f"{name}: a block of sizes {sizes} has nothing in it: each size must be at least 1")
@@ -56,8 +54,8 @@ def _drawn(n: int, most: int = MOST, broken: int = BROKEN) -> int:
 
 def _sheet(axes, x: Number, y: Number, rows: int, columns: int, broken: tuple[bool, bool], front: bool) -> None:
     """One grid of cells; an axis that is drawn broken has a gap in it."""
-    axes.add_patch(Rectangle((x, y), columns, rows, facecolor="#DCEBF5" if front else "#F3F8FB", zorder=2))
-    thin = {"color": "#8A8A8A", "linewidth": 0.5, "zorder": 2}
+    axes.add_patch(Rectangle((x, y), columns, rows, facecolor=FRONT if front else STRIPE, zorder=2))
+    thin = {"color": STONE, "linewidth": 0.5, "zorder": 2}
     axes.vlines(x + np.arange(columns + 1), y, y + rows, **thin)
     axes.hlines(y + np.arange(rows + 1), x, x + columns, **thin)
     axes.add_patch(Rectangle((x, y), columns, rows, fill=False, edgecolor=INK, linewidth=1.1, zorder=2))
@@ -70,11 +68,13 @@ def _sheet(axes, x: Number, y: Number, rows: int, columns: int, broken: tuple[bo
         axes.text(x + columns / 2, y + 1.5, "⋮", ha="center", va="center", fontsize=11, zorder=4)
 
 
-def _axis_label(axes, x: Number, y: Number, letter: str, size: int, **place: str) -> None:
-    axes.text(x, y, _said(letter, size), color=LETTERS.get(letter, INK), zorder=5, fontsize=11, weight="bold", **place)
+def _axis_label(axes, x: Number, y: Number, letter: str, size: int, **options: str) -> None:
+    axes.text(
+        x, y, _labelled(letter, size), color=LETTERS.get(letter, INK), zorder=5, fontsize=11, weight="bold", **options
+    )
 
 
-def _said(letter: str, size: int) -> str:
+def _labelled(letter: str, size: int) -> str:
     return f"{size:,}" if letter == "…" else f"{letter} = {size:,}"
 
 
@@ -85,7 +85,7 @@ def _draw(axes, x: Number, letter_width: Number, name: str, letters: list[str], 
     stacks = _drawn(prod(sizes[:-3]), 3, 3) if len(sizes) > 3 else 1
     broken = (len(sizes) > 1 and sizes[-2] > rows, bool(sizes) and sizes[-1] > columns)
     heading = name if "…" in letters else f"{name}  [{', '.join(letters)}]"
-    beside = letter_width * (len(_said(letters[-2], sizes[-2])) + 1) if len(sizes) > 1 else 0.2
+    beside = letter_width * (len(_labelled(letters[-2], sizes[-2])) + 1) if len(sizes) > 1 else 0.2
     depth, across = SHIFT * (sheets - 1), columns + SHIFT * (sheets - 1) + 1.2
     wide = stacks * across - 1.2
     left = x + max(beside, (letter_width * 1.1 * len(heading) - wide) / 2)
@@ -105,11 +105,11 @@ def _draw(axes, x: Number, letter_width: Number, name: str, letters: list[str], 
         axes.plot([corner, corner + depth], [-rows, depth - rows], color=colour, linewidth=1.6, zorder=5)
         at = corner + depth / 2 + 0.35
         _axis_label(axes, at, depth / 2 - rows, letters[-3], sizes[-3], ha="left", va="center")
-        end = max(end, at + letter_width * (len(_said(letters[-3], sizes[-3])) + 0.5))
+        end = max(end, at + letter_width * (len(_labelled(letters[-3], sizes[-3])) + 0.5))
     if len(sizes) > 3:
         text = f"{' × '.join(letters[:-3])} = {prod(sizes[:-3]):,} such stacks"
-        place = {"ha": "center", "va": "top", "fontsize": 11, "weight": "bold"}
-        axes.text(middle, -rows - 0.4 - 2.2 * letter_width, text, color=LETTERS.get(letters[0], INK), **place)
+        options = {"ha": "center", "va": "top", "fontsize": 11, "weight": "bold"}
+        axes.text(middle, -rows - 0.4 - 2.2 * letter_width, text, color=LETTERS.get(letters[0], INK), **options)
         end = max(end, middle + letter_width * len(text) / 2)
     axes.text(middle, depth + 0.4, heading, ha="center", va="bottom", fontsize=12, weight="bold", zorder=5)
     return end, -rows - 0.6 - letter_width * (4.4 if len(sizes) > 3 else 2.2), depth + 0.5 + 2.4 * letter_width
@@ -117,13 +117,14 @@ def _draw(axes, x: Number, letter_width: Number, name: str, letters: list[str], 
 
 @styled
 def shapes(*blocks: Any, title: str = "") -> Picture:
-    """Tensors as blocks of cells: columns are the last axis, rows the one before, sheets behind each other the third.
+    """Tensors as blocks of cells: columns are the last axis, rows the one before, and sheets the one before that.
 
     The same letter has the same colour in every picture. An axis of more than 12 is drawn broken, with its real size.
 
     Args:
         blocks: `(name, "B T C", sizes)`, `(name, "B T C", tensor)`, `(name, tensor)` or a tensor; and between them
             strings, such as "@", "=" or "→".
+        title: over the picture.
 
     Raises:
         ValueError: if letters and sizes do not agree.
@@ -150,17 +151,17 @@ def shapes(*blocks: Any, title: str = "") -> Picture:
     axes.set(xlim=(-0.1, x + 0.5), ylim=(low, high), aspect="equal", title=title)
     axes.axis("off")
     figure.set_size_inches(max(3.0, cell * (x + 0.6)), cell * (high - low) + (0.35 if title else 0.1))
-    said = []
+    described = []
     for part in parts:
         if not isinstance(part, str):
             name, letters, sizes = part
-            part = f"{name} [{', '.join(_said(a, n) for a, n in zip(letters, sizes, strict=True))}]"
-        said.append(part)
-    return finish(figure, f"Tensors drawn as blocks: {' '.join(said)}.")
+            part = f"{name} [{', '.join(_labelled(a, n) for a, n in zip(letters, sizes, strict=True))}]"
+        described.append(part)
+    return finish(figure, f"Tensors drawn as blocks: {' '.join(described)}.")
 
 
 def _plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates on the two directions of largest variance, and the part of the variance on each."""
+    """Coordinates on the two directions of largest variance, and the fraction of the variance on each."""
     centred = vectors - vectors.mean(axis=0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
     directions = directions[:2]
@@ -177,10 +178,13 @@ def _plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def embedding_map(
     vectors: Any, labels: Sequence[str], groups: Sequence[str] | None = None, *, title: str = ""
 ) -> Picture:
-    """Vectors as points on a plane, the one that keeps most of their variance (principal components).
+    """Vectors as points on a plane, the one that preserves most of their variance (principal components).
 
     Args:
-        vectors: [n, C].  labels: n names.  groups: n names of groups; each gets a colour and a marker.
+        vectors: [n, C].
+        labels: n names.
+        groups: n names of groups; each group gets a colour and a marker.
+        title: over the picture.
 
     Raises:
         ValueError: if there are not as many labels or groups as vectors.
@@ -207,17 +211,17 @@ def embedding_map(
     axes.margins(0.12)
     if groups is not None:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _place(figure, axes, flat, [drawable(label) for label in labels])
-    alt = f"Map of {len(v)} vectors on their two main directions, which keep {100 * share.sum():.0f} % of the variance"
+    _write_labels(figure, axes, flat, [drawable(label) for label in labels])
+    alt = f"Map of {len(v)} vectors on their two main directions, which show {100 * share.sum():.0f} % of the variance"
     if groups is not None:
         alt += f"; groups: {', '.join(f'{kind} ({member.count(kind)})' for kind in kinds)}"
     return finish(figure, f"{alt}.")
 
 
-def _place(figure, axes, flat: np.ndarray, labels: list[str]) -> None:
-    """Write each label near its point where it covers nothing, with a thin line to the point if it stands apart.
+def _write_labels(figure, axes, flat: np.ndarray, labels: list[str]) -> None:
+    """Write each label near its point where it covers nothing, with a thin line to the point if it is further away.
 
-    Crowded points would push each other's labels about, so three orders are tried and the tidiest result is kept.
+    Crowded points would push each other's labels about, so three orders are tried and the tidiest result is used.
     """
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # lines to labels do not move the limits
     figure.draw_without_rendering()

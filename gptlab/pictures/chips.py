@@ -1,15 +1,13 @@
-"""Text as a row of chips: how tokenizers cut it (`tokens`), and how much each token surprised a model (`surprise`)."""
+"""Text as a row of chips: how tokenizers split it (`tokens`), and how much a token surprised a model (`surprise`)."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.patches import Rectangle
 
+from gptlab.html import CHIP, CHIPS, GREY, INK, ROW, SLATE, WHITE, Html, element, escape, span
 from gptlab.pictures import adapter
-from gptlab.pictures.html import CHIP, CHIPS, ROW, Html, escape, span
 from gptlab.pictures.style import (
-    GREY,
-    INK,
     NATS,
     Number,
     Picture,
@@ -26,18 +24,21 @@ BREAK = "<br>"
 
 
 def tokens(text: str, *tokenizers: Any, names: Sequence[str] | None = None, ids: bool = True, limit: int = 400) -> Html:
-    """How one or several tokenizers cut a text: one coloured chip a token, its id under it, more in its tooltip.
+    """How one or several tokenizers split a text: one coloured chip per token, its id below, more in its tooltip.
 
-    A blank is ␣, a newline ⏎, a tab →; a token that is only a part of a character shows its bytes, `<E2>`, with a
-    dashed border. SentencePiece's own sign for a blank, ▁, stays as it is.
+    A space is ␣, a newline ⏎, a tab →; a token that is only a part of a character shows its bytes, `<E2>`, with a
+    dashed border. SentencePiece's own symbol for a space, ▁, stays as it is.
 
     Args:
-        tokenizers: any of gptlab's, tiktoken's or sentencepiece's.  names: what to call them.
-        ids: whether to show the ids.  limit: tokens shown; the rest is counted.
+        text: what to split.
+        tokenizers: any of gptlab's, tiktoken's or sentencepiece's.
+        names: what to call them, one name each.
+        ids: whether to show the ids.
+        limit: tokens shown; the rest is counted.
 
     Raises:
-        ValueError: without a tokenizer, or if the names are not as many.
-        TypeError: for something that is no tokenizer.
+        ValueError: without a tokenizer, or if there are not as many names as tokenizers.
+        TypeError: for something that is not a tokenizer.
 
     >>> from gptlab.tokens import WordTokenizer
     >>> tokens("a fox, a hen", WordTokenizer.from_text("a fox, a hen"))
@@ -63,7 +64,7 @@ def _count(n: int) -> str:
 
 
 def _plain(found: list[adapter.Piece], limit: int) -> str:
-    """The tokens between bars, newlines as ⏎; a bar of the text itself is written with a backslash."""
+    """The tokens between bars, newlines as ⏎; a bar in the text itself gets a backslash."""
     shown = [_plain_token(p) for p in found[:limit]]
     more = f"|… {len(found) - limit:,} more" if len(found) > limit else ""
     return f"{'|'.join(shown)}{more}  ({_count(len(found))})"
@@ -75,27 +76,26 @@ def _plain_token(p: adapter.Piece) -> str:
 
 def _row(name: str, found: list[adapter.Piece], size: int, ids: bool, limit: int) -> str:
     ratio = f", {size / len(found):.2f} bytes of text each" if found and size else ""
-    head = (
-        f'<div style="font-size:14px;margin:8px 0px 2px 0px"><b>{escape(name)}</b>: {_count(len(found))}{ratio}</div>'
-    )
+    title = f"<b>{escape(name)}</b>: {_count(len(found))}{ratio}"
+    head = element("div", title, "font-size:14px;margin:8px 0px 2px 0px")
     chips = "".join(_chip(p, CHIPS[i % len(CHIPS)], ids) for i, p in enumerate(found[:limit]))
     if len(found) > limit:
-        chips += f'<span style="font-size:13px"> … and {len(found) - limit:,} more</span>'
-    return f'{head}<div style="{ROW}">{chips}</div>'
+        chips += span(f" … and {len(found) - limit:,} more", "font-size:13px")
+    return head + element("div", chips, ROW)
 
 
 def _chip(p: adapter.Piece, ground: str, ids: bool) -> str:
     style = f"display:inline-block;text-align:center;margin:1px;padding:1px 2px;background-color:{ground}"
-    style += ";outline:1px dashed #333333" if p.is_partial else ""
-    under = f'<br><small style="font-size:11px">{p.id}</small>' if ids else ""
+    style += f";outline:1px dashed {SLATE}" if p.is_partial else ""
+    under = BREAK + element("small", str(p.id), "font-size:11px") if ids else ""
     end = BREAK if p.shown.endswith("⏎") else ""
-    return f'<span style="{style}" title="{escape(p.tooltip)}">{escape(p.shown) or "&nbsp;"}{under}</span>{end}'
+    return element("span", (escape(p.shown) or "&nbsp;") + under, style, title=p.tooltip) + end
 
 
 # ---- Surprise --------------------------------------------------------------------------------------------------------
 
 
-def _texts(text_or_tokens: str | Iterable[str | bytes], tokenizer: Any) -> list[str]:
+def _texts(text_or_tokens: str | Iterable, tokenizer: Any) -> list[str]:
     if tokenizer is not None:
         if not isinstance(text_or_tokens, str):
             text_or_tokens = [adapter.piece(tokenizer, i) for i in text_or_tokens]
@@ -109,8 +109,8 @@ def _measured(text_or_tokens, nats, tokenizer, top) -> tuple[list[str], list[flo
     texts, values = _texts(text_or_tokens, tokenizer), [float(x) for x in array(nats).ravel()]
     if len(texts) != len(values):
         raise ValueError(
-            f"{len(texts)} tokens, but {len(values)} surprises in nats: give one number for each token "
-            f"(a model says nothing about the first token of a text: leave it out, or give it 0)"
+            f"{len(texts)} tokens, but {len(values)} surprises in nats: give one number per token "
+            f"(a model does not predict the first token of a text: leave it out, or give it 0)"
         )
     return texts, values, top if top is not None else max([1.0, *values])
 
@@ -128,16 +128,19 @@ def surprise(
 
     Args:
         text_or_tokens: the tokens as strings or bytes; a text (its characters are the tokens then, unless a
-            `tokenizer` cuts it); or ids, with a `tokenizer`.
-        nats: −ln p of each token.  marks: of a fable; what they state is underlined, a line for a free choice and
-            dots for a fact that was stated before.  top: nats of the darkest shade; the largest unless given.
+            `tokenizer` splits it); or ids, with a `tokenizer`.
+        nats: −ln p of each token.
+        marks: of a fable; the words that state a fact are underlined, with a line for a free choice and with dots for
+            a fact that was stated before.
+        tokenizer: for a text or for ids.
+        top: nats of the darkest shade; by default the largest.
 
     Raises:
         ValueError: if there are not as many numbers as tokens.
 
     >>> surprise(["The", " fox"], [0.5, 2.25])
     The‹0.5› fox‹2.2›
-    2.75 nats in 2 tokens, 1.38 nats a token
+    2.75 nats in 2 tokens, 1.38 nats per token
     """
     texts, values, top = _measured(text_or_tokens, nats, tokenizer, top)
     marks = list(marks or ())
@@ -155,14 +158,12 @@ def surprise(
         at += len(text)
     total = sum(values)
     count = f"{total:.2f} nats in {_count(len(values))}"
-    mean = f"{count}, {total / max(1, len(values)):.2f} nats a token"
-    steps = "".join(
-        f'<span style="{CHIP};padding:1px 6px;background-color:{_ground(top * i / 4, top)}">{top * i / 4:.1f}</span>'
-        for i in range(5)
-    )
+    mean = f"{count}, {total / max(1, len(values)):.2f} nats per token"
+    shades = [top * i / 4 for i in range(5)]
+    steps = "".join(span(f"{n:.1f}", f"{CHIP};padding:1px 6px;background-color:{_ground(n, top)}") for n in shades)
     key = "" if not marks else " · underlined: a free choice · dotted: a fact stated before"
-    legend = f'<div style="font-size:13px;margin-top:8px">nats: {steps} &nbsp; {mean}{key}</div>'
-    body = f'<div style="{ROW};background-color:#ffffff;padding:6px;line-height:1.9">{"".join(chips)}</div>'
+    legend = element("div", f"nats: {steps} &nbsp; {mean}{key}", "font-size:13px;margin-top:8px")
+    body = element("div", "".join(chips), f"{ROW};background-color:{WHITE};padding:6px;line-height:1.9")
     plain = "".join(f"{visible(t).replace('␣', ' ')}‹{v:.1f}›" for t, v in zip(texts, values, strict=True))
     return Html(f"<div>{body}{legend}</div>", f"{plain}\n{mean}")
 
@@ -171,25 +172,32 @@ def surprise(
 def surprise_figure(
     text_or_tokens: str | Iterable, nats: Any, *, tokenizer: Any = None, top: Number | None = None, width: int = 84
 ) -> Picture:
-    """`surprise` as a figure, for slides and paper: `width` characters a line, a token is never torn.
+    """`surprise` as a figure, for slides and paper.
+
+    Args:
+        text_or_tokens: as for `surprise`.
+        nats: −ln p of each token.
+        tokenizer: for a text or for ids.
+        top: nats of the darkest shade; by default the largest.
+        width: characters per line; a token is never split over two lines.
 
     Raises:
         ValueError: if there are not as many numbers as tokens.
     """
     texts, values, top = _measured(text_or_tokens, nats, tokenizer, top)
-    places, row, column = [], 0, 0
+    shapes, row, column = [], 0, 0
     for text, value in zip(texts, values, strict=True):
         shown = drawable(text).replace("␣", " ")
         if column and column + len(shown) > width:
             row, column = row + 1, 0
-        places.append((row, column, shown, value))
+        shapes.append((row, column, shown, value))
         column += len(shown)
         if "\n" in text:
             row, column = row + 1, 0
     figure, axes = canvas(9.0, 0.3 * (row + 1) + 0.9)
-    for y, x, shown, value in places:
+    for y, x, shown, value in shapes:
         axes.add_patch(Rectangle((x, y - 0.42), len(shown), 0.84, facecolor=_ground(value, top), edgecolor="none"))
-        for i, character in enumerate(shown):  # one cell a character, so that the shades fit whatever the font
+        for i, character in enumerate(shown):  # one cell per character, so that the shades fit in any font
             axes.text(x + i + 0.5, y, character, family="DejaVu Sans Mono", fontsize=10, ha="center", va="center")
     axes.set(xlim=(0, width), ylim=(row + 0.6, -0.6))
     axes.axis("off")
@@ -198,7 +206,7 @@ def surprise_figure(
     shades = ScalarMappable(cmap=NATS)
     shades.set_clim(0, top)
     figure.colorbar(
-        shades, ax=axes, location="bottom", aspect=60, pad=0.02, label="surprise in nats a token"
+        shades, ax=axes, location="bottom", aspect=60, pad=0.02, label="surprise (nats per token)"
     ).outline.set(edgecolor=GREY)
     worst = sorted(zip(values, texts, strict=True), key=lambda pair: -pair[0])[:3]
     named = ", ".join(f"{visible(text)} ({value:.1f} nats)" for value, text in worst)

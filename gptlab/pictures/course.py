@@ -3,8 +3,26 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from gptlab import NOTEBOOKS, notebook
-from gptlab.pictures.html import Html, escape
+from gptlab import NOTEBOOKS, Notebook, notebook
+from gptlab.html import (
+    BLACK,
+    BLUE,
+    BOX,
+    BOX_EDGE,
+    HERE,
+    INK,
+    LINK,
+    PALE,
+    SLATE,
+    WHITE,
+    Html,
+    element,
+    escape,
+    row,
+    scrolling,
+    span,
+    table,
+)  # fmt: skip
 
 ACTS = {
     "start_here": "The whole journey",
@@ -16,7 +34,7 @@ ACTS = {
     "gpu": "At size",
 }
 
-# The pipeline's boxes: what each holds, the letters of its shape, the topics that are about it.
+# The boxes of the pipeline: what each holds, the letters of its shape, the topics that are about it.
 PIPELINE = (
     ("text", "a string", ("tokens",)),
     ("tokens", "pieces of it", ("tokens", "bpe", "unigram")),
@@ -40,7 +58,7 @@ def written() -> list[str]:
 
 
 def course_map(here: int | str | None = None, ready: Iterable[int | str] | None = None) -> Html:
-    """All notebooks as stations on one line, each with its idea and a link; `here` is marked.
+    """All notebooks as stops on one line, each with its idea and a link; `here` is marked.
 
     Args:
         here: a topic, a number or a name.
@@ -51,77 +69,93 @@ def course_map(here: int | str | None = None, ready: Iterable[int | str] | None 
     """
     at = None if here is None else notebook(here).number
     can_open = {notebook(topic).number for topic in (written() if ready is None else ready)}
-    cell = "padding:3px 10px;text-align:left;font-size:14px;color:#111111;vertical-align:middle;background-color:"
     rows, plain = [], []
-    for s in NOTEBOOKS:
-        if s.topic in ACTS:
-            act = escape(ACTS[s.topic])
-            head = f"{cell}#ffffff;border-left:4px solid #0072B2;padding-top:10px;color:#0072B2;font-weight:bold"
-            rows.append(f'<tr style="background-color:#ffffff"><td colspan="3" style="{head}">{act}</td></tr>')
-            plain.append(ACTS[s.topic])
-        here_now = s.number == at
-        ground = "#F9C86B" if here_now else "#ffffff"
-        weight = "bold" if here_now else "normal"
-        dot = (
-            f'<span style="display:inline-block;width:26px;text-align:center;border-radius:13px;font-size:13px;'
-            f"line-height:26px;font-weight:bold;background-color:{'#0072B2' if s.number in can_open else '#DDDDDD'};"
-            f'color:{"#ffffff" if s.number in can_open else "#444444"}">{s.number:02d}</span>'
-        )
-        name = escape(s.title)
-        if s.number in can_open and not here_now:
-            name = f'<a href="{s.file}.ipynb" style="color:#00588A">{name}</a>'
-        idea = escape(s.idea) + (" &nbsp; <b>◂ you are here</b>" if here_now else "")
-        idea += "" if s.number in can_open else " (to come)"
-        rows.append(
-            f'<tr style="background-color:{ground}"><td style="{cell}{ground};border-left:4px solid #0072B2">{dot}</td>'
-            f'<td style="{cell}{ground};white-space:nowrap;font-weight:{weight}">{name}</td>'
-            f'<td style="{cell}{ground}">{idea}</td></tr>'
-        )
-        plain.append(f"{'▶' if here_now else ' '} {s.number:02d} {s.title}: {s.idea}")
-    body = "".join(rows)
-    return Html(
-        f'<table style="border-collapse:collapse;margin:4px 0px"><tbody>{body}</tbody></table>', "\n".join(plain)
+    for stop in NOTEBOOKS:
+        if stop.topic in ACTS:
+            rows.append(_act(ACTS[stop.topic]))
+            plain.append(ACTS[stop.topic])
+        is_here = stop.number == at
+        rows.append(_stop(stop, is_here, stop.number in can_open))
+        plain.append(f"{'▶' if is_here else ' '} {stop.number:02d} {stop.title}: {stop.idea}")
+    return Html(table(rows), "\n".join(plain))
+
+
+_CELL = f"padding:3px 10px;text-align:left;font-size:14px;color:{BLACK};vertical-align:middle"
+_LINE = f"border-left:4px solid {BLUE}"
+
+
+def _act(title: str) -> str:
+    """The row above the first notebook of a part of the course."""
+    style = f"{_CELL};background-color:{WHITE};{_LINE};padding-top:10px;color:{BLUE};font-weight:bold"
+    return row([element("td", escape(title), style, colspan=3)])
+
+
+def _stop(stop: Notebook, is_here: bool, can_open: bool) -> str:
+    ground = f"background-color:{HERE if is_here else WHITE}"
+    dot = span(
+        f"{stop.number:02d}",
+        "display:inline-block;width:26px;text-align:center;border-radius:13px;font-size:13px;line-height:26px;"
+        f"font-weight:bold;background-color:{BLUE if can_open else PALE};color:{WHITE if can_open else SLATE}",
     )
+    name = escape(stop.title)
+    if can_open and not is_here:
+        name = element("a", name, f"color:{LINK}", href=f"{stop.file}.ipynb")
+    idea = escape(stop.idea) + (" &nbsp; <b>◂ you are here</b>" if is_here else "") + ("" if can_open else " (to come)")
+    cells = [
+        element("td", dot, f"{_CELL};{ground};{_LINE}"),
+        element("td", name, f"{_CELL};{ground};white-space:nowrap;font-weight:{'bold' if is_here else 'normal'}"),
+        element("td", idea, f"{_CELL};{ground}"),
+    ]
+    return row(cells, ground)
 
 
 def pipeline(here: int | str | None = None) -> Html:
-    """The way of a text through a GPT, from string to next token, with the stations of this notebook marked.
+    """The way of a text through a GPT, from string to next token, with the stages of this notebook marked.
+
+    Args:
+        here: a topic, a number or a name.
 
     >>> print(pipeline("embedding"))
     text → tokens → ids → batch [B, T] → **vectors [B, T, C]** → attention → blocks → logits [B, T, V] → next token
     """
     at = None if here is None else notebook(here).topic
+    arrow = f"padding:0px 2px;text-align:center;font-size:15px;color:{SLATE};background-color:{WHITE}"
     cells, plain = [], []
     for i, (name, below, topics) in enumerate(PIPELINE):
-        marked = at in topics
-        ground, edge = ("#F9C86B", "2px solid #222222") if marked else ("#EAF3F9", "1px solid #9DB8C9")
-        who = "notebooks " + ", ".join(f"{notebook(topic).number:02}" for topic in topics)
-        box = (
-            f"padding:4px 5px;text-align:center;font-size:13px;line-height:1.35;color:#111111;white-space:nowrap;"
-            f"background-color:{ground};border:{edge};border-radius:4px"
-        )
         if i:
-            arrow = "padding:0px 2px;text-align:center;font-size:15px;color:#444444;background-color:#ffffff"
-            cells.append(f'<td style="{arrow}">→</td>')
-        small = f'<span style="font-size:12px;color:#333333">{escape(below)}</span>'
-        weight = "bold" if marked else "normal"
-        label = f'<span style="font-weight:{weight}">{escape(name)}</span><br>{small}'
-        cells.append(f'<td style="{box}" title="{who}">{label}</td>')
+            cells.append(element("td", "→", arrow))
+        cells.append(_stage(name, below, topics, at in topics))
         text = f"{name} {below}" if below.startswith("[") and name != "attention" else name
-        plain.append(f"**{text}**" if marked else text)
-    rows = f'<tr style="background-color:#ffffff">{"".join(cells)}</tr>'
-    line = " → ".join(plain)
+        plain.append(f"**{text}**" if at in topics else text)
+    rows, line = [row(cells)], " → ".join(plain)
     for text, topics in BELOW:
-        marked = at in topics
-        ground, edge = ("#F9C86B", "2px solid #222222") if marked else ("#ffffff", "1px dashed #9DB8C9")
-        style = (
-            f"padding:2px 6px;text-align:center;font-size:12px;color:#222222;background-color:{ground};border:{edge}"
-        )
-        who = "notebooks " + ", ".join(f"{notebook(topic).number:02}" for topic in topics)
-        blank = '<td colspan="8" style="background-color:#ffffff"></td>'
-        end = '<td colspan="2" style="background-color:#ffffff"></td>'
-        bar = f'<td colspan="7" style="{style}" title="{who}">↑ {escape(text)}</td>'
-        rows += f'<tr style="background-color:#ffffff">{blank}{bar}{end}</tr>'
-        line += f"\n**{text}**" if marked else ""
-    table = '<table style="border-collapse:separate;border-spacing:1px 3px;margin:2px 0px;background-color:#ffffff">'
-    return Html(f'<div style="overflow-x:auto">{table}<tbody>{rows}</tbody></table></div>', line)
+        rows.append(_bar_below(text, topics, at in topics))
+        line += f"\n**{text}**" if at in topics else ""
+    style = f"border-collapse:separate;border-spacing:1px 3px;margin:2px 0px;background-color:{WHITE}"
+    return Html(scrolling(table(rows, style=style)), line)
+
+
+def _notebooks(topics: Iterable[str]) -> str:
+    return "notebooks " + ", ".join(f"{notebook(topic).number:02}" for topic in topics)
+
+
+def _stage(name: str, below: str, topics: Iterable[str], marked: bool) -> str:
+    ground, edge = (HERE, f"2px solid {INK}") if marked else (BOX, f"1px solid {BOX_EDGE}")
+    style = (
+        f"padding:4px 5px;text-align:center;font-size:13px;line-height:1.35;color:{BLACK};white-space:nowrap;"
+        f"background-color:{ground};border:{edge};border-radius:4px"
+    )
+    label = span(name, f"font-weight:{'bold' if marked else 'normal'}")
+    return element("td", f"{label}<br>{span(below, f'font-size:12px;color:{SLATE}')}", style, title=_notebooks(topics))
+
+
+def _bar_below(text: str, topics: Iterable[str], marked: bool) -> str:
+    """What belongs to several stages: a bar under them."""
+    ground, edge = (HERE, f"2px solid {INK}") if marked else (WHITE, f"1px dashed {BOX_EDGE}")
+    style = f"padding:2px 6px;text-align:center;font-size:12px;color:{INK};background-color:{ground};border:{edge}"
+    empty = f"background-color:{WHITE}"
+    return row([
+        element("td", "", empty, colspan=8),
+        element("td", f"↑ {escape(text)}", style, colspan=7, title=_notebooks(topics)),
+        element("td", "", empty, colspan=2),
+    ])  # fmt: skip

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from gptlab.html import GREY, INK, YELLOW
 from gptlab.pictures.style import (
     DASHES,
-    GREY,
-    INK,
     MARKERS,
     PARTS,
     SERIES,
@@ -22,7 +21,7 @@ from gptlab.pictures.style import (
 )
 
 UNITS = {
-    "loss": "loss (nats a token)", "rate": "learning rate", "gradient_norm": "gradient norm",
+    "loss": "loss (nats per token)", "rate": "learning rate", "gradient_norm": "gradient norm",
     "seconds": "time (seconds)", "steps": "step",
 }  # fmt: skip
 FIELDS = {"loss": "losses", "rate": "rates", "gradient_norm": "gradient_norms"}
@@ -42,7 +41,7 @@ def _named(histories: Any) -> dict[str, Any]:
 
 
 def _times(history: Any, steps: Any, x: str) -> np.ndarray:
-    """Where on the axis a step stands. Seconds between two measurements are spread evenly over the steps."""
+    """The position of each step on the axis. Seconds between two measurements are spread evenly over the steps."""
     steps = np.asarray(steps, dtype=float)
     if x == "steps":
         return steps
@@ -55,7 +54,7 @@ def _times(history: Any, steps: Any, x: str) -> np.ndarray:
 
 
 def _smoothed(values: np.ndarray, width: int) -> np.ndarray:
-    """The mean of `width` values around each, of fewer at the start, where they fall fast."""
+    """The mean of `width` values around each, or of fewer at the start, where they fall fast."""
     at, half = np.arange(len(values)), width // 2
     sums = np.concatenate([[0.0], np.cumsum(values)])
     starts = at - np.minimum(half, at)
@@ -72,16 +71,16 @@ def _log(axes) -> None:
 
 
 def _floor(axes, floor: Number | Mapping[str, Number], log: bool) -> str:
-    """Lines that no model can get below, each with a label under it; what to say about them."""
+    """Lines that no model can get below, each with a label under it; returns the words for the alternative text."""
     floors = floor if isinstance(floor, Mapping) else {"the floor": floor}
     low, high = axes.get_ylim()
     least = min(floors.values())
-    room = least / (high / least) ** 0.09 if log else least - 0.09 * (high - least)
+    below = least / (high / least) ** 0.09 if log else least - 0.09 * (high - least)
     highest = max(floors.values())
-    axes.set_ylim(min(low, room), max(high, highest * 1.1 if log else highest + 0.03 * (high - low)))
+    axes.set_ylim(min(low, below), max(high, highest * 1.1 if log else highest + 0.03 * (high - low)))
     for name, height in floors.items():
         axes.axhline(height, color=INK, linewidth=1.3, linestyle=(0, (1, 1)), zorder=1)
-        where = 0.995 if height == least else 0.5  # the legend stands at the upper right
+        where = 0.995 if height == least else 0.5  # the legend is at the upper right
         axes.annotate(
             f"{name}: {tidy(height, 4)}", (where, height), xycoords=("axes fraction", "data"), xytext=(0, -2),
             textcoords="offset points", ha="right", va="top", fontsize=10,
@@ -98,11 +97,16 @@ def training(
     """What happened in training, step by step: one history, or several in a dict from name to history.
 
     Args:
+        history: what `gptlab.training.train` returned, or the dict that its JSON holds.
         floor: what no model can get below, in the unit of the axis; a number, or a dict from label to number.
         what: "loss" (of each batch), "rate", "gradient_norm", or the name of any evaluated number ("excess",
             "validation", …); a list draws several, e.g. ("loss", "validation").
-        x: "steps" or "seconds" (of training).  smooth: steps to average over; 1 for none; 1/50 of the run unless given.
-        log: a logarithmic height.  unit: of the height.  top: the height where the picture ends.
+        x: "steps" or "seconds" (of training).
+        smooth: steps to average over, 1 for none; by default 1/50 of the run.
+        log: whether the height is logarithmic.
+        unit: of the height.
+        top: the height at which the picture ends.
+        title: over the picture.
 
     Raises:
         ValueError: for a history that never measured `what`, with what it did measure.
@@ -132,9 +136,9 @@ def training(
                 axes.plot(at, values, label=label, marker=MARKERS[style % 7], markersize=5, **look)
             if len(values):
                 ends.append(f"{label or kind} from {tidy(values[0])} to {tidy(values[-1])}")
-    height = unit or (UNITS.get(kinds[0]) or f"{kinds[0]} (nats a story)")
+    height = unit or (UNITS.get(kinds[0]) or f"{kinds[0]} (nats per story)")
     if unit is None and len(kinds) > 1:
-        height = "nats a token"
+        height = "nats per token"
     axes.set(xlabel=UNITS[x], ylabel=height, title=title)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
@@ -154,14 +158,18 @@ def training(
 def excess(
     history: Any, *, x: str = "steps", log: bool = False, top: Number | None = None, title: str = "", fall: bool = True
 ) -> Picture:
-    """The nats a story above the best possible loss, in their three parts: form, recalled facts, free choices.
+    """The nats per story above the best possible loss, in their three parts: form, recalled facts, free choices.
 
     Form is learned at once; recall comes later, in one fall, whose steepest part is marked.
 
     Args:
-        history: whose evaluations are those of `gptlab.training.StoryEvaluation`.
-        x: "steps" or "seconds".  log: three lines on a logarithmic height instead of stacked areas.
-        top: the height where the picture ends; chosen unless given: the first values are far higher.
+        history: whose evaluations are those of `gptlab.evaluation.StoryEvaluation`.
+        x: "steps" or "seconds".
+        log: three lines on a logarithmic height instead of stacked areas.
+        top: the height at which the picture ends; by default chosen so that the first values, which are far higher,
+            do not squeeze the rest.
+        title: over the picture.
+        fall: whether to mark the fall of recall.
 
     Raises:
         ValueError: if there are no such evaluations.
@@ -188,18 +196,18 @@ def excess(
         top = 2.5 * float(np.median(total))
     if not log:
         axes.set_ylim(0, top)
-    axes.set(xlabel=UNITS[x], ylabel="above the floor (nats a story)", title=title)
+    axes.set(xlabel=UNITS[x], ylabel="above the floor (nats per story)", title=title)
     if len(at) > 1:
         axes.set_xlim(at[0], at[-1])
     alt = (
-        f"Nats a story above the floor against {UNITS[x]}, from {tidy(total[0])} to {tidy(total[-1])}; at the end: "
+        f"Nats per story above the floor against {UNITS[x]}, from {tidy(total[0])} to {tidy(total[-1])}; at the end: "
         + ", ".join(f"{names[n]} {tidy(values[-1])}" for n, values in parts.items())
         + "."
     )
     drops = parts["recalled"][:-1] - parts["recalled"][1:]
     if fall and len(drops) and drops.max() > 0.25 * parts["recalled"].max():
         i = int(drops.argmax())
-        axes.axvspan(at[i], at[i + 1], color="#F0E442", alpha=0.35, zorder=0, linewidth=0)
+        axes.axvspan(at[i], at[i + 1], color=YELLOW, alpha=0.35, zorder=0, linewidth=0)
         axes.annotate(
             "recall falls", ((at[i] + at[i + 1]) / 2, 0.97), xycoords=("data", "axes fraction"), ha="center", va="top",
             fontsize=10, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.8},
@@ -212,17 +220,22 @@ def excess(
 
 @styled
 def rate(config: Any, *, title: str = "") -> Picture:
-    """The learning rate of each step: of one `TrainConfig`, or of several in a dict from name to config."""
-    from gptlab.training import rate_factor
+    """The learning rate of each step.
+
+    Args:
+        config: a `TrainConfig`, or a dict from a name to one.
+        title: over the picture.
+    """
+    from gptlab.schedule import lr_multiplier
 
     configs = config if isinstance(config, Mapping) else {"": config}
     figure, axes = canvas(7.2, 3.0)
-    said = []
+    described = []
     for i, (name, c) in enumerate(configs.items()):
         steps = np.arange(c.steps)
-        rates = np.asarray([c.learning_rate * rate_factor(int(s), c) for s in steps])
+        rates = np.asarray([c.learning_rate * lr_multiplier(int(s), c) for s in steps])
         axes.plot(steps + 1, rates, color=SERIES[i % 7], linestyle=DASHES[i % 7], label=name)
-        said.append(
+        described.append(
             f"{name + ': ' if name else ''}up in {c.warmup} steps to {tidy(c.learning_rate)}, last {tidy(rates[-1])}"
         )
     axes.set(xlabel="step", ylabel="learning rate", title=title, ylim=(0, None))
@@ -231,4 +244,4 @@ def rate(config: Any, *, title: str = "") -> Picture:
     axes.spines["bottom"].set_color(GREY)
     if len(configs) > 1:
         axes.legend()
-    return finish(figure, f"Learning rate against step. {'; '.join(said)}.")
+    return finish(figure, f"Learning rate against step. {'; '.join(described)}.")

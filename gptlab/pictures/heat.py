@@ -1,4 +1,4 @@
-"""Numbers as colours: rows of a table; and who attends to whom, as heat maps of weights and of masks."""
+"""Numbers as colours: the rows of a table; and which query attends to which key, as heat maps of weights and masks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +7,8 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from gptlab.pictures.html import ink_on
+from gptlab.html import GREY, PALE, SILVER, STONE, ink_on
 from gptlab.pictures.style import (
-    GREY,
     LIMIT,
     WEIGHTS,
     Number,
@@ -28,7 +27,11 @@ QUERY, KEY = "query: the token that asks", "key: the token that is looked at"
 
 
 def checked_weights(weights: Any) -> np.ndarray:
-    """Weights as an array [Tq, Tk] or [H, Tq, Tk], or an error that says what to give."""
+    """Weights as an array [Tq, Tk] or [H, Tq, Tk].
+
+    Raises:
+        ValueError: for another shape, such as a batch, or for too many tokens.
+    """
     w = array(weights).astype(float)
     if w.ndim not in (2, 3):
         raise ValueError(
@@ -42,7 +45,16 @@ def checked_weights(weights: Any) -> np.ndarray:
 
 
 def axis_labels(w: np.ndarray, query_tokens, key_tokens) -> tuple[list[str], list[str]]:
-    """What to write beside the rows and under the columns of weights."""
+    """What to write beside the rows and under the columns of weights.
+
+    Args:
+        w: [..., Tq, Tk].
+        query_tokens: the labels of the rows.
+        key_tokens: the labels of the columns; if None, those of the rows.
+
+    Raises:
+        ValueError: there are not as many labels as rows or columns.
+    """
     key_tokens = query_tokens if key_tokens is None else key_tokens
     rows = check_tokens(query_tokens, w.shape[-2], "Tq", "rows of weights")
     columns = check_tokens(key_tokens, w.shape[-1], "Tk", "columns of weights")
@@ -50,7 +62,7 @@ def axis_labels(w: np.ndarray, query_tokens, key_tokens) -> tuple[list[str], lis
 
 
 def _ticks(axes, rows: list[str], columns: list[str], size: Number, step: Number) -> None:
-    """Tokens on both axes; every second or third where `step` (inches a token) leaves no room for all."""
+    """Tokens on both axes; only every second or third if `step` (inches per token) is too small for all."""
     every = max(1, int(np.ceil(0.17 / step)))
     axes.set_xticks(range(0, len(columns), every), columns[::every], rotation=90, fontsize=size)
     axes.set_yticks(range(0, len(rows), every), rows[::every], fontsize=size)
@@ -59,10 +71,10 @@ def _ticks(axes, rows: list[str], columns: list[str], size: Number, step: Number
 
 
 def _cells(axes, shape: tuple[int, int]) -> None:
-    """Thin white lines between cells."""
+    """Thin light lines between cells."""
     axes.set_xticks(np.arange(-0.5, shape[1]), minor=True)
     axes.set_yticks(np.arange(-0.5, shape[0]), minor=True)
-    axes.grid(which="minor", color="#EEEEEE", linewidth=0.6)
+    axes.grid(which="minor", color=PALE, linewidth=0.6)
     axes.tick_params(which="minor", length=0)
 
 
@@ -71,12 +83,16 @@ def attention(
     weights: Any, query_tokens: Sequence[str], key_tokens: Sequence[str] | None = None,
     head_names: Sequence[str] | None = None, *, keep_mask: Any = None, numbers: bool | None = None, title: str = "",
 ) -> Picture:  # fmt: skip
-    """Attention weights as a heat map: each row is one query, and says how its attention is shared among the keys.
+    """Attention weights as a heat map: each row is one query, and shows how it distributes its weight over the keys.
 
     Args:
-        weights: [Tq, Tk], or [H, Tq, Tk] for all heads at a glance.  query_tokens, key_tokens: their labels; the keys
-            are the queries' unless given.  head_names: "head 0", "head 1", … unless given.
-        keep_mask: [Tq, Tk]; what may not be attended to is hatched.  numbers: in the cells; if few, unless said.
+        weights: [Tq, Tk], or [H, Tq, Tk] for all heads at a glance.
+        query_tokens: the labels of the rows.
+        key_tokens: the labels of the columns; by default those of the rows.
+        head_names: by default "head 0", "head 1", …
+        keep_mask: [Tq, Tk]; where it is False, the cell is hatched.
+        numbers: whether to write the weights into the cells; by default if they are few.
+        title: over the picture.
 
     Raises:
         ValueError: for a batch, too many tokens, or labels that do not fit.
@@ -109,21 +125,14 @@ def attention(
         if keep_mask is not None:
             for q, k in np.argwhere(~array(keep_mask).astype(bool)):
                 axes.add_patch(
-                    Rectangle((k - 0.5, q - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#C4C4C4", linewidth=0)
+                    Rectangle((k - 0.5, q - 0.5), 1, 1, fill=False, hatch="///", edgecolor=SILVER, linewidth=0)
                 )
         if numbers:
             for (q, k), value in np.ndenumerate(heads[h]):
                 if value >= 0.005:
                     ground = to_hex(WEIGHTS(value / top))
-                    axes.text(
-                        k,
-                        q,
-                        f"{value:.2f}".removeprefix("0"),
-                        ha="center",
-                        va="center",
-                        fontsize=10,
-                        color=ink_on(ground),
-                    )
+                    number = f"{value:.2f}".removeprefix("0")
+                    axes.text(k, q, number, ha="center", va="center", fontsize=10, color=ink_on(ground))
         if w.ndim == 3:
             axes.set_title(names[h], fontsize=11)
         elif title:
@@ -155,28 +164,35 @@ def mask(
     """A mask, or several in a dict side by side: a filled cell may be attended to, a crossed one may not.
 
     Args:
-        keep_mask: [Tq, Tk], True = may attend.  tokens: of the queries; key_tokens: of the keys, if they are others.
+        keep_mask: [Tq, Tk], True = may attend; or a dict from a name to such a mask.
+        tokens: of the queries; by default their positions.
+        key_tokens: of the keys, if they are others.
+        title: over the picture.
 
     Raises:
-        ValueError: for a mask that is no [Tq, Tk], or labels that do not fit.
+        ValueError: for a mask that is not [Tq, Tk], or labels that do not fit.
     """
     masks = keep_mask if isinstance(keep_mask, Mapping) else {title: keep_mask}
-    kept = {name: array(m).astype(bool) for name, m in masks.items()}
-    for m in kept.values():
+    filled = {name: array(m).astype(bool) for name, m in masks.items()}
+    for m in filled.values():
         if m.ndim != 2:
             raise ValueError(f"a mask of shape {list(m.shape)}: give [Tq, Tk]; of a batch take one item, keep_mask[0]")
         if max(m.shape) > LIMIT:
             raise ValueError(f"a mask of {m.shape[0]} × {m.shape[1]} cannot be read: give at most {LIMIT} tokens")
-    widest, tallest = max(m.shape[1] for m in kept.values()), max(m.shape[0] for m in kept.values())
-    step = min(0.34, 8.0 / len(kept) / (widest + 2))
+    widest, tallest = max(m.shape[1] for m in filled.values()), max(m.shape[0] for m in filled.values())
+    step = min(0.34, 8.0 / len(filled) / (widest + 2))
     label = 0.08 * max((len(drawable(t)) for t in (tokens or ["00"])), default=2) + 0.6
     figure, grid = canvas(
-        max(3.0, len(kept) * (step * widest + label)) + 0.2, step * tallest + label + 1.0, 1, len(kept), squeeze=False
+        max(3.0, len(filled) * (step * widest + label)) + 0.2,
+        step * tallest + label + 1.0,
+        1,
+        len(filled),
+        squeeze=False,
     )
-    for axes, (name, m) in zip(grid.flat, kept.items(), strict=True):
+    for axes, (name, m) in zip(grid.flat, filled.items(), strict=True):
         axes.imshow(np.where(m, 0.62, 0.0), cmap=WEIGHTS, vmin=0, vmax=1, interpolation="nearest")
         for q, k in np.argwhere(~m):
-            axes.plot(k, q, marker="x", color="#9A9A9A", markersize=min(6, step * 22), markeredgewidth=1)
+            axes.plot(k, q, marker="x", color=STONE, markersize=min(6, step * 22), markeredgewidth=1)
         if tokens is None:
             rows, columns = [str(i) for i in range(m.shape[0])], [str(i) for i in range(m.shape[1])]
         else:
@@ -186,8 +202,8 @@ def mask(
         axes.set(title=name, xlabel="key (position)" if tokens is None else "key", ylabel="")
     grid[0, 0].set_ylabel("query (position)" if tokens is None else "query")
     figure.supxlabel("filled: may attend    ×: may not", fontsize=10, color=GREY)
-    said = (f"{name + ': ' if name else ''}{m.sum()} of {m.size} pairs kept" for name, m in kept.items())
-    return finish(figure, f"Mask of who may attend to whom. {'; '.join(said)}.")
+    described = (f"{name + ': ' if name else ''}{m.sum()} of {m.size} pairs filled" for name, m in filled.items())
+    return finish(figure, f"Mask of which query may attend to which key. {'; '.join(described)}.")
 
 
 @styled
@@ -195,15 +211,18 @@ def rows(
     values: Any, labels: Sequence[str] | None = None, *, x: str = "channel", y: str = "row",
     most: Number | None = None, title: str = "",
 ) -> Picture:  # fmt: skip
-    """A table of numbers in colours, a row for each of its rows: purple above 0, orange below, white at 0.
+    """A table of numbers as colours: purple above 0, orange below, white at 0.
 
     Args:
-        values: [n, C], such as the vectors of a sentence or a table of positions.  labels: what to write beside each
-            row; numbers unless given.  x, y: what the columns and the rows are.
-        most: the number at the end of the colours, the largest unless given; what is beyond it has the last colour.
+        values: [n, C], such as the vectors of a sentence or a table of positions.
+        labels: what to write beside each row; by default its number.
+        x: what the columns are.
+        y: what the rows are.
+        most: the number at the end of the colours, by default the largest; a larger one has the last colour.
+        title: over the picture.
 
     Raises:
-        ValueError: for values that are no table, or labels that do not fit.
+        ValueError: for values that are not a table, or labels that do not fit.
 
     >>> from gptlab import pictures
     >>> print(pictures.describe(pictures.rows([[0.5, -1.0], [2.0, 0.0]], ["a", "b"])))

@@ -1,13 +1,14 @@
-"""Numbers against numbers as lines: what is gained against what is paid, time against length."""
+"""Numbers against numbers as lines: gain against cost, time against length."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from gptlab.pictures.style import DASHES, INK, MARKERS, SERIES, Number, Picture, array, canvas, finish, styled, tidy
+from gptlab.html import INK
+from gptlab.pictures.style import DASHES, MARKERS, SERIES, Number, Picture, array, canvas, finish, styled, tidy
 
-# Where the label of a point stands, in points from it: each line has its own side, so that labels keep apart.
+# The offset of a label from its point, in points: each line has its own side, so that labels do not overlap.
 SIDES = ((7, 5, "left"), (-6, 5, "right"), (6, -14, "left"), (9, -4, "left"))
 
 
@@ -20,8 +21,13 @@ def lines(
 
     Args:
         series: from a name to points (x, y), or (x, y, "label") where the label is written beside the point.
-        x, y: what the axes are, with their units.  at: upright lines, from label to x.  level: flat ones, to y.
-        log: the axes with logarithmic scales: "x", "y" or "xy".  legend: where, as in matplotlib.
+        x: what the horizontal axis is, with its unit.
+        y: what the vertical axis is, with its unit.
+        at: vertical lines, from label to x.
+        level: horizontal lines, from label to y.
+        log: the axes with logarithmic scales: "x", "y" or "xy".
+        legend: its place, as in matplotlib.
+        title: over the picture.
 
     Raises:
         ValueError: for no series, or one without points.
@@ -33,7 +39,7 @@ def lines(
     if not series or not all(len(points) for points in series.values()):
         raise ValueError("no points to draw: give a dict from a name to points (x, y)")
     figure, axes = canvas(7.8, 4.1)
-    said = []
+    described = []
     for i, (name, points) in enumerate(series.items()):
         xs, ys = (array([point[c] for point in points]).astype(float) for c in (0, 1))
         colour = SERIES[i % 7]
@@ -45,7 +51,7 @@ def lines(
                     point[2], point[:2], xytext=SIDES[i % 4][:2], ha=SIDES[i % 4][2], textcoords="offset points",
                     fontsize=10, color=INK,
                 )  # fmt: skip
-        said.append(f"{name}: from {tidy(ys[0])} at {tidy(xs[0])} to {tidy(ys[-1])} at {tidy(xs[-1])}")
+        described.append(f"{name}: from {tidy(ys[0])} at {tidy(xs[0])} to {tidy(ys[-1])} at {tidy(xs[-1])}")
     for axis in log:
         getattr(axes, f"set_{axis}scale")("log")
         ticks, (low, high) = getattr(axes, f"{axis}axis"), getattr(axes, f"get_{axis}lim")()
@@ -61,18 +67,18 @@ def lines(
             f"{name}: {tidy(value)}", (value, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3),
             textcoords="offset points", ha="center", va="bottom", fontsize=10,
         )  # fmt: skip
-        said.append(f"{name} at {tidy(value)}")
+        described.append(f"{name} at {tidy(value)}")
     for name, value in (level or {}).items():
         axes.axhline(value, color=INK, linewidth=1.3, linestyle=(0, (1, 1)), zorder=1)
         axes.annotate(
             f"{name}: {tidy(value)}", (0.995, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
             textcoords="offset points", ha="right", va="bottom", fontsize=10,
         )  # fmt: skip
-        said.append(f"{name} at {tidy(value)}")
+        described.append(f"{name} at {tidy(value)}")
     axes.set(xlabel=x, ylabel=y)
     axes.set_title(title, pad=20 if at else 6)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     if len(series) > 1:
         axes.legend(loc=legend, frameon=True, framealpha=0.85, edgecolor="none", handlelength=3)
-    return finish(figure, f"{y} against {x}. {'; '.join(said)}.")
+    return finish(figure, f"{y} against {x}. {'; '.join(described)}.")

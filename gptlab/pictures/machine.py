@@ -1,4 +1,4 @@
-"""What a machine does with a model: the two ceilings and what stays under them, and the memory of a step in time."""
+"""What a machine does with a model: the two ceilings over its speed, and the memory of a training step in time."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,14 +6,11 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from gptlab.html import GREY, INK, PALE, SKY
 from gptlab.pictures.style import (
     DASHES,
-    GREY,
-    INK,
     MARKERS,
-    PALE,
     SERIES,
-    SKY,
     Number,
     Picture,
     array,
@@ -38,14 +35,15 @@ def rate_text(rate: Number) -> str:
 
 @styled
 def roofline(roof: Any, parts: Mapping[str, Sequence[Number]], *, title: str = "") -> Picture:
-    """The two ceilings of a machine over the arithmetic intensity, and where each part of a model stands under them.
+    """The two ceilings of a machine against arithmetic intensity, and the parts of a model below them.
 
     The slope is what memory can feed, the flat part what the arithmetic can do; they meet at the ridge. A part that was
-    measured is a filled marker at its rate; one that was not stands as a hollow marker on the roof, the most it can do.
+    measured is a filled marker at its speed; one that was not is a hollow marker on the roof, the most it can reach.
 
     Args:
         roof: with `rate` (FLOP/s) and `bandwidth` (bytes/s), such as `gptlab.gpu.Roofline`.
-        parts: from a name to (FLOPs a byte, FLOP/s measured), or (FLOPs a byte,) alone.
+        parts: from a name to (FLOPs per byte, FLOP/s measured), or (FLOPs per byte,) alone.
+        title: over the picture.
 
     Raises:
         ValueError: for no parts, or a number that is not above 0 (the scales are logarithmic).
@@ -53,16 +51,16 @@ def roofline(roof: Any, parts: Mapping[str, Sequence[Number]], *, title: str = "
     >>> from gptlab import gpu, pictures
     >>> roof = gpu.Roofline(rate=100e9, bandwidth=10e9)
     >>> print(pictures.describe(pictures.roofline(roof, {"sum": (0.25, 2e9)})))
-    FLOP/s against FLOPs a byte, logarithmic. The roof rises to 100 GFLOP/s, at the ridge of 10. sum: 2 GFLOP/s at \
-0.25 FLOPs a byte, 80 % of what the roof allows.
+    FLOP/s against FLOPs per byte, logarithmic. The roof rises to 100 GFLOP/s, at the ridge of 10. sum: 2 GFLOP/s at \
+0.25 FLOPs per byte, 80 % of what the roof allows.
     """
     if not parts:
-        raise ValueError("no parts to draw: give a dict from a name to (FLOPs a byte, FLOP/s measured)")
+        raise ValueError("no parts to draw: give a dict from a name to (FLOPs per byte, FLOP/s measured)")
     for name, numbers in parts.items():
         if not all(number > 0 for number in numbers):
             raise ValueError(f"{name!r} has {tuple(numbers)}: the scales are logarithmic, so give numbers above 0")
     ridge = roof.rate / roof.bandwidth
-    slope = ridge / 3  # where the words about the memory stand
+    slope = ridge / 3  # where the words about the memory go
     at = [float(numbers[0]) for numbers in parts.values()]
     low, high = min(*at, ridge) / 2.5, max(*at, ridge) * 2.5
     figure, axes = canvas(8.6, 4.4)
@@ -70,21 +68,21 @@ def roofline(roof: Any, parts: Mapping[str, Sequence[Number]], *, title: str = "
     axes.axvline(ridge, color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), zorder=1)
     axes.fill_between([low, ridge], [low * roof.bandwidth, roof.rate], 1e-30, color=SKY, alpha=0.13, linewidth=0)
     axes.fill_between([ridge, high], roof.rate, 1e-30, color=PALE, alpha=0.45, linewidth=0)
-    said = []
+    described = []
     for i, (name, numbers) in enumerate(parts.items()):
         intensity, most = float(numbers[0]), min(float(roof.rate), float(numbers[0]) * roof.bandwidth)
         measured = float(numbers[1]) if len(numbers) > 1 else None
-        rate, there = (most if measured is None else measured), f"at {tidy(intensity)} FLOPs a byte"
+        rate, there = (most if measured is None else measured), f"at {tidy(intensity)} FLOPs per byte"
         axes.plot(
             intensity, rate, MARKERS[(i + i // 7) % 7], color=SERIES[i % 7], markersize=10, zorder=4, linestyle="none",
             markerfacecolor="white" if measured is None else SERIES[i % 7], markeredgewidth=1.8,
             label=f"{name}: {rate_text(rate)}",
         )  # fmt: skip
         if measured is None:
-            said.append(f"{name}: at most {rate_text(rate)} {there}")
+            described.append(f"{name}: at most {rate_text(rate)} {there}")
         else:
             axes.plot([intensity] * 2, [rate, most], color=SERIES[i % 7], linewidth=1.0, zorder=3)
-            said.append(f"{name}: {rate_text(rate)} {there}, {100 * rate / most:.0f} % of what the roof allows")
+            described.append(f"{name}: {rate_text(rate)} {there}, {100 * rate / most:.0f} % of what the roof allows")
     drawn = [float(numbers[1]) for numbers in parts.values() if len(numbers) > 1]
     lowest = min(low * roof.bandwidth, *drawn) / 2 if drawn else low * roof.bandwidth / 2
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(lowest, max([roof.rate, *drawn]) * 2.5), title=title)
@@ -109,8 +107,8 @@ def roofline(roof: Any, parts: Mapping[str, Sequence[Number]], *, title: str = "
     axes.set_axisbelow(True)
     figure.legend(loc="outside right upper", fontsize=10)
     alt = (
-        f"FLOP/s against FLOPs a byte, logarithmic. The roof rises to {rate_text(roof.rate)}, at the ridge of "
-        f"{tidy(ridge)}. {'; '.join(said)}."
+        f"FLOP/s against FLOPs per byte, logarithmic. The roof rises to {rate_text(roof.rate)}, at the ridge of "
+        f"{tidy(ridge)}. {'; '.join(described)}."
     )
     return finish(figure, alt)
 
@@ -123,10 +121,11 @@ def memory_timeline(
     """The bytes alive after each operation of a training step; several steps, by name, for comparison.
 
     Args:
-        steps: from a name to a `gptlab.gpu.MeasuredMemory` (its `timeline`), or to a list of bytes. Under the first
-            one, if it knows them, lie the weights and the optimiser, which stay from step to step.
-        level: flat lines, from label to bytes, such as a peak that was predicted.
-        marks: upright lines, from label to the number of an operation of the first step.
+        steps: from a name to a `gptlab.gpu.MeasuredMemory` (its `timeline`), or to a list of bytes. Below the first,
+            if they are known, are the weights and the optimiser, which stay from step to step.
+        level: horizontal lines, from label to bytes, such as a peak that was predicted.
+        marks: vertical lines, from label to the number of an operation of the first step.
+        title: over the picture.
 
     Raises:
         ValueError: for no step, or one that has no operations.
@@ -139,7 +138,7 @@ def memory_timeline(
     if not lines or not all(len(line) for line in lines.values()):
         raise ValueError("no operations to draw: give a dict from a name to a MeasuredMemory, or a list of bytes")
     figure, axes = canvas(8.4, 4.0)
-    first, said = next(iter(steps.values())), []
+    first, described = next(iter(steps.values())), []
     longest, below = max(map(len, lines.values())), 0.0
     for i, part in enumerate(("weights", "optimiser")):
         held = getattr(first, part, 0) / 1e6
@@ -149,9 +148,9 @@ def memory_timeline(
                 label=f"{part}: {tidy(held)} MB", hatch=("", "//")[i], edgecolor="white",
             )  # fmt: skip
             below += held
-            said.append(f"{part} {tidy(held)}")
-    held_alt = f" Held all the time: {', '.join(said)}." if said else ""
-    said = []
+            described.append(f"{part} {tidy(held)}")
+    held_alt = f" Held all the time: {', '.join(described)}." if described else ""
+    described = []
     for i, (name, line) in enumerate(lines.items()):
         at, top = np.arange(1, len(line) + 1), int(line.argmax())
         axes.step(at, line, where="post", color=SERIES[i % 7], linestyle=DASHES[i % 7], label=f"{name}", linewidth=1.6)
@@ -159,7 +158,7 @@ def memory_timeline(
         axes.annotate(
             f"{tidy(line[top])} MB", (top + 1, line[top]), xytext=(9, -9), textcoords="offset points", fontsize=10
         )
-        said.append(
+        described.append(
             f"{name}: {len(line)} operations, from {tidy(line[0])} to a peak of {tidy(line[top])} at operation "
             f"{top + 1}, then {tidy(line[-1])}"
         )
@@ -170,7 +169,7 @@ def memory_timeline(
             f"{label}: {tidy(value / 1e6)} MB", (0.995, value / 1e6), xycoords=("axes fraction", "data"),
             xytext=(0, 3), textcoords="offset points", ha="right", va="bottom", fontsize=10,
         )  # fmt: skip
-        said.append(f"{label} {tidy(value / 1e6)}")
+        described.append(f"{label} {tidy(value / 1e6)}")
         highest = max(highest, value / 1e6)
     for label, number in (marks or {}).items():
         axes.axvline(number, color=GREY, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
@@ -178,10 +177,10 @@ def memory_timeline(
             label, (number, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
             ha="center", va="bottom", fontsize=10,
         )  # fmt: skip
-        said.append(f"{label} at operation {number}")
+        described.append(f"{label} at operation {number}")
     axes.set(xlabel="operation of the step", ylabel="alive (MB)", ylim=(0, 1.14 * highest), xlim=(1, max(longest, 2)))
     axes.set_title(title, pad=20 if marks else 6)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=4, fontsize=10)
-    return finish(figure, f"Megabytes alive after each operation of a step.{held_alt} {'; '.join(said)}.")
+    return finish(figure, f"Megabytes alive after each operation of a step.{held_alt} {'; '.join(described)}.")

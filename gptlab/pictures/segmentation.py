@@ -1,18 +1,38 @@
-"""How a vocabulary comes about and is used: the film-strip of BPE's merges, and the lattice of a Unigram model."""
+"""How a vocabulary is learned and used: BPE's merges one by one, and the lattice of a Unigram model."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.patches import FancyBboxPatch
 
-from gptlab.pictures.html import CHIP, ROW, Html, escape
-from gptlab.pictures.style import BLUE, GREY, INK, Number, Picture, canvas, drawable, finish, styled, visible
+from gptlab.html import (
+    BLACK,
+    BLUE,
+    BOX,
+    CHIP,
+    GREY,
+    HERE,
+    INK,
+    ROW,
+    SILVER,
+    WHITE,
+    Html,
+    element,
+    escape,
+    row,
+    span,
+    table,
+)  # fmt: skip
+from gptlab.pictures.style import Number, Picture, canvas, drawable, finish, styled, visible
 
-OLD, NEW = "#E8EEF2", "#F9C86B"
 LONGEST = 40  # characters in a lattice
 
 
 def merge_states(text: str, merges: Iterable) -> list[tuple[list[bytes], tuple[bytes, bytes] | None, int | None]]:
     """What `merges` needs, from a text and the merges of `gptlab.bpe.train_textbook` (or `train_fast`).
+
+    Args:
+        text: to be merged step by step.
+        merges: each with `pair`, `new_id` and `count`.
 
     >>> from gptlab.bpe import train_textbook
     >>> [len(tokens) for tokens, pair, count in merge_states("aaabdaaabac", train_textbook(["aaabdaaabac"], 3))]
@@ -31,18 +51,19 @@ def merge_states(text: str, merges: Iterable) -> list[tuple[list[bytes], tuple[b
 
 
 def merges(steps: Sequence[Sequence], limit: int = 60) -> Html:
-    """The film-strip of byte-pair encoding: a row a merge, with the pair that was joined and the text after it.
+    """Byte-pair encoding step by step: a row per merge, with the pair that was joined and the text after it.
 
     Args:
         steps: for each row `(tokens, pair)` or `(tokens, pair, count)`; the pair of the first row is None. The tokens
-            are strings or bytes. `merge_states` makes them.  limit: tokens shown in a row.
+            are strings or bytes. `merge_states` makes them.
+        limit: tokens shown in a row; the rest is counted.
 
     >>> merges([(["a", "b", "a", "b"], None), (["ab", "ab"], ("a", "b"))])
     0: a|b|a|b  (4 tokens)
     1: a + b → ab: ab|ab  (2 tokens)
     """
     rows, plain = [], []
-    cell = "padding:3px 8px;text-align:left;vertical-align:top;background-color:#ffffff;color:#111111;font-size:14px"
+    cell = f"padding:3px 8px;text-align:left;vertical-align:top;background-color:{WHITE};color:{BLACK};font-size:14px"
     for number, step in enumerate(steps):
         tokens, pair, count = [*step, None, None][:3]
         shown = [visible(token) for token in tokens]
@@ -51,31 +72,31 @@ def merges(steps: Sequence[Sequence], limit: int = 60) -> Html:
             new = visible(pair[0] + pair[1])
         title = "" if pair is None else f"{visible(pair[0])} + {visible(pair[1])} → {new}"
         often = "" if count is None else f"{count} ×"
-        chips = "".join(
-            f'<span style="display:inline-block;margin:1px;padding:1px 2px;background-color:'
-            f'{f"{NEW};font-weight:bold" if token == new else OLD}">{escape(token)}</span>'
-            for token in shown[:limit]
-        )
+        chip = "display:inline-block;margin:1px;padding:1px 2px;background-color:"
+        looks = (chip + (f"{HERE};font-weight:bold" if token == new else BOX) for token in shown[:limit])
+        chips = "".join(map(span, shown[:limit], looks))
         chips += f" … {len(shown) - limit:,} more" if len(shown) > limit else ""
         rows.append(
-            f'<tr style="background-color:#ffffff"><td style="{cell}">{number}</td>'
-            f'<td style="{cell};white-space:nowrap"><span style="{CHIP}">{escape(title) or "the bytes"}</span></td>'
-            f'<td style="{cell};text-align:right;white-space:nowrap">{often}</td><td style="{cell};{ROW}">{chips}</td>'
-            f'<td style="{cell};text-align:right">{len(shown):,}</td></tr>'
-        )
+            row([
+                element("td", str(number), cell),
+                element("td", span(title or "the bytes", CHIP), f"{cell};white-space:nowrap"),
+                element("td", often, f"{cell};text-align:right;white-space:nowrap"),
+                element("td", chips, f"{cell};{ROW}"),
+                element("td", f"{len(shown):,}", f"{cell};text-align:right"),
+            ])
+        )  # fmt: skip
         more = f"|… {len(shown) - limit:,} more" if len(shown) > limit else ""
         plain.append(
             f"{number}: {title + ': ' if title else ''}{'|'.join(shown[:limit])}{more}"
             f"  ({len(shown):,} token{'' if len(shown) == 1 else 's'})"
         )
     names = ("step", "joined pair", "found", "the text now", "tokens")
-    head = "".join(f'<th style="{cell};border-bottom:1px solid #767676">{name}</th>' for name in names)
-    table = f'<table style="border-collapse:collapse;margin:4px 0px"><thead><tr>{head}</tr></thead><tbody>'
-    return Html(f"{table}{''.join(rows)}</tbody></table>", "\n".join(plain))
+    head = row(element("th", escape(name), f"{cell};border-bottom:1px solid {GREY}") for name in names)
+    return Html(table(rows, [head]), "\n".join(plain))
 
 
 def _placed(text: str, pieces) -> list[tuple[int, int, float]]:
-    """Each piece as (start, end, score), wherever it occurs in the text."""
+    """Each piece as (start, end, score), everywhere it occurs in the text."""
     if not isinstance(pieces, Mapping):
         pieces = list(pieces)
         if all(len(p) == 3 for p in pieces):
@@ -106,14 +127,15 @@ def _path(text: str, best_path: Iterable) -> set[tuple[int, int]]:
 def lattice(
     text: str, pieces_with_scores: Mapping[str, Number] | Iterable, best_path: Iterable | None = None
 ) -> Picture:
-    """All ways to cut a text at once: every piece of the vocabulary over the characters it covers, with its score.
+    """All segmentations of a text at once: every piece of the vocabulary over the characters it covers, with its score.
 
-    A segmentation is a walk from the left edge to the right one, piece after piece; its score is the sum (ln p, in
-    nats). The best walk is dark and bold.
+    A segmentation is a path from the left edge to the right one, piece after piece; its score is the sum (ln p, in
+    nats). The best path is dark and bold.
 
     Args:
+        text: at most 40 characters.
         pieces_with_scores: a dict from piece to score, or a list of (start, end, score).
-        best_path: the pieces of the best walk, in order, or their (start, end).
+        best_path: the pieces of the best path, in order, or their (start, end).
 
     Raises:
         ValueError: for a text longer than 40 characters, or a path that does not spell the text.
@@ -134,20 +156,20 @@ def lattice(
     width = min(9.0, max(4.5, 0.62 * len(text) + 0.6))
     figure, axes = canvas(width, 0.52 * (len(lanes) + 1) + 0.75)
     for x in range(len(text) + 1):
-        axes.axvline(x, color="#CCCCCC", linewidth=0.8, linestyle=":", zorder=0)
+        axes.axvline(x, color=SILVER, linewidth=0.8, linestyle=":", zorder=0)
     for x, character in enumerate(text):
         axes.text(x + 0.5, -0.75, drawable(character), family="DejaVu Sans Mono", fontsize=13, ha="center", va="center")
-    room = width / (len(text) + 0.3) * 72  # points a character
+    points = width / (len(text) + 0.3) * 72  # per character
     for start, end, score in placed:
         chosen, y = (start, end) in best, where[start, end]
         box = FancyBboxPatch(
             (start + 0.06, y - 0.36), end - start - 0.12, 0.72, boxstyle="round,pad=0,rounding_size=0.08",
-            facecolor=BLUE if chosen else "#EEF3F6",
+            facecolor=BLUE if chosen else BOX,
             edgecolor=BLUE if chosen else GREY, linewidth=1.5 if chosen else 0.8,
         )  # fmt: skip
         axes.add_patch(box)
         number = f"{score:.1f}".replace("-", "−")
-        label = f"{drawable(text[start:end])}  {number}" if end - start > 1 and room * (end - start) > 75 else number
+        label = f"{drawable(text[start:end])}  {number}" if end - start > 1 and points * (end - start) > 75 else number
         axes.text(
             (start + end) / 2, y, label, ha="center", va="center", fontsize=10, color="white" if chosen else INK,
             weight="bold" if chosen else "normal",

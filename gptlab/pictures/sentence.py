@@ -8,19 +8,23 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
+from gptlab.html import BLUE, CHIP, RED, SLATE, WHITE, Html, element, escape, ink_on, row, scrolling, table
 from gptlab.pictures.heat import axis_labels, checked_weights
-from gptlab.pictures.html import CHIP, Html, escape, ink_on
-from gptlab.pictures.style import BLUE, RED, WEIGHTS, Number, Picture, canvas, finish, styled, visible
+from gptlab.pictures.style import WEIGHTS, Number, Picture, canvas, finish, styled, visible
 
 
 @styled
 def arcs(
     weights: Any, tokens: Sequence[str], row: int | None = None, *, least: Number = 0.05, title: str = ""
 ) -> Picture:
-    """Attention as arcs over the sentence, from the token that asks to those it looks at; thicker is more.
+    """Attention as arcs over the sentence, from a query to the keys it attends to; thicker means more weight.
 
     Args:
-        weights: [T, T], one head.  row: one query only; -1 is the last.  least: weights below it are not drawn.
+        weights: [T, T], one head.
+        tokens: the T tokens.
+        row: one query only; -1 is the last.
+        least: weights below it are not drawn.
+        title: over the picture.
 
     Raises:
         ValueError: for more than one head, or a row that does not exist.
@@ -70,21 +74,27 @@ def arcs(
     axes.axis("off")
     asks = "every token" if row is None else f"{labels[queries[0]]!r}"
     axes.set_title(title or f"Where {asks} looks (thicker: more weight; a dot: at itself)", fontsize=11)
-    said = []
+    described = []
     for q in queries:
         for k in np.argsort(-w[q], kind="stable")[: 5 if row is not None else 1]:
             if w[q, k] >= least:
-                said.append(f"{labels[q]} to {labels[k]} {w[q, k]:.2f}")
-    return finish(figure, f"Arcs of attention over the sentence: {', '.join(said[:12])}.")
+                described.append(f"{labels[q]} to {labels[k]} {w[q, k]:.2f}")
+    return finish(figure, f"Arcs of attention over the sentence: {', '.join(described[:12])}.")
 
 
 def attention_table(
     weights: Any, query_tokens: Sequence[str], key_tokens: Sequence[str] | None = None,
     head_names: Sequence[str] | None = None,
 ) -> Html:  # fmt: skip
-    """Attention weights as a table: point at a cell to read who looks at whom, and how much.
+    """Attention weights as a table: point at a cell to read which query attends to which key, and how much.
 
     Several heads fold up, the first open. The plain text gives for each query the three keys with most weight.
+
+    Args:
+        weights: [Tq, Tk], or [H, Tq, Tk].
+        query_tokens: the labels of the rows.
+        key_tokens: the labels of the columns; by default those of the rows.
+        head_names: by default "head 0", "head 1", …
 
     >>> attention_table([[1.0, 0.0], [0.25, 0.75]], ["a", "fox"])
     a: a 1.00
@@ -99,39 +109,34 @@ def attention_table(
     top = max(1e-9, min(1.0, float(heads.max())))
     parts, plain = [], []
     for h, head in enumerate(heads):
-        table = _one_table(head, queries, keys, top)
-        lines = [f"{q}: {_best(row, keys)}" for q, row in zip(queries, head, strict=True)]
+        shown = _one_head(head, queries, keys, top)
+        lines = [f"{query}: {_best(values, keys)}" for query, values in zip(queries, head, strict=True)]
         if w.ndim == 3:
-            opened = " open" if h == 0 else ""
-            table = (
-                f'<details{opened}><summary style="font-size:14px">{escape(str(names[h]))}</summary>{table}</details>'
-            )
+            summary = element("summary", escape(str(names[h])), "font-size:14px")
+            shown = f"<details{' open' if h == 0 else ''}>{summary}{shown}</details>"
             lines = [f"[{names[h]}]", *lines]
-        parts.append(table)
+        parts.append(shown)
         plain += lines
-    return Html(f'<div style="overflow-x:auto">{"".join(parts)}</div>', "\n".join(plain))
+    return Html(scrolling("".join(parts)), "\n".join(plain))
 
 
-def _best(row: np.ndarray, keys: list[str]) -> str:
-    best = [int(k) for k in np.argsort(-row, kind="stable")[:3] if row[k] >= 0.005]
-    return ", ".join(f"{keys[k]} {row[k]:.2f}" for k in best) or "nothing"
+def _best(values: np.ndarray, keys: list[str]) -> str:
+    best = [int(k) for k in np.argsort(-values, kind="stable")[:3] if values[k] >= 0.005]
+    return ", ".join(f"{keys[k]} {values[k]:.2f}" for k in best) or "nothing"
 
 
-def _one_table(head: np.ndarray, queries: list[str], keys: list[str], top: Number) -> str:
-    name = f"{CHIP};background-color:#ffffff;text-align:right;padding:2px 6px;font-weight:normal"
-    width = "max-width:84px;overflow:hidden;text-overflow:ellipsis"
-    header = "".join(f'<th style="{name};text-align:center;{width}" title="{escape(k)}">{escape(k)}</th>' for k in keys)
-    rows = []
+def _one_head(head: np.ndarray, queries: list[str], keys: list[str], top: Number) -> str:
+    name = f"{CHIP};background-color:{WHITE};text-align:right;padding:2px 6px;font-weight:normal"
+    column = f"{name};text-align:center;max-width:84px;overflow:hidden;text-overflow:ellipsis"
+    corner = f"background-color:{WHITE};color:{SLATE};font-size:12px;font-weight:normal"
+    header = [element("th", "query ↓ key →", corner), *(element("th", escape(k), column, title=k) for k in keys)]
+    body = []
     for query, values in zip(queries, head, strict=True):
-        cells = []
+        cells = [element("th", escape(query), name)]
         for key, value in zip(keys, values, strict=True):
             ground = to_hex(WEIGHTS(min(1.0, value / top)))
             style = f"background-color:{ground};color:{ink_on(ground)};text-align:center;padding:3px 4px;font-size:13px"
             number = f"{value:.2f}".removeprefix("0") if value >= 0.005 else ""
-            cells.append(f'<td style="{style}" title="{escape(f"{query} → {key}: {value:.3f}")}">{number}</td>')
-        rows.append(f'<tr><th style="{name}">{escape(query)}</th>{"".join(cells)}</tr>')
-    corner = '<th style="background-color:#ffffff;color:#555555;font-size:12px;font-weight:normal">query ↓ key →</th>'
-    return (
-        f'<table style="border-collapse:collapse;margin:4px 0px"><thead><tr>{corner}{header}</tr>'
-        f"</thead><tbody>{''.join(rows)}</tbody></table>"
-    )
+            cells.append(element("td", number, style, title=f"{query} → {key}: {value:.3f}"))
+        body.append(row(cells))
+    return table(body, [row(header)])

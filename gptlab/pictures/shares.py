@@ -2,21 +2,23 @@
 
 from collections.abc import Mapping
 
-from gptlab.pictures.style import GREY, INK, PALE, SERIES, Number, Picture, canvas, finish, styled, tidy
+from gptlab.html import GREY, INK, PALE
+from gptlab.pictures.style import SERIES, Number, Picture, canvas, finish, styled, tidy
 
 HATCH = ("", "//", "..", "\\\\", "xx", "--", "oo")
 COLOURS = (*SERIES[:6], GREY)
-# The parts of a model look the same in every picture; other names take the places that are left, in their order.
-PLACES = {"embedding": 0, "projections": 1, "attention": 2, "mlp": 3, "head": 4, "position": 5, "norms": 6}
+# The parts of a model look the same in every picture; other names take the looks that are left, in their order.
+LOOKS = {"embedding": 0, "projections": 1, "attention": 2, "mlp": 3, "head": 4, "position": 5, "norms": 6}
 
 
 @styled
 def shares(wholes: Mapping[str, Mapping[str, Number]], unit: str = "", *, title: str = "") -> Picture:
-    """One bar for each whole, all of one length, cut into the shares (%) of its parts; its sum stands at the end.
+    """One bar for each whole, all of one length, divided into the shares (%) of its parts, with its sum at the end.
 
     Args:
         wholes: from a name to a dict from part to number. A part that is 0 everywhere is left out.
         unit: of the numbers.
+        title: over the picture.
 
     Raises:
         ValueError: for nothing to draw, a negative number, or a whole whose parts sum to 0.
@@ -33,11 +35,11 @@ def shares(wholes: Mapping[str, Mapping[str, Number]], unit: str = "", *, title:
     kinds = list(dict.fromkeys(kind for parts in wholes.values() for kind in parts))
     kinds = [kind for kind in kinds if any(parts.get(kind, 0) for parts in wholes.values())]
     figure, axes = canvas(9.0, 0.46 * len(wholes) + 1.5)
-    left, said = dict.fromkeys(wholes, 0.0), []
-    free = [i for i in range(7) if i not in {PLACES.get(kind) for kind in kinds}] or list(range(7))
-    others = [kind for kind in kinds if kind not in PLACES]
+    left, described = dict.fromkeys(wholes, 0.0), []
+    free = [i for i in range(7) if i not in {LOOKS.get(kind) for kind in kinds}] or list(range(7))
+    others = [kind for kind in kinds if kind not in LOOKS]
     for kind in kinds:
-        i = PLACES[kind] if kind in PLACES else free[others.index(kind) % len(free)]
+        i = LOOKS[kind] if kind in LOOKS else free[others.index(kind) % len(free)]
         widths = [100 * parts.get(kind, 0) / sum(parts.values()) for parts in wholes.values()]
         bars = axes.barh(
             range(len(wholes)), widths, left=list(left.values()), color=COLOURS[i], hatch=HATCH[i],
@@ -54,13 +56,13 @@ def shares(wholes: Mapping[str, Mapping[str, Number]], unit: str = "", *, title:
         total = f"{_short(sum(parts.values()))} {unit}".strip()
         axes.annotate(total, (100, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=10)
         shown = ", ".join(f"{kind} {tidy(100 * parts.get(kind, 0) / sum(parts.values()), 2)}" for kind in kinds)
-        said.append(f"{name} ({total}): {shown}")
+        described.append(f"{name} ({total}): {shown}")
     axes.set_yticks(range(len(wholes)), list(wholes))
     axes.set(xlabel="share (%)", xlim=(0, 100), ylim=(len(wholes) - 0.5, -0.5), title=title)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=min(len(kinds), 6), fontsize=10)
-    return finish(figure, f"Shares of a whole, in %. {'; '.join(said)}.")
+    return finish(figure, f"Shares of a whole, in %. {'; '.join(described)}.")
 
 
 def _short(value: Number) -> str:

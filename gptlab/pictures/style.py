@@ -1,7 +1,7 @@
-"""The one visual language of the course: colours, sizes, how a figure shows itself, how a token is written visibly.
+"""The visual language of the figures: colours, sizes, how a figure shows itself, how a token is made visible.
 
-Colours are those of Okabe and Ito (2008), which people with any common colour blindness tell apart; nothing is said by
-colour alone. Figures have a white ground and text of 10 points or more; each carries an alternative text.
+The colours are those of `gptlab.html`, which people with any common colour blindness tell apart; colour is never the
+only sign of anything. Figures have a white ground and text of 10 points or more; each carries an alternative text.
 """
 
 import base64
@@ -18,19 +18,32 @@ from matplotlib.text import Text
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442",
+from gptlab.html import (
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    INK,
+    NATS_RAMP,
+    OCHRE,
+    ORANGE,
+    PALE,
+    PINK,
+    PLUM,
+    RED,
+    SKY,
+    WEIGHT_RAMP,
 )  # fmt: skip
-INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
+
 SERIES = (BLUE, ORANGE, GREEN, PINK, SKY, RED, INK)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # An excess over the floor has three parts, with the same colour in every picture.
 PARTS = {"form": SKY, "recalled": RED, "free": GREY}
 # So does each letter of a shape.
-LETTERS = {"B": BLUE, "T": RED, "Tq": RED, "Tk": "#B15928", "C": GREEN, "hs": GREEN, "V": "#8A4F7D", "H": "#9C6B00"}
-WEIGHTS = LinearSegmentedColormap.from_list("weights", ["#FFFFFF", "#C9E4F6", SKY, BLUE, "#00304B"])
-NATS = LinearSegmentedColormap.from_list("nats", ["#FFFFFF", "#FBE3B5", ORANGE, "#E27F1E"])
+LETTERS = {"B": BLUE, "T": RED, "Tq": RED, "Tk": BROWN, "C": GREEN, "hs": GREEN, "V": PLUM, "H": OCHRE}
+WEIGHTS = LinearSegmentedColormap.from_list("weights", WEIGHT_RAMP)
+NATS = LinearSegmentedColormap.from_list("nats", NATS_RAMP)
 Number = int | float | np.number | np.bool_
 WIDEST = 9.0  # inches
 LIMIT = 60  # tokens on an axis before a picture refuses
@@ -48,17 +61,22 @@ _STYLE = {
 class Picture(Figure):
     """A matplotlib figure that shows itself once, as PNG, with its alternative text (`alt`) beside it.
 
-    It never enters pyplot's list of figures, so that no cell draws it a second time, and the reader's own settings of
+    It never enters pyplot's list of figures, so no cell draws it a second time, and the reader's own settings of
     matplotlib do not change it.
+
+    Attributes:
+        alt: the alternative text, which says in words what the picture shows.
     """
 
     alt = ""
 
     def draw(self, renderer):
+        """Draw the figure, in our style."""
         with mpl.rc_context(_STYLE):
             super().draw(renderer)
 
     def savefig(self, fname, **options):
+        """Save the figure, in our style."""
         with mpl.rc_context(_STYLE):
             super().savefig(fname, **options)
 
@@ -82,14 +100,27 @@ class Picture(Figure):
 
 
 def canvas(width: float = 7.5, height: float = 3.6, rows: int = 1, columns: int = 1, **options):
-    """An empty picture and its axes in our style, no wider than a page: `(figure, axes)`."""
+    """An empty picture and its axes in our style: `(figure, axes)`.
+
+    Args:
+        width: in inches; at most `WIDEST`, the width of a page.
+        height: in inches.
+        rows: of axes.
+        columns: of axes.
+        options: passed on to matplotlib's `Figure.subplots`.
+    """
     with mpl.rc_context(_STYLE):
         figure = Picture(figsize=(min(width, WIDEST), height), layout="constrained")
         return figure, figure.subplots(rows, columns, **options)
 
 
 def finish(figure: Picture, alt: str) -> Picture:
-    """Give a picture its alternative text, and fix its layout, so that each time it is shown the bytes are the same."""
+    """Give a picture its alternative text and a fixed layout, so that its bytes are the same each time it is shown.
+
+    Args:
+        figure: the picture, with everything drawn.
+        alt: the alternative text; runs of spaces and newlines become one space.
+    """
     for text in figure.findobj(Text):  # a character that the font lacks would warn at each drawing
         text.set_text("".join(c if c == "\n" else _in_font(c) for c in text.get_text()))
     figure.draw_without_rendering()
@@ -99,7 +130,7 @@ def finish(figure: Picture, alt: str) -> Picture:
 
 
 def styled(draw):
-    """For the functions that draw: everything inside uses our settings, and none of them leaks out."""
+    """Decorator for functions that draw: inside they use our settings of matplotlib, and none of these leaks out."""
 
     @wraps(draw)
     def wrapper(*args, **kwargs):
@@ -113,8 +144,8 @@ def describe(figure: Figure) -> str:
     """The alternative text of a picture: what a reader who cannot see it should know.
 
     >>> from gptlab import pictures
-    >>> print(pictures.describe(pictures.compare({"bigram": 2.1, "attention": 1.3}, unit="nats a token")))
-    Bars, in nats a token: bigram 2.1; attention 1.3.
+    >>> print(pictures.describe(pictures.compare({"bigram": 2.1, "attention": 1.3}, unit="nats per token")))
+    Bars, in nats per token: bigram 2.1; attention 1.3.
     """
     return getattr(figure, "alt", "")
 
@@ -125,7 +156,7 @@ _SEEN = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "→", "\u00a0": "⍽"}
 
 
 def visible(data: bytes | str) -> str:
-    """A token as a person can see it: blanks as signs, bytes that are only a part of a character as `<E2>`.
+    """A token as a person can see it: spaces as ␣, bytes that are only a part of a character as `<E2>`.
 
     >>> print(visible(" the"), visible(b"\\n\\xe2\\x82"), visible("\\u200b"))
     ␣the ⏎<E2><82> <U+200B>
@@ -137,7 +168,7 @@ def visible(data: bytes | str) -> str:
 
 
 def readable(data: bytes) -> str:
-    """The text of some bytes; those that are no whole character are written `<E2>`.
+    """The text of some bytes; those that do not make a whole character are written `<E2>`.
 
     >>> readable("a€".encode()[:3])
     'a<E2><82>'
@@ -152,7 +183,7 @@ def _glyphs() -> frozenset[int]:
 
 
 def drawable(text: bytes | str) -> str:
-    """`visible`, for a figure: a character that the font of the figures lacks becomes its number.
+    """`visible`, for a figure: a character that the figures' font lacks becomes its number.
 
     >>> drawable("a 狐")
     'a␣<U+72D0>'
@@ -165,7 +196,15 @@ def _in_font(character: str) -> str:
 
 
 def shorten(text: str, most: int = 18) -> str:
-    """A long label, cut in the middle."""
+    """A long label, cut in the middle.
+
+    Args:
+        text: the label.
+        most: characters that it may have afterwards.
+
+    >>> shorten("internationalisation", 9)
+    'inter…ion'
+    """
     return text if len(text) <= most else f"{text[: most - most // 3 - 1]}…{text[-(most // 3) :]}"
 
 
@@ -182,7 +221,11 @@ def array(values) -> np.ndarray:
 
 
 def tidy(number: Number, digits: int = 3) -> str:
-    """A number with `digits` significant digits, thousands apart, and a real minus sign.
+    """A number as text, with commas between thousands and a real minus sign.
+
+    Args:
+        number: of any kind; a boolean becomes "yes" or "no".
+        digits: significant digits of a number that is not an integer.
 
     >>> [tidy(x) for x in (0.12345, 1234567.0, -2.0, 12, 0.00001234, 0)]
     ['0.123', '1,234,567', '−2', '12', '1.23e−05', '0']
@@ -206,7 +249,11 @@ def tidy(number: Number, digits: int = 3) -> str:
 
 
 def alike(numbers: Sequence[Number] | np.ndarray, digits: int = 3) -> list[str]:
-    """Tidy numbers to stand side by side: where one has decimals, the others have as many as the largest would.
+    """Tidy numbers for a comparison: where one has decimals, the others have as many as the largest would.
+
+    Args:
+        numbers: to be shown side by side.
+        digits: significant digits of the largest.
 
     >>> alike([19.23, 12.0, 5.02]), alike([3.0, 12.0])
     (['19.2', '12.0', '5.02'], ['3', '12'])
@@ -224,7 +271,17 @@ def alike(numbers: Sequence[Number] | np.ndarray, digits: int = 3) -> list[str]:
 
 
 def check_tokens(tokens: Sequence | Iterable, size: int, axis: str, what: str) -> list[str]:
-    """The labels of an axis, or an error that says which two numbers disagree."""
+    """The labels of an axis.
+
+    Args:
+        tokens: one for each position on the axis.
+        size: how many positions it has.
+        axis: its letter, such as "Tk".
+        what: what its positions are, such as "columns of weights".
+
+    Raises:
+        ValueError: there are not as many tokens as positions, with both numbers.
+    """
     labels = [drawable(token) if isinstance(token, (str, bytes)) else str(token) for token in tokens]
     if len(labels) != size:
         raise ValueError(f"{len(labels)} tokens for {size} {what} ({axis}): give one token for each of them")

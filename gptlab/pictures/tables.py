@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gptlab.pictures.html import Html, escape
+from gptlab import html
+from gptlab.html import BLACK, BLUE, STRIPE, WHITE, Html, element, escape, scrolling
 from gptlab.pictures.style import tidy
 
 
@@ -25,19 +26,20 @@ def table(
     """Rows of results as a table: numbers tidy and to the right, words to the left.
 
     Args:
-        rows: sequences of one length, or dicts with the same keys (which are the header then); a dict of columns is
-            not meant.  header: one name a column, with its unit.
-        align: one letter a column, "l", "r" or "c"; by what is in it unless given.
-        digits: significant digits of a number that is no integer. What must look otherwise is given as a string.
+        rows: sequences of one length, or dicts with the same keys, which are the header then.
+        header: one name per column, with its unit.
+        align: one letter per column, "l", "r" or "c"; by default numbers to the right, words to the left.
+        digits: significant digits of a number that is not an integer. Give a string for another format.
+        caption: over the table.
 
     Raises:
         ValueError: if a row, the header or `align` does not fit the others.
 
-    >>> table([("bigram", 2.10412, 1200), ("attention", 1.3, 98304)], ["model", "nats a token", "parameters"])
-    model      nats a token  parameters
-    ---------  ------------  ----------
-    bigram              2.1       1,200
-    attention           1.3      98,304
+    >>> table([("bigram", 2.10412, 1200), ("attention", 1.3, 98304)], ["model", "nats per token", "parameters"])
+    model      nats per token  parameters
+    ---------  --------------  ----------
+    bigram                2.1       1,200
+    attention             1.3      98,304
     """
     rows = list(rows)
     if rows and isinstance(rows[0], Mapping):
@@ -76,35 +78,27 @@ def _is_number(value: Any) -> bool:
 def _as_text(cells, header, align: str, caption: str) -> str:
     lines = cells if header is None else [list(header), *cells]
     widths = [max(len(line[c]) for line in lines) for c in range(len(align))] if lines else []
-    place = {"l": str.ljust, "r": str.rjust, "c": str.center}
-    texts = ["  ".join(place[a](t, w) for a, t, w in zip(align, line, widths, strict=True)).rstrip() for line in lines]
+    pad = {"l": str.ljust, "r": str.rjust, "c": str.center}
+    texts = ["  ".join(pad[a](t, w) for a, t, w in zip(align, line, widths, strict=True)).rstrip() for line in lines]
     if header is not None:
         texts.insert(1, "  ".join("-" * w for w in widths))
     return "\n".join([caption] * bool(caption) + texts)
 
 
-def _as_html(cells, header, align: str, caption: str) -> str:
+def _as_html(cells: list[list[str]], header: Sequence[str] | None, align: str, caption: str) -> str:
     sides = [{"l": "left", "r": "right", "c": "center"}[a] for a in align]
-    cell = "padding:3px 12px;font-size:14px;color:#111111;white-space:nowrap"
-    head = body = ""
-    if header is not None:
-        head = "".join(
-            f'<th style="{cell};text-align:{side};border-bottom:2px solid #0072B2">{escape(str(name))}</th>'
+    style = f"padding:3px 12px;font-size:14px;color:{BLACK};white-space:nowrap"
+    head = [] if header is None else [
+        html.row(
+            element("th", escape(str(name)), f"{style};text-align:{side};border-bottom:2px solid {BLUE}")
             for name, side in zip(header, sides, strict=True)
         )
-        head = f'<thead><tr style="background-color:#ffffff">{head}</tr></thead>'
-    for number, line in enumerate(cells):
-        ground = "#ffffff" if number % 2 == 0 else "#F3F7FA"
-        row = "".join(
-            f'<td style="{cell};text-align:{side}">{escape(text)}</td>' for text, side in zip(line, sides, strict=True)
+    ]  # fmt: skip
+    body = (
+        html.row(
+            (element("td", escape(text), f"{style};text-align:{side}") for text, side in zip(line, sides, strict=True)),
+            f"background-color:{(WHITE, STRIPE)[number % 2]}",
         )
-        body += f'<tr style="background-color:{ground}">{row}</tr>'
-    name = (
-        f'<caption style="caption-side:top;text-align:left;font-size:14px">{escape(caption)}</caption>'
-        if caption
-        else ""
+        for number, line in enumerate(cells)
     )
-    return (
-        f'<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0px">{name}{head}'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return scrolling(html.table(body, head, caption=caption))

@@ -44,7 +44,7 @@ from itertools import pairwise
 import regex
 
 import gptlab
-from gptlab import bpe, corpora, downloads, encodings, pictures, tokens
+from gptlab import bpe, corpora, downloads, encodings, huggingface, pictures, tokens
 from gptlab.corpora import fables
 from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
 
@@ -436,7 +436,7 @@ print("300 random words: the same ids four times")
 # know:
 
 # %%
-gptlab.show(bpe.BPETokenizer._encode_piece)
+gptlab.show(bpe.BPETokenizer._encode_chunk)
 
 # %% [markdown]
 # Train one on the fables, with GPT-4's pattern. The sentence that travels with you gets its ids.
@@ -566,7 +566,7 @@ except ValueError as problem:
 # ranks and the special tokens. **Hugging Face** wants one file, `tokenizer.json`, with merges. Here is what is in it:
 
 # %% tags=["nbval-check-output"]
-data = json.loads(tokenizer.to_huggingface_json())
+data = json.loads(huggingface.tokenizer_json(tokenizer))
 print("cut by:  ", data["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"][:48], "…")
 print("special: ", [(token["id"], token["content"]) for token in data["added_tokens"]])
 print("model:   ", data["model"]["type"], "with", len(data["model"]["vocab"]), "tokens")
@@ -579,7 +579,7 @@ print("merges:  ", data["model"]["merges"][:6])
 # spelling, and nothing more.
 
 # %% tags=["nbval-check-output"]
-letter_of = bpe.byte_characters()
+letter_of = bpe.bytes_to_unicode()
 for text in (" fox\n", "für"):
     print(repr(text), "is written", "".join(letter_of[byte] for byte in text.encode()))
 print("bytes that need another letter:", sum(letter != chr(byte) for byte, letter in letter_of.items()))
@@ -595,7 +595,7 @@ if importlib.util.find_spec("tiktoken"):
 if importlib.util.find_spec("tokenizers"):
     from tokenizers import Tokenizer
 
-    opened = Tokenizer.from_str(tokenizer.to_huggingface_json())
+    opened = Tokenizer.from_str(huggingface.tokenizer_json(tokenizer))
     theirs["tokenizers"] = lambda text: opened.encode(text).ids
 for name in ("tiktoken", "tokenizers"):
     print(f"{name}: {'opened' if name in theirs else 'not installed here, and not needed'}")
@@ -826,8 +826,8 @@ for name, ours in trained.items():
     if "tiktoken" in theirs:
         encoders["tiktoken"] = ours.to_tiktoken("bench").encode_ordinary
     if "tokenizers" in theirs:
-        huggingface = Tokenizer.from_str(ours.to_huggingface_json())
-        encoders["tokenizers"] = lambda text, by=huggingface: by.encode(text).ids
+        hf = Tokenizer.from_str(huggingface.tokenizer_json(ours))
+        encoders["tokenizers"] = lambda text, by=hf: by.encode(text).ids
     for who, encode in encoders.items():
         took = seconds(lambda e=encode, t=text: e(t), runs=1 if "cold" in who else 3)
         speed.append(f"{len(text.encode()) / 1e6 / took:.1f}")

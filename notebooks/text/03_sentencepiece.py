@@ -654,8 +654,9 @@ pictures.compare(lengths, "tokens for each byte of held-out text (less is less w
 import torch
 
 from gptlab.batches import Batches
+from gptlab.evaluation import mean_loss
 from gptlab.model import GPT, GPTConfig
-from gptlab.training import TrainConfig, mean_loss, run
+from gptlab.training import TrainConfig, run
 
 torch.set_num_threads(1)  # so that a second of computing is the same for all four
 
@@ -670,7 +671,8 @@ def bits_per_byte(tokenizer, seconds):
     batches, ordered = Batches(ids, B=16, T=64), Batches(held_ids, B=16, T=64, order="ordered")
     to_bits = (len(held_ids) - 1) / len(held[:20_000].encode()) / math.log(2)
     before = mean_loss(model, ordered) * to_bits
-    config = TrainConfig(steps=100_000, optimizer="muon", learning_rate=5e-3, warmup=20, decay=0.0, evaluate_every=0)
+    rates = dict(learning_rate=5e-3, warmup=20, decay_fraction=0.0)
+    config = TrainConfig(steps=100_000, optimizer="muon", evaluate_every=0, **rates)
     start = time.process_time()
     steps = 0
     for _ in run(model, batches, config):

@@ -41,7 +41,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from gptlab import checkpoints, embedding, pictures, show, training
+from gptlab import checkpoints, embedding, evaluation, pictures, show, training
 from gptlab.batches import StoryBatches
 from gptlab.corpora import fables, grammar
 from gptlab.embedding import BigramLanguageModel, TokenAndPositionEmbedding
@@ -445,7 +445,7 @@ predict("embedding.d", ...)
 batches = StoryBatches(texts, B=64, start=end)
 judge = StoryBatches(others, B=50, start=end, shuffle=False)
 bigram = BigramLanguageModel(V)
-print(f"V = {V}: first loss {training.mean_loss(bigram, judge):.3f} nats a token, ln V = {math.log(V):.3f}")
+print(f"V = {V}: first loss {evaluation.mean_loss(bigram, judge):.3f} nats a token, ln V = {math.log(V):.3f}")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -475,7 +475,7 @@ print(f"counted: {best:.3f} nats a token is the least that a bigram can pay on t
 
 # %%
 how = training.TrainConfig(steps=160, learning_rate=0.5, warmup=10, evaluate_every=40)
-history = training.train(bigram, batches, how, evaluate=lambda m: {"held out": training.mean_loss(m, judge)})
+history = training.train(bigram, batches, how, evaluate=lambda m: {"held out": evaluation.mean_loss(m, judge)})
 trained = history.evaluations[-1]["held out"]
 assert abs(history.losses[0] - math.log(V)) < 0.01
 assert best - 0.05 < trained < best + 0.1
@@ -569,7 +569,7 @@ for name, options in kinds.items():
     print("trained:", name)
 
 # %%
-loss = {name: training.mean_loss(run, judge) for name, run in runs.items()}
+loss = {name: evaluation.mean_loss(run, judge) for name, run in runs.items()}
 numbers = {name: sum(parameter.numel() for parameter in run.parameters()) for name, run in runs.items()}
 rows = [("bigram, V rows of V", V * V, f"{trained:.2f}")]
 rows += [(name, numbers[name], f"{loss[name]:.2f}") for name in runs]
@@ -605,7 +605,7 @@ for position in ("learned", "sinusoidal"):
     torch.manual_seed(1)
     runs[position] = ReadAndWrite(C=32, position=position)
     training.train(runs[position], small, plan, progress=False)
-    loss[position] = training.mean_loss(runs[position], judge)
+    loss[position] = evaluation.mean_loss(runs[position], judge)
     print("trained:", position, "positions")
 
 # %%
@@ -795,7 +795,7 @@ find("embedding.3")
 
 
 # %% tags=["nbval-check-output"]
-def embed_with_positions(ids, tokens, places, start): ...
+def embed_with_positions(ids, tokens, positions, start): ...
 
 
 check("embedding.3", embed_with_positions)

@@ -43,11 +43,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import gptlab
-from gptlab import checkpoints, comparison, pictures, show, training
+from gptlab import checkpoints, pictures, show, training
 from gptlab.attention import CrossAttention, MultiHeadAttention, attend, attention_weights, split_heads, watch
 from gptlab.batches import StoryBatches
 from gptlab.corpora import fables
 from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
+from gptlab.lab import comparison
 
 torch.set_num_threads(1)  # matrices this small gain little from a second core
 _ = torch.manual_seed(6)
@@ -674,7 +675,7 @@ show(comparison.Attention.forward)
 # Line by line: `norm1` brings each row to the same usual size, so that no number grows out of hand (08). `earlier(h,
 # i)` is the row that stood i places before, and `weight` says channel by channel how much of it is added: the
 # neighbours. Then attention. The last line is a small layer as in the ledger of notebook 04, for each position on its
-# own: `widen`, `relu` for a bend, and `output`. `x +` means that each step adds what it found to what was there.
+# own: `up`, the activation function `relu`, and `output`. `x +` means that each step adds what it found to what was there.
 #
 # ### Which facts are out of reach?
 #

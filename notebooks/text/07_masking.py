@@ -45,10 +45,10 @@ from gptlab import batches, checkpoints, masking, pictures, show
 from gptlab.attention import CrossAttention, MultiHeadAttention, attend, attention_weights, watch
 from gptlab.corpora import fables
 from gptlab.embedding import TokenAndPositionEmbedding
+from gptlab.evaluation import StoryEvaluation
 from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
 from gptlab.masking import assert_causal, causal, documents, padding, prefix, sliding
 from gptlab.model import GPT, GPTConfig
-from gptlab.training import StoryEvaluation
 
 torch.set_num_threads(1)  # matrices this small gain nothing from a second core
 torch.manual_seed(7);

@@ -45,10 +45,11 @@ from torch import nn
 
 from gptlab import batches, checkpoints, gpu, huggingface, pictures, show, trace, training
 from gptlab.attention import MultiHeadAttention, attend, merge_heads, split_heads, watch
-from gptlab.breaking import FAULTS, broken
 from gptlab.corpora import fables
 from gptlab.embedding import TokenAndPositionEmbedding
+from gptlab.evaluation import StoryEvaluation
 from gptlab.exercises import check, find, predict, progress, quiz, recap
+from gptlab.lab.breaking import FAULTS, broken
 from gptlab.masking import assert_causal, causal
 from gptlab.model import GPT, MLP, Block, GPTConfig
 from gptlab.pictures.style import DASHES, SERIES, canvas, finish
@@ -97,10 +98,10 @@ class Listen(MultiHeadAttention):
 class Think(nn.Module):
     def __init__(self, C):
         super().__init__()
-        self.widen, self.narrow = nn.Linear(C, 4 * C), nn.Linear(4 * C, C)
+        self.up, self.down = nn.Linear(C, 4 * C), nn.Linear(4 * C, C)
 
     def forward(self, x):
-        return self.narrow(F.gelu(self.widen(x)))  # [B, T, C] -> [B, T, 4C] -> [B, T, C]
+        return self.down(F.gelu(self.up(x)))  # [B, T, C] -> [B, T, 4C] -> [B, T, C]
 
 
 # %% [markdown]
@@ -388,7 +389,7 @@ for L in (3, 12, 27):
     for way in (post, pre):
         model = normed(Stack(L, way))
         sizes_and_gradients(model)
-        last.append(model.parts[-1].narrow.weight.grad.norm().item())
+        last.append(model.parts[-1].down.weight.grad.norm().item())
     after_post, after_pre = last
     ratio = f"{after_post / after_pre:.1f}"
     rows.append((L, f"{after_post:.2f}", f"{after_pre:.2f}", ratio, f"{math.sqrt(L):.1f}"))
@@ -489,7 +490,7 @@ finish(figure, alt)
 show(MLP.forward)
 
 # %% tags=["nbval-check-output"]
-think = MLP(GPTConfig(vocab_size=9, n_embd=6, n_head=2), F.gelu)
+think = MLP(GPTConfig(vocab_size=9, n_embd=6, n_head=2))
 changed = x.clone()
 changed[:, 4] += 1  # one position of seven
 moved = (think(x) - think(changed)).abs().amax(dim=(0, 2)) > 0  # [T]
@@ -534,9 +535,9 @@ def by_hand(x, block):
     h = layer_norm(x, block.norm1.weight, block.norm1.bias)  # [B, T, C]
     x = x + block.attention(h, causal(x.shape[1]))  # [B, T, C]  attention is from notebook 06
     h = layer_norm(x, block.norm2.weight, block.norm2.bias)  # [B, T, C]
-    h = h @ block.mlp.widen.weight.T + block.mlp.widen.bias  # [B, T, 4C]
+    h = h @ block.mlp.up.weight.T + block.mlp.up.bias  # [B, T, 4C]
     h = h * 0.5 * (1 + torch.erf(h / math.sqrt(2)))
-    return x + h @ block.mlp.output.weight.T + block.mlp.output.bias  # [B, T, C]
+    return x + h @ block.mlp.down.weight.T + block.mlp.down.bias  # [B, T, C]
 
 
 settings = dict(activation="gelu", norm_first=True, batch_first=True)
@@ -544,7 +545,7 @@ library = nn.TransformerEncoderLayer(12, 3, 48, **settings).eval()
 mine, theirs = block.attention, library.self_attn
 qkv = (mine.query, mine.key, mine.value)  # the library keeps these three in one tensor
 pairs = {theirs.out_proj: mine.output, library.norm1: block.norm1, library.norm2: block.norm2,
-         library.linear1: block.mlp.widen, library.linear2: block.mlp.output}  # fmt: skip
+         library.linear1: block.mlp.up, library.linear2: block.mlp.down}  # fmt: skip
 with torch.no_grad():
     theirs.in_proj_weight.copy_(torch.cat([part.weight for part in qkv]))
     theirs.in_proj_bias.copy_(torch.cat([part.bias for part in qkv]))
@@ -617,8 +618,8 @@ def listen(x, name, H=3):
 
 
 def think_at(x, name):
-    wide = F.gelu(linear(x, f"{name}.widen"))  # [B, T, 4C]
-    return linear(wide, f"{name}.output")  # [B, T, C]
+    wide = F.gelu(linear(x, f"{name}.up"))  # [B, T, 4C]
+    return linear(wide, f"{name}.down")  # [B, T, C]
 
 
 # %% [markdown]
@@ -736,7 +737,7 @@ deep = GPT(GPTConfig(V, context=24, n_layer=12, n_head=4, n_embd=96)).eval()
 lengths = along_the_stream(deep, inputs)
 for block in deep.blocks:
     block.attention.output.weight.data *= (2 * 12) ** 0.5  # undo the division by √(2L)
-    block.mlp.output.weight.data *= (2 * 12) ** 0.5
+    block.mlp.down.weight.data *= (2 * 12) ** 0.5
 plain = along_the_stream(deep, inputs)
 for name in ("stream", "MLP adds"):
     lengths[f"{name}, not divided"] = plain[name]
@@ -873,7 +874,7 @@ for fault, what in FAULTS.items():
     print(f"{fault:15} {what}")
 
 # %% [markdown]
-# The package breaks them with small changes in `gptlab/breaking.py`. For each patient you get the loss before training,
+# The package breaks them with small changes in `gptlab/lab/breaking.py`. For each patient you get the loss before training,
 # after 50 steps, and at the end; and the answers to four questions that the loss does not ask:
 #
 # - *future*: does `assert_causal` find a leak?
@@ -911,7 +912,7 @@ def examine(model):
 
 
 # %%
-schedule = dict(learning_rate=1e-2, warmup=20, decay=0.5)  # these words are for 10
+schedule = dict(learning_rate=1e-2, warmup=20, decay_fraction=0.5)  # these words are for 10
 plan = training.TrainConfig(steps=240, evaluate_every=0, **schedule)
 table, ends = {}, {}
 
@@ -1013,7 +1014,7 @@ predict("model.g", ...)
 
 
 # %%
-evaluation = training.StoryEvaluation(fables.tell(48, seed=7), tokenizer, end)
+evaluation = StoryEvaluation(fables.tell(48, seed=7), tokenizer, end)
 
 
 def without(part, hook, kind="forward"):

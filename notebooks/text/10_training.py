@@ -49,12 +49,13 @@ import textwrap
 import torch
 import torch.nn.functional as F
 
-from gptlab import sampling, training
+from gptlab import sampling, schedule, training
 from gptlab.batches import StoryBatches
 from gptlab.bpe import BPETokenizer
 from gptlab.corpora import fables
+from gptlab.evaluation import StoryEvaluation, mean_loss
 from gptlab.model import GPT, GPTConfig
-from gptlab.training import StoryEvaluation, TrainConfig
+from gptlab.training import TrainConfig
 
 _ = torch.manual_seed(0)
 
@@ -252,16 +253,16 @@ def factor(step, steps, warmup, decay):
     return min(1.0, (steps - step) / (decay * steps))
 
 
-rates = dict(learning_rate=8e-3, matrix_rate=0.04, warmup=30)
+rates = dict(learning_rate=8e-3, muon_lr=0.04, warmup=30)
 how = TrainConfig(steps=900, optimizer="muon", evaluate_every=25, **rates)
 pictures.rate(how)
 
 # %% [markdown]
-# That picture is drawn by the package's `rate_factor`. It does what `factor` above does.
+# That picture is drawn by the package's `lr_multiplier`. It does what `factor` above does.
 
 # %% tags=["nbval-check-output"]
-ours = [factor(step, 900, 30, how.decay) for step in range(900)]
-theirs = [training.rate_factor(step, how) for step in range(900)]
+ours = [factor(step, 900, 30, how.decay_fraction) for step in range(900)]
+theirs = [schedule.lr_multiplier(step, how) for step in range(900)]
 print("equal at every step:", all(math.isclose(a, b) for a, b in zip(ours, theirs, strict=True)))
 print("first, highest, last:", round(theirs[0], 4), max(theirs), round(theirs[-1], 4))
 
@@ -328,11 +329,11 @@ print("and predicts:", [tokenizer.decode([i]) for i in targets[0, 1:6].tolist()]
 # ```python
 # for step in range(config.steps):
 #     for group in optimizer.param_groups:
-#         group["lr"] = config.learning_rate * rate_factor(step, config)
+#         group["lr"] = config.learning_rate * lr_multiplier(step, config)
 #     ids, targets = batches.batch(step)
 #     loss = model(ids, targets)[1]                              # how surprised?
 #     loss.backward()                                            # which way is down?
-#     nn.utils.clip_grad_norm_(model.parameters(), config.clip)  # not longer than this
+#     nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)  # not longer than this
 #     optimizer.step()                                           # a little that way
 #     optimizer.zero_grad()                                      # forget the gradient
 # ```
@@ -353,7 +354,7 @@ def look(model):
 torch.manual_seed(1)
 model = GPT(config)
 running = training.run(model, batches, how, evaluate=look)
-history = training.watch(running, steps=250)
+history = training.with_progress(running, steps=250)
 print(f"first loss {history.losses[0]:.2f} nats a token, ln V {math.log(tokenizer.vocab_size):.2f}")
 assert abs(history.losses[0] - math.log(tokenizer.vocab_size)) < 0.3
 
@@ -377,7 +378,7 @@ pictures.by_fact(judge.by_fact(model), k=10, title="After 250 steps: nats a stor
 # whether the finder has a virtue or a vice: it decides between yes and no.) Go on to the end.
 
 # %%
-history = training.watch(running, steps=how.steps - history.steps)
+history = training.with_progress(running, steps=how.steps - history.steps)
 last = history.evaluations[-1]
 print(f"{last['excess']:.1f} nats a story above the floor, after {history.seconds:.0f} s of training")
 assert 0.0 < last["excess"] < 2.5
@@ -488,7 +489,7 @@ def short_run(B=8, **changes):
     plan = {"steps": 100, "learning_rate": 8e-3, "warmup": 10, "evaluate_every": 0} | changes
     batches = StoryBatches(documents, B, start=end, seed=1)
     training.train(small, batches, TrainConfig(**plan), progress=False)
-    return training.mean_loss(small, validation)
+    return mean_loss(small, validation)
 
 
 tried = (5e-4, 2e-3, 8e-3, 3e-2, 0.2)
@@ -504,10 +505,10 @@ pictures.compare(rates, "nats a token", floor=lowest, title="Learning rate, 100 
 others = {
     "AdamW, B = 8": rates["learning rate 0.008"],
     "no warm-up": short_run(warmup=0),
-    "no decay": short_run(decay=0.0),
+    "no decay": short_run(decay_fraction=0.0),
     "B = 2, four times the steps": short_run(B=2, steps=400, learning_rate=4e-3),
     "B = 32, a quarter of the steps": short_run(B=32, steps=25, learning_rate=1.6e-2, warmup=3),
-    "Muon for the matrices": short_run(optimizer="muon", matrix_rate=0.04),
+    "Muon for the matrices": short_run(optimizer="muon", muon_lr=0.04),
 }
 pictures.compare(others, "nats a token", floor=lowest, title="Other knobs, 800 stories each")
 
@@ -533,7 +534,7 @@ small = GPT(GPTConfig.modern(V, 160, n_layer=2, n_head=4, n_embd=64, convolution
 
 
 def both(model):
-    return {"seen": training.mean_loss(model, seen), "new": training.mean_loss(model, validation)}
+    return {"seen": mean_loss(model, seen), "new": mean_loss(model, validation)}
 
 
 plan = TrainConfig(steps=240, optimizer="muon", learning_rate=8e-3, warmup=10, evaluate_every=20)

@@ -682,7 +682,7 @@ for name in list(known)[2:]:
 # 2023](https://arxiv.org/abs/2305.13245)). The package counts what a cache really holds. Is it what the formula says?
 
 # %% tags=["nbval-check-output"]
-cache = sampling.KVCache(model, room=100)  # room for 100 tokens; the whole context unless you say so
+cache = sampling.KVCache(model, max_length=100)  # for 100 tokens; the whole context unless you say so
 model(torch.full((3, 7), end), cache=cache)
 L, H, hs = model.config.n_layer, model.config.n_head, model.config.n_embd // model.config.n_head
 print(f"the formula says {2 * L * H * hs * 100 * 3 * 4:,} bytes")
@@ -806,7 +806,7 @@ print([decoder.push(id) for id in tokenizer.encode("a 🦊!")])
 def tell(family, n, new=125):
     """For each setting n stories: their tokens [n, new], and for each story its sum of -ln q."""
     token, generator = torch.full((len(family) * n, 1), end), torch.Generator().manual_seed(0)
-    cache, columns = sampling.KVCache(model, room=new), []
+    cache, columns = sampling.KVCache(model, max_length=new), []
     nats, over = torch.zeros(len(token)), torch.zeros(len(token), dtype=torch.bool)
     for _ in range(new):
         groups = model(token, cache=cache)[0][:, -1].split(n)  # for each setting [n, V]

@@ -46,11 +46,13 @@ import torch.nn.functional as F
 from gptlab import attention, checkpoints, gpu, huggingface, llama, masking, pictures, sampling, show, training
 from gptlab.batches import StoryBatches
 from gptlab.corpora import fables
+from gptlab.evaluation import StoryEvaluation
 from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
 from gptlab.llama import llama_config
-from gptlab.model import GPT, GPTConfig, RopeScaling, part
+from gptlab.model import GPT, MLP, GPTConfig, RopeScaling
+from gptlab.parts import make_mlp
 from gptlab.pictures.style import SERIES, canvas, finish
-from gptlab.training import StoryEvaluation, TrainConfig
+from gptlab.training import TrainConfig
 
 torch.manual_seed(0)
 torch.set_num_threads(1)  # these matrices are so small that a second core would mostly wait
@@ -114,7 +116,7 @@ end, V = tokenizer.special_tokens["<|endoftext|>"], tokenizer.vocab_size
 steps, each = 250, 8  # stories in each step
 told = [[*tokenizer.encode(story.text), end] for story in fables.tell(steps * each, seed=1000)]
 judge = StoryEvaluation(fables.tell(64, seed=1), tokenizer, end)
-rates = dict(optimizer="muon", learning_rate=0.03, matrix_rate=0.04, warmup=20)
+rates = dict(optimizer="muon", learning_rate=0.03, muon_lr=0.04, warmup=20)
 plan = TrainConfig(steps=steps, evaluate_every=50, **rates)
 runs, models = {}, {}
 
@@ -581,7 +583,7 @@ print(f"rows reordered: {right:.2f} nats a story above the floor, as it came: {j
 # %% [markdown]
 # ## Part 3: an MLP with a gate
 #
-# The MLP of 08 widens, bends and narrows: `output(gelu(widen(x)))`. Each of the $4C$ numbers in the middle decides for
+# The MLP of 08 widens, bends and narrows: `down(gelu(up(x)))`. Each of the $4C$ numbers in the middle decides for
 # itself whether it is heard: below zero hardly, above zero as it is. Could another number decide that?
 #
 # Make two numbers from the same vector, with a row of weights for each. One is what would be said, `up`. The other says
@@ -646,13 +648,13 @@ show(llama.SwiGLU)
 # %% tags=["nbval-check-output"]
 mlp = llama.SwiGLU(replace(gpt2, mlp_size=128))
 x = torch.randn(2, 5, 48)  # [B, T, C]
-G, U, D = mlp.gate.weight, mlp.up.weight, mlp.output.weight
+G, U, D = mlp.gate.weight, mlp.up.weight, mlp.down.weight
 g = x @ G.T  # [B, T, W]
 by_hand = (g * torch.sigmoid(g) * (x @ U.T)) @ D.T  # [B, T, C]
 library = F.linear(F.silu(F.linear(x, G)) * F.linear(x, U), D)
 print("by hand: ", torch.allclose(mlp(x), by_hand, atol=1e-6))
 print("library: ", torch.allclose(mlp(x), library, atol=1e-6))
-old_mlp = part("mlp", "gelu")(gpt2)
+old_mlp = MLP(gpt2)
 print("numbers: ", *(f"{sum(p.numel() for p in m.parameters()):,}" for m in (old_mlp, mlp)))
 
 # %%
@@ -669,7 +671,7 @@ rows = []
 for C in (48, 768, 2048):
     x, said = torch.randn(1, 30, C), []
     for kind, width in (("gelu", 4 * C), ("swiglu", 8 * C // 3)):
-        mlp = part("mlp", kind)(GPTConfig(9, n_embd=C, mlp_size=width, bias=False))
+        mlp = make_mlp(GPTConfig(9, n_embd=C, mlp=kind, mlp_size=width, bias=False))
         for matrix in mlp.parameters():
             torch.nn.init.normal_(matrix, std=0.02)
         said.append(mlp(x).std().item())

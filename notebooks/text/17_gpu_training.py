@@ -64,16 +64,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 # %%
-from gptlab import attention, checkpoints, corpora, gpu, pictures, sampling, show, training
+from gptlab import attention, checkpoints, cluster, corpora, gpu, pictures, runs, sampling, show, training
 from gptlab.batches import IGNORE, Batches, StoryBatches, write_tokens
-from gptlab.comparison import StoryWords
 from gptlab.corpora import fables
+from gptlab.evaluation import StoryEvaluation
 from gptlab.exercises import check, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
-from gptlab.gpu import distributed
+from gptlab.lab.comparison import StoryWords
 from gptlab.llama import llama_config
 from gptlab.masking import causal
 from gptlab.model import GPT, GPTConfig
-from gptlab.training import StoryEvaluation, TrainConfig
+from gptlab.optimizers import make_optimizers
+from gptlab.train_step import add_gradients, checkpoint_blocks
+from gptlab.training import TrainConfig
 
 pictures.pipeline("gpu")
 
@@ -255,7 +257,7 @@ pictures.table(rows, ["work, in float32", "FLOPs for each byte"], align="lr")
 
 # %%
 roof = gpu.Roofline(
-    rate=max(gpu.matrix_rate(device, dtype, repeats=1) for _ in range(20)),  # a ceiling is the best that was seen
+    rate=max(gpu.matmul_flops(device, dtype, repeats=1) for _ in range(20)),  # a ceiling is the best that was seen
     bandwidth=max(gpu.bandwidth(device, repeats=1) for _ in range(8)),
 )
 print(f"arithmetic: {roof.rate / 1e9:,.0f} GFLOP/s in {str(dtype)[6:]}")
@@ -276,7 +278,7 @@ print(f"GPT-2 at this rate, which no run reaches: {6 * 124e6 * 300e9 / roof.rate
 # %% tags=["nbval-check-output"]
 rows = []
 for name, year in (("T4", 2018), ("A100", 2020), ("H100", 2022), ("H200", 2023)):
-    card = gpu.GPUS[name]
+    card = cluster.GPUS[name]
     figures = f"{card.peak / 1e12:.0f}", f"{card.bandwidth / 1e9:,.0f}", f"{card.peak / card.bandwidth:.0f}"
     rows.append((f"{name} ({year})", *figures))
 pictures.table(rows, ["card", "TFLOP/s promised", "GB/s promised", "FLOPs a byte where they meet"], align="lrrr")
@@ -420,15 +422,15 @@ print("float16, multiplied by 65,536 first and divided after:", f"{scaled.item()
 # %%
 n = 768 if not on_gpu else 8192
 kinds = (torch.float32, torch.bfloat16, torch.float16)
-rates = {str(kind)[6:]: gpu.matrix_rate(device, kind, n) / 1e9 for kind in kinds}
+rates = {str(kind)[6:]: gpu.matmul_flops(device, kind, n) / 1e9 for kind in kinds}
 if on_gpu and torch.cuda.get_device_capability(device) >= (8, 0):
     torch.set_float32_matmul_precision("high")
-    rates["TF32"] = gpu.matrix_rate(device, torch.float32, n) / 1e9
+    rates["TF32"] = gpu.matmul_flops(device, torch.float32, n) / 1e9
     torch.set_float32_matmul_precision("highest")
 pictures.compare(rates, "GFLOP/s", best="high", title=f"Products of {n} × {n} matrices on {device}")
 
 # %%
-brief = TrainConfig(steps=30, optimizer="muon", learning_rate=0.02, matrix_rate=0.05, warmup=10, evaluate_every=0)
+brief = TrainConfig(steps=30, optimizer="muon", learning_rate=0.02, muon_lr=0.05, warmup=10, evaluate_every=0)
 told = StoryBatches(documents(30 * B, seed=5), B, start=end, shuffle=False)
 rows, exact = [], None
 for kind in (torch.float32, torch.bfloat16, torch.float16):
@@ -600,7 +602,7 @@ teller, tokenizer = checkpoints.committed("fables")
 prompt = torch.tensor([[tokenizer.special_tokens["<|endoftext|>"], *tokenizer.encode(fables.TRAVELLER[:40])]])
 with torch.no_grad():
     plain = sampling.generate(teller, prompt, 20, temperature=0)
-    fixed = gpu.GraphedDecoder(teller, prompt, room=prompt.shape[1] + 20).generate(20)
+    fixed = gpu.GraphedDecoder(teller, prompt, max_length=prompt.shape[1] + 20).generate(20)
 print("the same tokens:", torch.equal(plain, fixed))
 
 # %%
@@ -714,19 +716,19 @@ print("weighed by their tokens: equal to the whole batch:", bool((by_tokens - wh
 # notebook.)
 
 # %%
-show(training.add_gradients)
+show(add_gradients)
 
 # %% [markdown]
-# In a `TrainConfig` it is one word, `accumulate=4`. A batch of stories of different lengths, at once and in four parts
-# (the small model, on the CPU, on every machine):
+# In a `TrainConfig` it is one word, `gradient_accumulation=4`. A batch of stories of different lengths, at once and in
+# four parts (the small model, on the CPU, on every machine):
 
 # %% tags=["nbval-check-output"]
-runs = {}
-for accumulate in (1, 4):
-    how = dataclasses.replace(brief, steps=6, accumulate=accumulate)
+losses_in = {}
+for parts in (1, 4):
+    how = dataclasses.replace(brief, steps=6, gradient_accumulation=parts)
     on_cpu = StoryBatches(told.documents, 8, start=end, shuffle=False)
-    runs[accumulate] = training.train(new_model(for_cpu, "cpu"), on_cpu, how, progress=False).losses
-apart = max(abs(a - b) for a, b in zip(runs[1], runs[4], strict=True))
+    losses_in[parts] = training.train(new_model(for_cpu, "cpu"), on_cpu, how, progress=False).losses
+apart = max(abs(a - b) for a, b in zip(losses_in[1], losses_in[4], strict=True))
 print("six steps, at once and in four parts, the same losses within 1e-4:", apart < 1e-4)
 
 # %% [markdown]
@@ -774,11 +776,11 @@ print(estimate)
 
 
 # %%
-def measured_step(block, checkpointing=False, device="cpu", B=8, T=104):
+def measured_step(block, gradient_checkpointing=False, device="cpu", B=8, T=104):
     """The memory of a training step, the operations of its way forward, and its seconds."""
     model = new_model(block, device)
-    model = gpu.checkpoint_blocks(model) if checkpointing else model
-    (optimizer,) = training.make_optimizers(model, TrainConfig())
+    model = checkpoint_blocks(model) if gradient_checkpointing else model
+    (optimizer,) = make_optimizers(model, TrainConfig())
     ids = torch.randint(V, (B, T), device=device)
 
     def step():
@@ -829,7 +831,7 @@ else:
 # When the way back comes to it, the block runs forward again and keeps everything, for itself alone.
 
 # %%
-again, _, seconds_again = measured_step(block, checkpointing=True)
+again, _, seconds_again = measured_step(block, gradient_checkpointing=True)
 pictures.memory_timeline({"all kept": real, "computed again": again})
 
 # %%
@@ -841,9 +843,9 @@ pictures.table(rows, ["activations", "peak (MB)", "a step (ms)"], align="lrr")
 
 
 # %% tags=["nbval-check-output"]
-def gradients_of(checkpointing):
+def gradients_of(gradient_checkpointing):
     model = new_model(block, "cpu")
-    model = gpu.checkpoint_blocks(model) if checkpointing else model
+    model = checkpoint_blocks(model) if gradient_checkpointing else model
     ids = torch.randint(V, (8, 104), generator=torch.Generator().manual_seed(2))
     model(ids, ids)[1].backward()
     return torch.cat([p.grad.flatten() for p in model.parameters()])
@@ -854,7 +856,7 @@ print("blocks run forward in a step: 4 before,", 4 + 4, "now")
 
 # %% [markdown]
 # About a third more work in FLOPs (forward is one of three thirds, and is done twice), for less memory; the more
-# blocks, the more is saved. In `TrainConfig` it is one word, `checkpointing=True`.
+# blocks, the more is saved. In `TrainConfig` it is one word, `gradient_checkpointing=True`.
 #
 # ### And GPT-2?
 #
@@ -868,7 +870,7 @@ account = {
     "plain, float32": dict(dtype=torch.float32, flash=False),
     "flash, float32": dict(dtype=torch.float32),
     "flash, bfloat16": dict(dtype=torch.bfloat16),
-    "and checkpointing": dict(dtype=torch.bfloat16, checkpointing=True),
+    "and checkpointing": dict(dtype=torch.bfloat16, gradient_checkpointing=True),
 }
 wholes, rows = {}, []
 for name, how in account.items():
@@ -992,8 +994,8 @@ print(f"the package / what torch counts on a small model: {ratio:.3f}")
 # training of the small model reach? A tenth, a half, nearly all?
 
 # %%
-rates = dict(learning_rate=0.02, matrix_rate=0.05, warmup=20)
-rates |= dict(learning_rate=0.005, matrix_rate=0.03) if on_gpu else {}  # a wider model takes smaller steps
+rates = dict(learning_rate=0.02, muon_lr=0.05, warmup=20)
+rates |= dict(learning_rate=0.005, muon_lr=0.03) if on_gpu else {}  # a wider model takes smaller steps
 plan = TrainConfig(steps=steps, optimizer="muon", evaluate_every=steps // 8, **rates)
 batches = StoryBatches(documents(steps * B, seed=1000), B, start=end, shuffle=False)
 judge = StoryEvaluation(fables.tell(128, seed=1), words, end)
@@ -1089,13 +1091,13 @@ print(f"foretold after a quarter: {foretold:.1f} s of training; it took {history
 # arithmetic gives the same bits. On a GPU some sums are added in changing order, and two runs agree to a few digits.)
 
 # %%
-base = gpu.RECIPES["fables"]
+base = runs.RECIPES["fables"]
 how = dataclasses.replace(base.training, steps=40, save_every=10, evaluate_every=0)
-modest = dataclasses.replace(base, B=6, model=base.model | dict(n_embd=32, n_head=4), training=how)
+modest = dataclasses.replace(base, batch_size=6, model=base.model | dict(n_embd=32, n_head=4), training=how)
 
 
 def fresh():
-    return gpu.prepare(modest, "cpu")
+    return runs.build(modest, "cpu")
 
 
 unharmed = fresh()
@@ -1178,7 +1180,7 @@ print("exactly as if nothing had happened:", resumed.losses == whole.losses)
 # and so does the data.
 
 # %%
-halfway = dataclasses.replace(how, steps=40, save_every=20, keep=2)
+halfway = dataclasses.replace(how, steps=40, save_every=20, save_total_limit=2)
 unharmed = fresh()
 training.train(unharmed.model, unharmed.batches, halfway, folder=folder / "halfway", progress=False)
 weights_only, _ = checkpoints.load_model(folder / "halfway" / "step-00000020")
@@ -1241,12 +1243,12 @@ _ = (folder / "rank.py").write_text(PROGRAM)
 
 # %% [markdown]
 # Never start ranks inside the process of a notebook. **torchrun**, PyTorch's own starter, runs beside it: it starts the
-# processes, tells each its number, and ends all of them when one fails. `distributed.launch` calls it with a time
+# processes, tells each its number, and ends all of them when one fails. `cluster.launch` calls it with a time
 # limit. On a CPU the ranks talk through *gloo*, on NVIDIA cards through *NCCL*: there that word is
 # another, and each rank puts its model and its rows on a card of its own.
 
 # %% tags=["nbval-check-output"]
-launched = distributed.launch([str(folder / "rank.py"), str(folder / "gradients")], ranks=2, time_limit=150)
+launched = cluster.launch([str(folder / "rank.py"), str(folder / "gradients")], world_size=2, time_limit=150)
 print(*sorted(re.findall(r"rank \d of \d read rows \[.*?\]", launched.output)), sep="\n")
 torch.manual_seed(0)
 alone = GPT(GPTConfig(vocab_size=11, context=9, n_layer=2, n_head=2, n_embd=12))
@@ -1257,7 +1259,7 @@ worst = max(float((p.grad - together[name]).abs().max()) for name, p in alone.na
 print("gradients of two ranks equal those of one within 1e-6:", worst < 1e-6)
 
 # %% [markdown]
-# In the package, `distributed.Part` is the line `own = …` (each rank reads only its own rows), and PyTorch's
+# In the package, `cluster.RowsOfRank` is the line `own = …` (each rank reads only its own rows), and PyTorch's
 # `DistributedDataParallel` is the loop over the parameters: it begins to send while the way back is still under way.
 #
 # ### What it costs, and sharding
@@ -1271,9 +1273,9 @@ print("gradients of two ranks equal those of one within 1e-6:", worst < 1e-6)
 # %% tags=["nbval-check-output"]
 rows = []
 for ranks in (1, 8, 64):
-    layouts = [gpu.Layout(data=ranks, shard=stage) for stage in ((0, 3) if ranks > 1 else (0,))]
+    layouts = [cluster.Layout(data=ranks, shard=stage) for stage in ((0, 3) if ranks > 1 else (0,))]
     for layout in layouts:
-        memory = gpu.memory_per_gpu(GPTConfig.gpt2("1558M"), layout, sequences=64, T=1024)
+        memory = cluster.memory_per_gpu(GPTConfig.gpt2("1558M"), layout, sequences=64, T=1024)
         held = sum(memory[line] for line in ("weights", "gradients", "optimiser", "16-bit copies"))
         rows.append((ranks, "all sharded" if layout.shard else "whole copies", f"{held / 1e9:.1f}"))
 pictures.table(rows, ["GPUs", "GPT-2 1558M", "GB on each, activations not counted"], align="rlr")
@@ -1301,7 +1303,7 @@ sys.exit(commands.run(sys.argv[2:]))
 """
 _ = (folder / "deadly.py").write_text(DEADLY)
 run = folder / "two"
-launched = distributed.launch([str(folder / "deadly.py"), str(run), *ARGUMENTS, "--folder", str(run)], time_limit=150)
+launched = cluster.launch([str(folder / "deadly.py"), str(run), *ARGUMENTS, "--folder", str(run)], time_limit=150)
 print(f"{launched.reason}; exit code {launched.code}")
 print(next((line.split(" (")[0] for line in launched.output.splitlines() if "lost another rank" in line), ""))
 print("the newest checkpoint:", checkpoints.latest(run).name)
@@ -1312,11 +1314,11 @@ print("the newest checkpoint:", checkpoints.latest(run).name)
 
 # %% tags=["nbval-check-output"]
 command = ["-m", "gptlab", *ARGUMENTS, "--folder", str(run), "--resume", "--parallel", "sharded"]
-launched = distributed.launch(command, ranks=2, time_limit=150)
+launched = cluster.launch(command, world_size=2, time_limit=150)
 state = json.loads((checkpoints.latest(run) / "state.json").read_text(encoding="utf-8"))
 losses = state["history"]["losses"]
 apart = max(abs(a - b) for a, b in zip(losses, whole.losses, strict=True))
-print("exit code:", launched.code, "  steps:", len(losses), "  ranks at the end:", state["ranks"])
+print("exit code:", launched.code, "  steps:", len(losses), "  ranks at the end:", state["world_size"])
 print("two ranks, one killed, resumed sharded; all losses within 1e-4 of one process:", apart < 1e-4)
 
 # %% [markdown]
@@ -1329,7 +1331,7 @@ print("two ranks, one killed, resumed sharded; all losses within 1e-4 of one pro
 cards = torch.cuda.device_count()
 if cards > 1:
     command = ["-m", "gptlab", "train", "fables", "--steps", "200", "--folder", str(folder / "cards")]
-    launched = distributed.launch(command, ranks=cards, time_limit=150)
+    launched = cluster.launch(command, world_size=cards, time_limit=150)
     print(launched.output or launched.reason)
 else:
     print("one GPU here," if cards else "no CUDA here,", "so nothing is shared between GPUs")
@@ -1368,7 +1370,7 @@ else:
 #
 # ## Past this machine, on paper
 #
-# You have everything that a plan needs: FLOPs, bytes, a rate and a utilisation. `gpu.plan` puts them together for any
+# You have everything that a plan needs: FLOPs, bytes, a rate and a utilisation. `cluster.plan` puts them together for any
 # configuration and any number of cards. It tries every way to spread the model over them: copies, shards, matrices
 # that are cut (**tensor parallel**, Shoeybi et al. 2019), blocks that are dealt out (**pipeline parallel**, Huang et
 # al. 2019), and takes the fastest that fits. First nanoGPT's four days:
@@ -1379,7 +1381,7 @@ def print_plan(found):
         print(textwrap.fill(line, width=100, subsequent_indent=" " * 8))
 
 
-print_plan(gpu.plan(GPTConfig.gpt2("124M"), gpus=8, gpu="A100", tokens=300e9, T=1024, mfu=0.35))
+print_plan(cluster.plan(GPTConfig.gpt2("124M"), gpus=8, gpu="A100", tokens=300e9, T=1024, mfu=0.35))
 
 # %% [markdown]
 # nanoGPT's README says about four days. But the `mfu` is an input here, a usual value. (Left out, it is a guess of the
@@ -1389,10 +1391,10 @@ print_plan(gpu.plan(GPTConfig.gpt2("124M"), gpus=8, gpu="A100", tokens=300e9, T=
 gpt3 = GPTConfig(vocab_size=50257, context=2048, n_layer=96, n_head=96, n_embd=12288)
 h100 = dict(gpu="H100", T=8192, mfu=400 / 989)  # 400 TFLOP/s on each, of 989 (Llama team 2024, table 4)
 published = [  # the plan, and the GPU hours that were published
-    ("GPT-3", gpu.plan(gpt3, 10_000, "V100", tokens=300e9, batch_tokens=3.2e6, mfu=24.6 / 125), 10_000 * 14.8 * 24),
-    ("Llama 3.1 405B", gpu.plan(llama_config("405B"), 16_384, tokens=15.6e12, batch_tokens=2**24, **h100), 30.84e6),
-    ("Llama 3.1 70B", gpu.plan(llama_config("3.1-70B"), 2048, tokens=15e12, batch_tokens=4e6, **h100), 7.0e6),
-    ("Llama 3.1 8B", gpu.plan(llama_config("3.1-8B"), 2048, tokens=15e12, batch_tokens=4e6, **h100), 1.46e6),
+    ("GPT-3", cluster.plan(gpt3, 10_000, "V100", tokens=300e9, batch_tokens=3.2e6, mfu=24.6 / 125), 10_000 * 14.8 * 24),
+    ("Llama 3.1 405B", cluster.plan(llama_config("405B"), 16_384, tokens=15.6e12, batch_tokens=2**24, **h100), 30.84e6),
+    ("Llama 3.1 70B", cluster.plan(llama_config("3.1-70B"), 2048, tokens=15e12, batch_tokens=4e6, **h100), 7.0e6),
+    ("Llama 3.1 8B", cluster.plan(llama_config("3.1-8B"), 2048, tokens=15e12, batch_tokens=4e6, **h100), 1.46e6),
 ]
 rows = []
 for name, found, hours in published:
@@ -1433,7 +1435,7 @@ predict("gpu.g", ...)
 # %% tags=["nbval-check-output"]
 rows = []
 for parameters, name in ((124e6, "GPT-2"), (8e9, "Llama 3 8B"), (70e9, "Chinchilla"), (175e9, "GPT-3")):
-    best = [gpu.chinchilla_tokens(parameters, approach) for approach in (1, 2, 4)]
+    best = [cluster.chinchilla_tokens(parameters, approach) for approach in (1, 2, 4)]
     rows.append((name, f"{parameters / 1e9:g}", *(f"{tokens / parameters:.0f}" for tokens in best)))
 header = ["size of", "parameters (10⁹)", "approach 1", "approach 2", "approach 4"]
 pictures.table(rows, header, align="lrrrr")
@@ -1447,7 +1449,7 @@ pictures.table(rows, header, align="lrrrr")
 curves = {}
 for budget in (1e19, 1e20, 1e21):
     millions = (50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
-    points = [(n, gpu.chinchilla_loss(n * 1e6, budget / (6 * n * 1e6))) for n in millions]
+    points = [(n, cluster.chinchilla_loss(n * 1e6, budget / (6 * n * 1e6))) for n in millions]
     curves[f"10^{math.log10(budget):.0f} FLOPs"] = points
 title = "The work is the same along each line"
 pictures.lines(curves, "parameters N (millions)", "loss (nats a token)", log="x", title=title)
@@ -1474,7 +1476,7 @@ pictures.lines(curves, "parameters N (millions)", "loss (nats a token)", log="x"
 def rung(channels, seed):
     """Train one small model for eighty steps; its size, and its loss in nats a story."""
     made = GPTConfig.modern(V, 160, n_layer=1, n_head=4, n_embd=channels, mlp_size=2 * channels, convolution=4)
-    how = TrainConfig(steps=80, optimizer="muon", learning_rate=0.03, matrix_rate=0.08, warmup=10, evaluate_every=0)
+    how = TrainConfig(steps=80, optimizer="muon", learning_rate=0.03, muon_lr=0.08, warmup=10, evaluate_every=0)
     model = new_model(made, "cpu", seed=seed)
     stories = StoryBatches(documents(80 * 8, seed=1000 + seed), 8, start=end, shuffle=False)
     *_, history = training.run(model, stories, how, evaluate=judge)
@@ -1491,12 +1493,12 @@ for channels in (16, 24, 32, 48):
 # whether it foretells what you hid. The interval is where a new run should lie in 95 of 100 cases, if the law holds.
 
 # %%
-known = gpu.fit_scaling_law(*zip(*ladder[:6], strict=True), floor=judge.floor)
+known = cluster.fit_scaling_law(*zip(*ladder[:6], strict=True), floor=judge.floor)
 low, high = known.interval(ladder[6][0])
 print(f"hidden rung: foretold {known(ladder[6][0]):.1f}, between {low:.1f} and {high:.1f};", end=" ")
 print("found", ", ".join(f"{loss:.1f}" for _, loss in ladder[6:]))
 
-law = gpu.fit_scaling_law(*zip(*ladder, strict=True), floor=judge.floor)
+law = cluster.fit_scaling_law(*zip(*ladder, strict=True), floor=judge.floor)
 next_size = gpu.count_parameters(GPTConfig.modern(V, 160, n_layer=1, n_head=4, n_embd=64, mlp_size=128, convolution=4))
 low, high = law.interval(next_size)
 print(f"E = {law.floor:.1f}, α = {law.alpha:.2f}")
@@ -1509,11 +1511,11 @@ print(f"{next_size:,} numbers: foretold {law(next_size):.1f}, between {low:.1f} 
 found = [rung(64, seed) for seed in (1, 2)]
 inside = sum(low <= loss <= high for _, loss in found)
 print("found", ", ".join(f"{loss:.1f}" for _, loss in found), f"- inside the interval: {inside} of {len(found)}")
-runs = ladder + found
+measured = ladder + found
 lines = {
-    "the law": [(N, law(N) - law.floor) for N, _ in runs[::2]],
-    "seed 1": [(N, loss - law.floor) for N, loss in runs[::2]],
-    "seed 2": [(N, loss - law.floor) for N, loss in runs[1::2]],
+    "the law": [(N, law(N) - law.floor) for N, _ in measured[::2]],
+    "seed 1": [(N, loss - law.floor) for N, loss in measured[::2]],
+    "seed 2": [(N, loss - law.floor) for N, loss in measured[1::2]],
 }
 x, y = "parameters N", "above the floor (nats a story)"
 pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
@@ -1538,15 +1540,15 @@ pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 # %%
 nanogpt = {"nanoGPT, CPU settings": 1.88, "nanoGPT, GPU settings": 1.4697}
 if on_gpu:
-    play, changes = gpu.RECIPES["shakespeare-gpu"], {}
+    play, changes = runs.RECIPES["shakespeare-gpu"], {}
 else:
-    play, changes = gpu.RECIPES["shakespeare"], dict(steps=270, evaluate_every=135)
-    play = dataclasses.replace(play, B=12)  # 12 rows of 64 characters, as in nanoGPT's CPU settings
+    play, changes = runs.RECIPES["shakespeare"], dict(steps=270, evaluate_every=135)
+    play = dataclasses.replace(play, batch_size=12)  # 12 rows of 64 characters, as in nanoGPT's CPU settings
 plan = dataclasses.replace(play.training, **changes)
 
 plays, acting = None, iter(())
 if "shakespeare" in corpora.available():
-    scene = gpu.prepare(play, device)
+    scene = runs.build(play, device)
     acting = training.run(scene.model, scene.batches, plan, evaluate=scene.evaluate, dtype=dtype)
 else:
     print("Tiny Shakespeare is not here, so we go on without it. `python -m gptlab fetch` gets it.")
@@ -1591,7 +1593,7 @@ pictures.training(plays, floor=nanogpt, **options) if plays else print("no run, 
 # on two cores of a CPU, on purpose without dropout (notebook 08).
 
 # %%
-records = gpu.recorded()
+records = runs.recorded()
 print(*records, sep="\n\n") if records else print("no recorded run in data/recorded yet")
 
 # %%

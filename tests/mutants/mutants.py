@@ -29,6 +29,7 @@ class Mutant:
 
 ATTENTION, MASKING = "tests/test_attention.py", "tests/test_masking.py"
 EMBEDDING, BATCHES, MODEL = "tests/test_embedding.py", "tests/test_batches.py", "tests/test_model.py"
+OPTIMIZERS = "tests/test_optimizers.py"
 
 MUTANTS = [
     # Attention
@@ -36,8 +37,8 @@ MUTANTS = [
     Mutant(
         "scaled by √C",
         "attention",
-        "            is_causal=is_causal,\n",
-        "            is_causal=is_causal, scale=x.shape[-1] ** -0.5,\n",
+        "dropout_p=dropout, enable_gqa=grouped",
+        "dropout_p=dropout, enable_gqa=grouped, scale=x.shape[-1] ** -0.5",
         ATTENTION,
     ),
     Mutant(
@@ -71,8 +72,8 @@ MUTANTS = [
     Mutant(
         "keep and drop swapped for the kernel",
         "attention",
-        "attn_mask=_for_all_heads(keep_mask)",
-        "attn_mask=None if keep_mask is None else ~_for_all_heads(keep_mask)",
+        "q, k, v, attn_mask=keep_mask, is_causal=is_causal",
+        "q, k, v, attn_mask=None if keep_mask is None else ~keep_mask, is_causal=is_causal",
         ATTENTION,
     ),
     Mutant(
@@ -96,7 +97,30 @@ MUTANTS = [
         "self.value(memory.roll(1, 1))",
         ATTENTION,
     ),
-    Mutant("the causal flag forgotten", "attention", "            is_causal=is_causal,\n", "", ATTENTION),
+    Mutant(
+        "the causal flag forgotten",
+        "attention",
+        "attn_mask=keep_mask, is_causal=is_causal",
+        "attn_mask=keep_mask",
+        ATTENTION,
+    ),
+    Mutant(
+        "no dropout of weights", "attention", "self.dropout if self.training else 0.0, self", "0.0, self", ATTENTION
+    ),
+    Mutant(
+        "dropout in evaluation",
+        "attention",
+        "self.dropout if self.training else 0.0, self",
+        "self.dropout, self",
+        ATTENTION,
+    ),
+    Mutant(
+        "the shown weights forget the mask",
+        "attention",
+        "and_causal(keep_mask, q, k) if is_causal else keep_mask)",
+        "and_causal(None, q, k) if is_causal else keep_mask)",
+        ATTENTION,
+    ),
     Mutant(
         "values forgotten",
         "attention",
@@ -148,8 +172,8 @@ MUTANTS = [
     Mutant(
         "blocks overlap by one",
         "batches",
-        "range(first, first + self.B * self.T, self.T)",
-        "range(first, first + self.B * (self.T - 1), self.T - 1)",
+        "range(first, min(first + self.B * self.T, len(self.ids) - 1), self.T)",
+        "range(first, min(first + self.B * (self.T - 1), len(self.ids) - 1), self.T - 1)",
         BATCHES,
     ),
     Mutant(
@@ -159,6 +183,9 @@ MUTANTS = [
         "(ids[: t + 2], ids[t + 1])",
         BATCHES,
     ),
+    Mutant(
+        "the same order in every epoch", "batches", "self.seed * 1_000_003 + epoch", "self.seed * 1_000_003", BATCHES
+    ),
     # The model
     Mutant(
         "no residual stream",
@@ -167,14 +194,69 @@ MUTANTS = [
         "        return self.dropout(self.mlp(self.norm2(x)))",
         MODEL,
     ),
-    Mutant("no mask in the model", "model", "is_causal = keep_mask is None and past == 0", "is_causal = False", MODEL),
+    Mutant("no mask in the model", "model", "is_causal = keep_mask is None and T > 1", "is_causal = False", MODEL),
     Mutant("untied all the same", "model", "self.head.weight = self.embedding.token.weight", "pass", MODEL),
     Mutant(
         "padding is learned",
         "model",
-        "targets.flatten(), ignore_index",
-        "targets.flatten().clamp(min=0), ignore_index",
+        "targets.flatten().long(), ignore_index",
+        "targets.flatten().long().clamp(min=0), ignore_index",
         MODEL,
+    ),
+    # Training
+    Mutant(
+        "norms and biases decay",
+        "optimizers",
+        'if p.dim() < 2], "weight_decay": 0.0',
+        'if p.dim() < 2], "weight_decay": weight_decay',
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "betas forgotten",
+        "optimizers",
+        "lr=config.learning_rate, betas=config.betas",
+        "lr=config.learning_rate",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "the first step has no warm-up",
+        "schedule",
+        "(step + 1) / config.warmup",
+        "step / config.warmup",
+        "tests/test_training.py",
+    ),
+    Mutant(
+        "dropout stays off after an evaluation",
+        "training",
+        "        model.train()  # an evaluation",
+        "        pass  # an evaluation",
+        "tests/test_training.py",
+    ),
+    # Sampling
+    Mutant(
+        "one token too many at an exact top-p", "next_token", "better >= p)", "better > p)", "tests/test_next_token.py"
+    ),
+    # Tokenizers
+    Mutant(
+        "a token that no merge reaches is cut",
+        "bpe",
+        "        if data in self.ranks:",
+        "        if False:",
+        "tests/test_bpe.py",
+    ),
+    Mutant(
+        "the shorter last piece wins",
+        "segmentation",
+        "                if rounded[0] > best[end]:",
+        "                if rounded[0] >= best[end]:",
+        "tests/test_segmentation.py",
+    ),
+    Mutant(
+        "an unknown character costs less",
+        "unigram",
+        "UNKNOWN_PENALTY = 10.0",
+        "UNKNOWN_PENALTY = 9.0",
+        "tests/test_unigram.py",
     ),
 ]
 

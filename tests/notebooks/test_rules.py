@@ -12,6 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from gptlab.commands import notebooks as tool
+from gptlab.files import write_whole
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 LARGEST = 1_500_000  # bytes
@@ -353,7 +354,7 @@ def test_a_twin_that_differs_or_is_missing_is_found(tmp_path):
     path, notebook = tmp_path / "01_squares.ipynb", good()
     tool.write(path, notebook)
     assert "no text twin" in twin_in_sync(path)[0]
-    tool.write_atomically(tool.twin_of(path), tool.twin_text(notebook))
+    write_whole(tool.twin_of(path), tool.twin_text(notebook))
     assert twin_in_sync(path) == []
     changed = copy.deepcopy(notebook)
     changed.cells[1].source = "print(1 + 0)"

@@ -11,12 +11,12 @@ def bench(what: Literal["training", "tokenizers", "generate", "step", "gpu"], /,
     Args:
         what: "training": Tiny Shakespeare, nanoGPT's CPU recipe against ours (about six minutes on two cores).
             "tokenizers": training and encoding speed of byte-pair encoders (about a minute).
-            "generate": tokens a second of a GPT-2 124M against transformers, with and without a cache (two minutes).
-            "step": training steps a second of a GPT-2 124M against transformers (about three minutes).
+            "generate": tokens per second of a GPT-2 124M against transformers, with and without a cache (two minutes).
+            "step": training steps per second of a GPT-2 124M against transformers (about three minutes).
             "gpu": training and generating against transformers on a GPU; without one, a small model on the CPU.
-        record: with "gpu", a file to keep the figures in, with the device, the day and the commit.
+        record: with "gpu", a file to add the figures to, with the device, the date and the commit.
     """
     if record is not None and what != "gpu":
-        raise ValueError(f"bench {what} keeps no record: leave out --record, or choose `bench gpu`")
+        raise ValueError(f"bench {what} makes no record: leave out --record, or choose `bench gpu`")
     options = {} if record is None else {"record": record}
     getattr(importlib.import_module(f"gptlab.commands.bench.{what}"), f"bench_{what}")(**options)

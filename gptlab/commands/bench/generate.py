@@ -18,7 +18,11 @@ LONG = 512  # where generating without a cache is compared
 
 
 def bench_generate(rounds: int = 5) -> None:
-    """Print tokens a second of all, and the ratios."""
+    """Print tokens per second of each, and the ratios.
+
+    Args:
+        rounds: turns of each contestant; their median counts.
+    """
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
@@ -52,7 +56,12 @@ def bench_generate(rounds: int = 5) -> None:
 
 
 def take_turns(runs: dict[str, Callable], rounds: int) -> tuple[dict[str, float], dict]:
-    """Each run once to warm up and then once a round, one after the other: median seconds, and what each gave."""
+    """Each run once to warm up and then once in each round, in turns: median seconds, and what each gave.
+
+    Args:
+        runs: by name.
+        rounds: how often each is timed.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     results = {name: run() for name, run in runs.items()}
     for _ in range(rounds):
@@ -78,7 +87,7 @@ def _agree(a: torch.Tensor, b: torch.Tensor) -> str:
 
 
 def _at_length(model: GPT) -> tuple[float, float]:
-    """Seconds to write LONG tokens with the cache, measured, and without, from full passes at nine lengths."""
+    """Seconds to generate LONG tokens with the cache, measured, and without, from full passes at nine lengths."""
     ids = torch.randint(model.config.vocab_size, (1, LONG))
     start = time.perf_counter()
     sampling.generate(model, ids[:, :1], LONG - 1, temperature=0)

@@ -1,10 +1,10 @@
 """Training and generating at speed against `transformers`: on a GPU at GPT-2's size, on a CPU the same at a small one.
 
 Both models get the same weights, the same precision (autocast), the same `torch.compile` setting around model and
-loss, the same fused AdamW and the same batches, and take turns. The peer is told that its mask is the causal one, for
-compiled it would else build a tensor of it and lose the flash kernel. MFU is of the matrix rate that this device is
-measured to have, which is lower than the one of its data sheet. Where there is no CUDA the table says so: its figures
-are then those of a small model on a CPU.
+loss, the same fused AdamW and the same batches, and take turns. The peer gets a flag that its mask is causal, because
+compiled it would build a tensor of it and lose the flash kernel. MFU is relative to the matmul rate measured on this
+device, which is lower than that of its data sheet. Where there is no CUDA the table says so: its figures are then those
+of a small model on a CPU.
 """
 
 import functools
@@ -15,12 +15,16 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from gptlab import gpu, huggingface, sampling, training
+from gptlab import gpu, huggingface, sampling
 from gptlab.batches import Batch
 from gptlab.commands import environment
 from gptlab.commands.bench.generate import take_turns
-from gptlab.gpu import records
-from gptlab.model import GPT, GPTConfig
+from gptlab.config import GPTConfig
+from gptlab.model import GPT
+from gptlab.ranks import SingleProcess
+from gptlab.runs import records
+from gptlab.schedule import TrainConfig
+from gptlab.train_step import TrainStep, activation_checkpoints
 
 COLUMNS = {  # how a column is written
     "B": "{:>6}", "tokens/s": "{:>12,.1f}", "ratio": "{:>8.2f}", "MFU of the measured rate": "{:>26.1%}",
@@ -30,7 +34,16 @@ COLUMNS = {  # how a column is written
 
 @dataclass(frozen=True)
 class Size:
-    """What is measured on a kind of device: GPT-2's configuration, batch sizes, tokens to generate, steps in a turn."""
+    """What is measured on a kind of device.
+
+    Attributes:
+        model: changes to transformers' GPT2Config.
+        T: tokens in a sequence.
+        batches: batch sizes.
+        new: tokens to generate.
+        compile: whether to use torch.compile.
+        turn: steps in a turn.
+    """
 
     model: dict
     T: int
@@ -50,21 +63,26 @@ SIZES = {
 
 
 def bench_gpu(rounds: int = 5, record: Path | None = None) -> None:
-    """Print tokens a second, MFU and memory of training, and tokens a second of generating; keep them in a record."""
+    """Print tokens per second, MFU and memory of training, and tokens per second of generating.
+
+    Args:
+        rounds: turns of each contestant; their median counts.
+        record: a file to add the figures to.
+    """
     import transformers
 
     device = gpu.pick_device()
     dtype, size = gpu.pick_dtype(device), SIZES[device.type]
-    kept = records.begin("bench gpu", environment.this_command(), device)
-    kept.versions["transformers"] = transformers.__version__
-    rate = gpu.matrix_rate(device, dtype)
+    measured = records.new("bench gpu", environment.this_command(), device)
+    measured.versions["transformers"] = transformers.__version__
+    rate = gpu.matmul_flops(device, dtype)
     precision = str(dtype).removeprefix("torch.")
-    print(f"{kept.device}, {precision}, compiled: {'yes' if size.compile else 'no'}; "
-          f"matrix rate {rate / 1e12:.2f} TFLOP/s, measured")  # fmt: skip
+    print(f"{measured.device}, {precision}, compiled: {'yes' if size.compile else 'no'}; "
+          f"matmul rate {rate / 1e12:.2f} TFLOP/s, measured")  # fmt: skip
     if device.type != "cuda":
-        print("No GPU here: a small model takes the place of GPT-2 124M, and no figure below is one of a GPU.")
-    kept.numbers |= {
-        f"matrix rate in {precision} (TFLOP/s)": rate / 1e12,
+        print("No GPU here: a small model is measured instead of GPT-2 124M, and no figure below is one of a GPU.")
+    measured.numbers |= {
+        f"matmul rate in {precision} (TFLOP/s)": rate / 1e12,
         "memory bandwidth (GB/s)": gpu.bandwidth(device) / 1e9,
         "parameters": _models(size, torch.device("cpu"))[1].count_parameters(),
     }
@@ -78,13 +96,13 @@ def bench_gpu(rounds: int = 5, record: Path | None = None) -> None:
         ),
     }
     for name, part in parts.items():
-        kept.tables[name] = rows = part()
+        measured.tables[name] = rows = part()
         print(f"\n{name}")
         _show(rows)
         if record is not None:
-            records.keep(kept, record)  # part by part, so that a run that is cut short has not been for nothing
+            records.add(measured, record)  # part by part, so that a run that is cut short was not in vain
     if record is not None:
-        print(f"\nkept in {record}")
+        print(f"\nrecorded in {record}")
 
 
 def _until_full(parts: Iterable[list[dict]]) -> list[dict]:
@@ -99,7 +117,7 @@ def _until_full(parts: Iterable[list[dict]]) -> list[dict]:
 
 
 def _show(rows: list[dict]) -> None:
-    """A table: words to the left, figures as `COLUMNS` has them."""
+    """Print a table: words on the left, figures as `COLUMNS` formats them."""
     if not rows:
         return
     widths = {name: len(COLUMNS[name].format(0)) if name in COLUMNS else 24 for name in rows[0]}
@@ -130,17 +148,17 @@ def _memory(device: torch.device, dtype: torch.dtype, size: Size) -> Iterator[li
         ("modern", modern, small, "adamw", False), ("modern, Muon", modern, large, "muon", False),
     ]  # fmt: skip
     for name, config, B, optimizer, checkpointing in cases:
-        plan = training.TrainConfig(steps=3, optimizer=optimizer, checkpointing=checkpointing, evaluate_every=0)
+        plan = TrainConfig(steps=3, optimizer=optimizer, gradient_checkpointing=checkpointing, evaluate_every=0)
         model = GPT(config).to(device)
-        update = training.Update(model, plan, dtype, training.Alone())
+        train_step = TrainStep(model, plan, dtype, SingleProcess())
         ids = torch.randint(config.vocab_size, (B, size.T))
 
-        def step(update: training.Update = update, ids: torch.Tensor = ids) -> None:
-            update.apply(*update.gradients(Batch(ids, ids), 0)[:2], 0)
+        def step(train_step: TrainStep = train_step, ids: torch.Tensor = ids) -> None:
+            train_step.apply(*train_step.gradients(Batch(ids, ids), 0)[:2], 0)
 
-        with training.activation_checkpoints(model, checkpointing):
+        with activation_checkpoints(model, checkpointing):
             step()  # makes the optimisers' averages
-            measured = gpu.measure_memory(step, model, update.optimizers).peak
+            measured = gpu.measure_memory(step, model, train_step.optimizers).peak
         predicted = gpu.estimate_memory(config, B, size.T, dtype, optimizer, checkpointing, device=device.type).total
         row = {"": name, "B": B, "predicted MiB": predicted / 2**20, "measured MiB": measured / 2**20}
         yield [row | {"ratio": predicted / measured}]
@@ -167,9 +185,9 @@ def _step(model, optimizer, loss_of: Callable, device: torch.device, dtype: torc
 def _training(
     device: torch.device, dtype: torch.dtype, size: Size, B: int, rate: float | int, rounds: int
 ) -> list[dict]:
-    torch._dynamo.reset()  # kernels for this B, as somebody who trains with it would have them
+    torch._dynamo.reset()  # kernels for this B, as in a run that trains with it
     theirs, ours = _models(size, device)
-    theirs, ours = _told_of_the_mask(theirs.train()), ours.train()
+    theirs, ours = _with_causal_flag(theirs.train()), ours.train()
     ids = torch.randint(ours.config.vocab_size, (B, size.T + 1), device=device)
     ids, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
 
@@ -202,8 +220,8 @@ def _training(
     return rows
 
 
-def _told_of_the_mask(theirs):
-    """The peer with the same SDPA and no mask tensor, which it else makes as soon as it is compiled."""
+def _with_causal_flag(theirs):
+    """The peer with the same SDPA and no mask tensor, which it would make as soon as it is compiled."""
     from transformers import AttentionInterface
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -213,7 +231,7 @@ def _told_of_the_mask(theirs):
 
 
 def _peak(step: Callable, model, optimizer, device: torch.device) -> int:
-    """Bytes at the peak of a step; on CUDA less what the other contestant holds meanwhile."""
+    """Bytes at the peak of a step; on CUDA without what the other contestant holds meanwhile."""
     if device.type != "cuda":
         return gpu.measure_memory(step, model, [optimizer]).peak
     states = [t for state in optimizer.state.values() for t in state.values() if torch.is_tensor(t)]
@@ -238,13 +256,13 @@ def _generating(device: torch.device, dtype: torch.dtype, size: Size, rounds: in
 
         return whole
 
-    room = 16 + size.new
+    max_length = 16 + size.new
     runs = {
         "transformers": timed(lambda: theirs.generate(ids, **options)),
         "gptlab": timed(lambda: sampling.generate(ours, ids, size.new, temperature=0)),
-        "gptlab, graph": timed(lambda: gpu.GraphedDecoder(ours, ids, room).generate(size.new)),
+        "gptlab, graph": timed(lambda: gpu.GraphedDecoder(ours, ids, max_length).generate(size.new)),
     }
-    if size.compile:  # it compiles its step then, by itself
+    if size.compile:  # it then compiles its step by itself
         runs["transformers, static"] = timed(lambda: theirs.generate(ids, cache_implementation="static", **options))
     seconds, texts = take_turns(runs, rounds)
     rows = []

@@ -16,7 +16,11 @@ B, T, V = 2, 256, 50257
 
 
 def bench_step(rounds: int = 5) -> None:
-    """Print steps a second of all, and the ratios."""
+    """Print steps per second of each, and the ratios.
+
+    Args:
+        rounds: turns of each contestant; their median counts.
+    """
     from transformers import GPT2Config, GPT2LMHeadModel
 
     none = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
@@ -50,7 +54,9 @@ def bench_step(rounds: int = 5) -> None:
 
     def ours(dtype: torch.dtype):
         model = huggingface.load_model(fresh()).train()
-        config = training.TrainConfig(steps=1_000_000, learning_rate=1e-4, warmup=0, optimizer="adamw", clip=1.0)
+        config = training.TrainConfig(
+            steps=1_000_000, learning_rate=1e-4, warmup=0, optimizer="adamw", max_grad_norm=1.0
+        )
         running = training.run(model, _Same(), config, dtype=dtype)
         return lambda: next(running).losses[-1]
 

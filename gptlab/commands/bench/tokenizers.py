@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate
 from pathlib import Path
 
-from gptlab import bpe, huggingface
+from gptlab import bpe
+from gptlab import huggingface as hf
+from gptlab.commands.bench.scripts import bench_scripts
 
 VOCAB_SIZE = 1024
 
@@ -22,12 +24,18 @@ VOCAB_SIZE = 1024
 def bench_tokenizers(
     text: str | None = None, vocab_size: int = VOCAB_SIZE, rounds: int = 5, memory: bool = True
 ) -> None:
-    """Print a table: seconds to train, MB/s to encode a first and a second time, MB of memory, and the ratios.
+    """Print tables: seconds to train, MB/s to encode, MB of memory, and the ratios; then six scripts.
 
-    `text` is Tiny Shakespeare where it can be found ($GPTLAB_DATA), else a corpus that every installation has.
     "cold" is the first text that a tokenizer sees, "warm" the same text again. All encode with the same vocabulary,
     ours, and their ids are compared before any time is taken. The textbook trainer is too slow to wait for: it runs
     for a few steps at the start and at the end of training, and the rest is extrapolated (and marked so).
+
+    Args:
+        text: what to work on; Tiny Shakespeare where it can be found ($GPTLAB_DATA), else a corpus that every
+            installation has.
+        vocab_size: V of the trained vocabulary.
+        rounds: how often each contestant is measured.
+        memory: measure memory, too.
     """
     text, name = (text, "the text given") if text is not None else _some_text()
     megabytes = len(text.encode("utf-8")) / 1e6
@@ -73,6 +81,7 @@ def bench_tokenizers(
         if who != "gptlab":
             speeds = [statistics.median(took[who]) / statistics.median(took["gptlab"]) for took in (cold, warm)]
             print(f"  {who:<22}{speeds[0]:.2f} × its speed cold, {speeds[1]:.2f} × warm")
+    bench_scripts(_in_turn, _encoders, min(300_000, len(text)), rounds)
     if _have("sentencepiece"):
         _bench_sentencepiece(text, vocab_size, rounds, megabytes)
 
@@ -87,7 +96,7 @@ def _bench_sentencepiece(text: str, vocab_size: int, rounds: int, megabytes: flo
     ours = UnigramTokenizer.from_sentencepiece(models["unigram"])
     lines = text.split("\n")
     if ours.encode(text[:20_000]) != models["unigram"].encode(text[:20_000]):
-        raise AssertionError("gptlab cuts a text in another way than SentencePiece with the same model")
+        raise AssertionError("gptlab encodes a text in another way than SentencePiece with the same model")
     encoders = {f"sentencepiece {kind}": models[kind].encode for kind in kinds} | {"gptlab, its unigram": ours.encode}
     took = _in_turn({who: lambda run=run: [run(line) for line in lines] for who, run in encoders.items()}, rounds)
     print(f"\n{'':<22}{'train s':>10}{'MB/s':>12}{'bytes/token':>12}")
@@ -109,7 +118,7 @@ def _encoders(ours: bpe.BPETokenizer) -> dict[str, Callable[[str], list[int]]]:
     if _have("tokenizers"):
         import tokenizers
 
-        huggingface = tokenizers.Tokenizer.from_str(ours.to_huggingface_json())
+        huggingface = tokenizers.Tokenizer.from_str(hf.tokenizer_json(ours))
         encoders["tokenizers"] = lambda text: huggingface.encode(text).ids
     return encoders
 
@@ -121,7 +130,7 @@ def _train_huggingface(text: str | Iterable[str], vocab_size: int):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(huggingface.for_oniguruma(bpe.GPT4_PATTERN)), behavior="isolated"),
+            pre_tokenizers.Split(Regex(hf.for_oniguruma(bpe.GPT4_PATTERN)), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -148,13 +157,13 @@ def _train_sentencepiece(text: str, vocab_size: int, kind: str):
 
 def _textbook_seconds(text: str, steps: int, measured: int = 2) -> float:
     """What the textbook trainer would take for all steps: seconds per token and step, times the tokens at each step."""
-    pieces = bpe.split(text)
-    merges = bpe.train_fast(pieces, steps)
+    chunks = bpe.split(text)
+    merges = bpe.train_fast(chunks, steps)
     if len(merges) <= 2 * measured:
-        return _timed(bpe.train_textbook, pieces, steps)[0]
+        return _timed(bpe.train_textbook, chunks, steps)[0]
     encoded = bpe.BPETokenizer.train(text, 256 + len(merges) - measured)
-    late = [encoded.encode(piece) for piece in pieces]
-    early = [list(piece.encode("utf-8")) for piece in pieces]
+    late = [encoded.encode(chunk) for chunk in chunks]
+    early = [list(chunk.encode("utf-8")) for chunk in chunks]
     per_token = []
     for sequences, merge in ((early, merges[0]), (late, merges[-measured])):
         tokens = sum(map(len, sequences))

@@ -10,24 +10,24 @@ from collections.abc import Iterator
 
 import torch
 
-from gptlab import gpu, training
+from gptlab import runs, training
 from gptlab.training import History
 
 TARGETS = (1.88, 1.60)
 TURN = 20  # steps
 
 
-def contestants() -> dict[str, gpu.Recipe]:
-    """The four runs, by name. The modern ones differ in their length: a rate that falls to zero must know it."""
-    base, modern = gpu.RECIPES["nanogpt-cpu"], gpu.RECIPES["shakespeare"]
+def contestants() -> dict[str, runs.Recipe]:
+    """The four runs, by name. The modern ones differ in length too: a rate that falls to zero depends on it."""
+    base, modern = runs.RECIPES["nanogpt-cpu"], runs.RECIPES["shakespeare"]
 
     brief = dataclasses.replace(
         modern,
-        B=12,
+        batch_size=12,
         model=modern.model | dict(n_layer=2, n_embd=160, mlp_size=480),  # fewer, wider layers: quicker steps
-        training=dataclasses.replace(modern.training, steps=270, warmup=15, matrix_rate=0.04, evaluate_every=30),
+        training=dataclasses.replace(modern.training, steps=270, warmup=15, muon_lr=0.04, evaluate_every=30),
     )
-    tuned = dataclasses.replace(base.training, learning_rate=4e-3, final=0.0)
+    tuned = dataclasses.replace(base.training, learning_rate=4e-3, min_lr_ratio=0.0)
     return {
         "nanoGPT's recipe": base,
         "the same, best learning rate": dataclasses.replace(base, training=tuned),
@@ -36,14 +36,17 @@ def contestants() -> dict[str, gpu.Recipe]:
     }
 
 
-def race(recipes: dict[str, gpu.Recipe]) -> dict[str, History]:
+def race(recipes: dict[str, runs.Recipe]) -> dict[str, History]:
     """Train all, in turns; for each the history with its evaluations on the whole validation text."""
     running: dict[str, Iterator[History]] = {}
     histories: dict[str, History] = {}
     for name, recipe in recipes.items():
-        prepared = gpu.prepare(recipe)
-        running[name] = training.run(prepared.model, prepared.batches, recipe.training, evaluate=prepared.evaluate)
-        print(f"{name}: {prepared.model.count_parameters():,} parameters, {recipe.training.steps} steps of {recipe.B}")
+        setup = runs.build(recipe)
+        running[name] = training.run(setup.model, setup.batches, recipe.training, evaluate=setup.evaluate)
+        print(
+            f"{name}: {setup.model.count_parameters():,} parameters, "
+            f"{recipe.training.steps} steps of {recipe.batch_size}"
+        )
     while running:
         for name in list(running):
             for _ in range(TURN):

@@ -1,0 +1,76 @@
+"""What the reader has done over all notebooks, as a table of signs."""
+
+from gptlab import notebook
+from gptlab.exercises import registry, store
+from gptlab.exercises.card import Card
+from gptlab.html import BLACK, DONE, GREY, HERE, WHITE, element, escape, row, scrolling, table
+
+_DONE, _STARTED, _NOT = "●", "◐", "○"
+_WORDS = {_DONE: "done", _STARTED: "started", _NOT: "not yet"}
+_GROUNDS = {_DONE: DONE, _STARTED: HERE, _NOT: WHITE}
+_KEY = "  ".join(f"{sign} {word}" for sign, word in _WORDS.items())
+
+
+class Progress:
+    """Every exercise with a sign: ● done, ◐ started, ○ not yet.
+
+    Attributes:
+        rows: for each notebook its name and its exercises, as (sign, number, title).
+        notices: what the reader should know about the file with the progress.
+    """
+
+    def __init__(self):
+        known = store.read()["exercises"]
+        self.rows: list[tuple[str, list[tuple[str, str, str]]]] = []
+        for topic in registry.topics():
+            cells = []
+            for exercise in registry.exercises(topic):
+                entry = known.get(exercise.id)
+                sign = _NOT if entry is None else _DONE if entry.get("passed") else _STARTED
+                cells.append((sign, exercise.id.rpartition(".")[2], exercise.title))
+            self.rows.append((f"{notebook(topic).number:02} {topic}", cells))
+        self.notices = store.notices()
+
+    @staticmethod
+    def _count(cells: list[tuple[str, str, str]]) -> str:
+        return f"{sum(sign == _DONE for sign, *_ in cells)} of {len(cells)}"
+
+    def __repr__(self) -> str:
+        lines, width = [_KEY], max((len(name) for name, _ in self.rows), default=0)
+        for name, cells in self.rows:
+            signs = "  ".join(f"{sign} {number}" for sign, number, _ in cells)
+            lines.append(f"{name.ljust(width)}  {self._count(cells).rjust(8)}  {signs}")
+        everything = [cell for _, cells in self.rows for cell in cells]
+        lines.append(f"{'all'.ljust(width)}  {self._count(everything).rjust(8)}")
+        return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
+
+    def _repr_html_(self) -> str:
+        style = f"padding:3px 8px;font-size:14px;color:{BLACK};text-align:left;white-space:nowrap"
+        head = row(element("th", name, style, scope="col") for name in ("notebook", "done", "exercises"))
+        body = []
+        for name, cells in self.rows:
+            signs = " ".join(self._sign(name, *cell) for cell in cells)
+            body.append(
+                row([
+                    element("th", name, style, scope="row"),
+                    element("td", self._count(cells), style),
+                    element("td", signs, f"{style};white-space:normal"),
+                ])
+            )  # fmt: skip
+        notes = "".join(element("div", f"note: {escape(notice)}") for notice in self.notices)
+        return scrolling(table(body, [head], caption=_KEY) + notes)
+
+    @staticmethod
+    def _sign(notebook_name: str, sign: str, number: str, title: str) -> str:
+        style = f"background-color:{_GROUNDS[sign]};border:1px solid {GREY};border-radius:3px;padding:1px 5px"
+        says = f"{title}: {_WORDS[sign]}"
+        label = f"{notebook_name} {number} {says}"
+        return element("span", f"{sign} {number}", style, title=says, role="img", aria_label=label)
+
+
+def progress() -> Progress | Card:
+    """What is done, over all notebooks."""
+    try:
+        return Progress()
+    except Exception as error:
+        return Card(f"Your progress cannot be shown ({type(error).__name__})")

@@ -1,0 +1,108 @@
+"""What a recipe names, made real: the model, its batches, its evaluation and its tokenizer.
+
+>>> from gptlab.runs.recipes import Recipe
+>>> from gptlab.schedule import TrainConfig
+>>> setup = build(Recipe(batch_size=2, model=dict(n_embd=16, n_head=2), training=TrainConfig(steps=1)))
+>>> setup.batches.batch(0).ids.shape[0]
+2
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from gptlab import corpora
+from gptlab.batches import Batches, BatchSource, StoryBatches, split
+from gptlab.bpe import BPETokenizer
+from gptlab.corpora import fables
+from gptlab.corpora.shards import Shards, are_shards
+from gptlab.evaluation import StoryEvaluation, mean_loss
+from gptlab.model import GPT
+from gptlab.runs.recipes import Recipe, model_config
+from gptlab.tokenizing import END_OF_TEXT, Tokenizer
+from gptlab.tokens import CharTokenizer
+
+
+class TrainingSetup(NamedTuple):
+    """What `training.train` needs.
+
+    Attributes:
+        model: with new weights, on its device.
+        batches: what it learns from.
+        evaluate: called with the model, it gives named losses.
+        tokenizer: that made the batches.
+        end: the id of the token between two texts, where there is one.
+    """
+
+    model: GPT
+    batches: BatchSource
+    evaluate: Callable[[GPT], dict[str, float]]
+    tokenizer: Tokenizer
+    end: int | None
+
+
+def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = True) -> TrainingSetup:
+    """Load the corpus, learn its tokens, build the model and its batches.
+
+    New fables are generated, each seen once, and the model is evaluated against the exact entropy of others that it is
+    never trained on. Shards stay on the disk, have a tokenizer of their own, and are evaluated on their validation
+    part. Any other text is split once, 90 % to train on and 10 % to validate on.
+
+    Args:
+        recipe: what is built.
+        device: where the model will be.
+        verify: read all shards once, and compare their SHA-256.
+
+    Raises:
+        ValueError: for an unknown corpus, or a text shorter than the context.
+        ShardError: a folder of shards is not finished, or one of them is broken.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.corpus == "fables":
+        return _build_fables(recipe, device)
+    if are_shards(recipe.corpus):
+        return _build_shards(recipe, device, verify)
+    corpus = corpora.load(recipe.corpus, quiet=True)
+    tokenizer = _tokenizer(recipe, corpus.text)
+    train_ids, held_out = (torch.tensor(part) for part in split(tokenizer.encode(corpus.text)))
+    model = _model(recipe, tokenizer, device)
+    T = model.config.context
+    batches = Batches(train_ids, recipe.batch_size, T, seed=recipe.seed)
+    validation = Batches(held_out, 64, T, order="ordered")
+    return TrainingSetup(model, batches, lambda model: {"validation": mean_loss(model, validation)}, tokenizer, None)
+
+
+def _build_fables(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
+    tokenizer = _tokenizer(recipe, fables.book())
+    end = tokenizer.end
+    stories = fables.tell(recipe.training.steps * recipe.batch_size, seed=1000 + recipe.seed)
+    documents = [[*tokenizer.encode(story.text), end] for story in stories]
+    batches = StoryBatches(documents, recipe.batch_size, start=end, shuffle=False)
+    evaluation = StoryEvaluation(fables.tell(256, seed=1), tokenizer, end)
+    return TrainingSetup(_model(recipe, tokenizer, device), batches, evaluation, tokenizer, end)
+
+
+def _build_shards(recipe: Recipe, device: str | torch.device, verify: bool) -> TrainingSetup:
+    shards = Shards(recipe.corpus, verify)
+    model = _model(recipe, shards.tokenizer, device)
+    T = model.config.context
+    batches = shards.batches("train", recipe.batch_size, T, seed=recipe.seed)
+    part, name = ("validation", "validation") if len(shards.validation) else ("train", "training")
+    held_out = shards.batches(part, 16, T, order="ordered")
+    steps = min(len(held_out), 50)  # about a million tokens at T = 1024: more would say the same
+
+    def evaluate(model: GPT) -> dict[str, float]:
+        return {name: mean_loss(model, held_out, steps)}
+
+    return TrainingSetup(model, batches, evaluate, shards.tokenizer, shards.end)
+
+
+def _tokenizer(recipe: Recipe, text: str) -> Tokenizer:
+    if recipe.tokens == "characters":
+        return CharTokenizer.from_text(text)
+    return BPETokenizer.train(text, recipe.vocab_size, special_tokens=(END_OF_TEXT,))
+
+
+def _model(recipe: Recipe, tokenizer: Tokenizer, device: str | torch.device) -> GPT:
+    return GPT(model_config(recipe, tokenizer.vocab_size)).to(device)

@@ -1,0 +1,179 @@
+"""The training program: build what a recipe names, train it on one process or several, save, export and record it.
+
+`python -m gptlab train` reads the settings and calls `execute`.
+"""
+
+import contextlib
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from gptlab import checkpoints, ranks, tokenizers, training
+from gptlab.files import write_whole
+from gptlab.gpu import devices
+from gptlab.runs.building import TrainingSetup, build
+from gptlab.runs.compiling import compile_model
+from gptlab.runs.interruption import StopOnSignal
+from gptlab.runs.recipes import Recipe
+from gptlab.runs.settings import CONFIG, Settings, to_yaml
+from gptlab.runs.tensorboard import TensorBoard
+from gptlab.tokenizing import Tokenizer
+from gptlab.training import History
+
+
+class Outcome(NamedTuple):
+    """How a run went.
+
+    Attributes:
+        history: what happened.
+        rank: of this process; rank 0 prints.
+    """
+
+    history: History
+    rank: int
+
+
+def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, command: str = "") -> Outcome:
+    """Build and train, together with the other processes of this run if torchrun has started any.
+
+    Args:
+        options: what the run starts from and what it leaves, as `settings.Options` has it.
+        settings: what it computes.
+        folder: where its checkpoints are.
+        stop: asked in each step.
+        command: the command line, for the record.
+
+    Raises:
+        CheckpointError: the run cannot be resumed with these settings, or a file cannot be written.
+        NonFiniteLoss: the loss or a weight is not finite.
+        RankLost: another process of the run has ended.
+        ValueError: a setting doesn't fit this machine or this corpus.
+    """
+    recipe = settings.recipe
+    if options.export is not None:  # now, not after hours
+        _check_export(options.export, folder)
+    resuming = options.resume and checkpoints.latest(folder) is not None
+    with contextlib.ExitStack() as stack:
+        processes, device = join(options, stack)
+        first = processes.rank == 0
+        say = print if first else lambda *_, **__: None
+        dtype = getattr(torch, settings.dtype) if settings.dtype else devices.pick_dtype(device)
+        setup = build(recipe, device, options.verify and first)
+        if resuming:
+            _check_tokenizer(setup.tokenizer, folder)
+        elif first:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / CONFIG, to_yaml(settings))
+            setup.tokenizer.save(folder / checkpoints.TOKENIZER)
+        if processes.world_size > 1:
+            torch.manual_seed(recipe.seed + 1_000_003 * processes.rank)  # each rank has dropout masks of its own
+        compiled = settings.compile and compile_model(
+            setup.model, processes.own_rows(setup.batches), recipe.training, dtype, say
+        )
+        board = stack.enter_context(TensorBoard(folder, options.tensorboard and first))
+        say(_headline(recipe, setup, device, dtype, processes.world_size, options.parallel))
+        started = time.perf_counter()
+        running = training.run(
+            setup.model,
+            setup.batches,
+            recipe.training,
+            evaluate=setup.evaluate,
+            folder=folder,
+            resume=options.resume,
+            dtype=dtype,
+            stop=stop,
+            processes=processes,
+        )
+        for history in running:
+            board.add(history)
+            if not stop.started:  # a resumed run, before its first step: now its settings are known to fit
+                if first:
+                    write_whole(folder / CONFIG, to_yaml(settings))
+                say(f"going on after step {history.steps}", flush=True)
+            elif history.evaluations and history.evaluations[-1]["step"] == history.steps:
+                say(_progress(history), flush=True)
+        minutes = (time.perf_counter() - started) / 60
+    if first and history.steps >= recipe.training.steps:
+        if options.export is not None:
+            _export(options.export, folder, recipe, setup, history, minutes)
+            say(f"saved in {options.export}")
+        if options.record is not None:
+            from gptlab.runs import records
+
+            what = f"train {options.recipe or folder.name}"
+            record = records.of_run(what, command, setup.model, history, dtype, processes.world_size, bool(compiled))
+            records.add(record, options.record)
+            say(f"recorded in {options.record}")
+    return Outcome(history, processes.rank)
+
+
+def join(options: Any, stack: contextlib.ExitStack) -> tuple[ranks.Processes, torch.device]:
+    """The processes of this run, and the device of this one.
+
+    Args:
+        options: device and parallel, as `settings.Options` has them.
+        stack: leaves the group of processes when it closes.
+
+    Raises:
+        ValueError: a model should be sharded over one process.
+    """
+    if not ranks.is_one_of_several():
+        if options.parallel == "sharded":
+            raise ValueError("--parallel sharded divides a model among processes: start several with torchrun")
+        return ranks.SingleProcess(), devices.pick_device(options.device)
+    from gptlab.cluster import distributed
+
+    wanted = (distributed.own_device() or options.device) if options.device in (None, "cuda") else options.device
+    device = devices.pick_device(wanted)
+    return stack.enter_context(distributed.join(device, options.parallel == "sharded")), device
+
+
+def _check_export(export: Path, folder: Path) -> None:
+    """Check that the finished model can be saved there."""
+    if export.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise ValueError(f"--export {export} would replace the run's own folder {str(folder)!r}: choose a new folder")
+    checkpoints.check_folder(export)
+
+
+def _check_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Check that the ids mean what they meant when the run in `folder` was started."""
+    path = folder / checkpoints.TOKENIZER
+    if not path.is_file():
+        return
+    saved = tokenizers.load(path)
+    there, here = (json.loads(json.dumps(one.to_json())) for one in (saved, tokenizer))
+    if there != here:
+        raise checkpoints.CheckpointError(
+            f"the run in {str(folder)!r} was made with other tokens ({saved} there, {tokenizer} here): go on with the "
+            "--corpus, --tokens and --vocab-size that it started with, or choose another --folder"
+        )
+
+
+def _export(export: Path, folder: Path, recipe: Recipe, setup: TrainingSetup, history: History, minutes: float) -> None:
+    """Save the finished model, with notes on how it was made."""
+    notes = {
+        "recipe": dataclasses.asdict(recipe),
+        "history": {"evaluations": history.evaluations, "seconds": history.seconds, "tokens": history.tokens},
+        "minutes": round(minutes, 1),
+    }
+    model, _ = checkpoints.load_model(folder)  # the weights as they were saved: those of a sharded model are in parts
+    checkpoints.save_model(model, export, setup.tokenizer, json.loads(json.dumps(notes)))
+
+
+def _headline(
+    recipe: Recipe, setup: TrainingSetup, device: torch.device, dtype: torch.dtype, world_size: int, parallel: str
+) -> str:
+    count = setup.model.count_parameters()
+    many = f", {world_size} processes ({parallel})" if world_size > 1 else ""
+    return f"{recipe.corpus}: a GPT of {count:,} parameters, {recipe.training.steps} steps on {device}, {dtype}{many}"
+
+
+def _progress(history: History) -> str:
+    numbers = {name: value for name, value in history.evaluations[-1].items() if name not in ("step", "seconds")}
+    words = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+    speed = history.tokens / history.seconds
+    return f"step {history.steps:>6}  {history.seconds:7.1f} s  {speed:8,.0f} tokens/s  {words}"
