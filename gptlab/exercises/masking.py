@@ -1464,7 +1464,8 @@ _LEAK = Exercise(
         Mistake(
             "tokens are set to 0",
             _search(vary=_set(lambda ids, V: torch.zeros_like(ids))),
-            "A token that is 0 already does not change, and the task says what to change it to: id + 1, and 0 after V - 1.",
+            "A token that is 0 already does not change, and the task says what to change it to: id + 1, and 0 after "
+            "V - 1.",
         ),
         Mistake(
             "all tokens from t on are changed",
