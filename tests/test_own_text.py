@@ -7,14 +7,14 @@ import pytest
 import torch
 import yaml
 
-from gptlab import checkpoints, commands, runs
+from gptlab import checkpoints, commands, runs, training
 from gptlab.commands.sample import sample
 from gptlab.model import GPT
 from gptlab.runs import documents, own_text, program, reporting
-from gptlab.runs.recipes import Recipe, model_config
+from gptlab.runs.recipes import model_config
 from gptlab.runs.settings import CONFIG, Options, run_folder, settings_from, to_yaml
 from gptlab.tokenizing import END_OF_TEXT
-from gptlab.training import TrainConfig
+from gptlab.tokens import CharTokenizer
 
 TINY = dict(n_layer=1, n_head=2, n_embd=12, context=16, batch_size=2, device="cpu")
 WORDS = [word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))]
@@ -67,8 +67,6 @@ def test_the_end_token_is_learned(folder):
     setup = runs.build(
         settings_from(Options(("my.txt",), steps=60, context=16, n_layer=1, n_head=2, n_embd=12, dropout=0.0)).recipe
     )
-    from gptlab import training
-
     how = training.TrainConfig(steps=60, learning_rate=0.02, warmup=5)
     training.train(setup.model, setup.batches, how, progress=False)
     with torch.no_grad():
@@ -240,8 +238,8 @@ def test_the_settings_of_a_text_survive_their_file(folder):
 # ----------------------------------------------------------------------------------------------------------- reporting
 
 
-def test_a_sample_has_two_lines_and_leaves_the_run_as_it_was():
-    setup = runs.build(Recipe(batch_size=2, model=dict(n_embd=16, n_head=2), training=TrainConfig(steps=1)))
+def test_a_sample_has_two_lines_and_leaves_the_run_as_it_was(folder):
+    setup = runs.build(settings_from(Options(("my.txt",), n_layer=1, n_head=2, n_embd=12, context=16)).recipe)
     state, mode = torch.get_rng_state(), setup.model.training
     written = reporting.sample(setup.model, setup.tokenizer, setup.end)
     assert 0 < len(written.splitlines()) <= 2 and all(line.startswith("    | ") for line in written.splitlines())
@@ -262,3 +260,16 @@ def test_a_log_has_lines_only(capsys):
         report.show(runs.program.History([3.0, 2.0]))
         report.say("a line")
     assert capsys.readouterr().out == "a line\n"
+
+
+def test_prepare_says_of_a_short_text_that_train_does_better(folder, capsys):
+    assert commands.run(["prepare", "my.txt", "--tokenizer", "bytes", "--out", "shards", "--workers", "1"]) == 0
+    assert " train my.txt` does this better" in capsys.readouterr().out
+
+
+def test_a_character_tokenizer_with_an_end_token_is_written_for_other_libraries():
+    tokenizers = pytest.importorskip("tokenizers")
+    own = CharTokenizer.from_text("a fox\n", special_tokens=[END_OF_TEXT])
+    theirs = tokenizers.Tokenizer.from_str(own.to_huggingface_json())
+    assert theirs.encode("fox a\n").ids == own.encode("fox a\n") and theirs.token_to_id(END_OF_TEXT) == own.end
+    assert theirs.decode(own.encode("fox a\n")) == "fox a\n"

@@ -1,8 +1,6 @@
 """What a recipe names, made real: the model, its batches, its evaluation and its tokenizer.
 
->>> from gptlab.runs import documents
-from gptlab.runs.own_text import LEARNED_FROM
-from gptlab.runs.recipes import Recipe
+>>> from gptlab.runs.recipes import Recipe
 >>> from gptlab.schedule import TrainConfig
 >>> setup = build(Recipe(batch_size=2, model=dict(n_embd=16, n_head=2), training=TrainConfig(steps=1)))
 >>> setup.batches.batch(0).ids.shape[0]

@@ -19,7 +19,7 @@ SAMPLE = (80, 2, 100)  # of a sample: tokens, lines, characters in a line
 _MEASURES = ("validation", "excess", "training")  # what a run is judged by: the first that it has
 
 
-def measure(evaluation: dict[str, float | int]) -> tuple[str, float]:
+def measure(evaluation: dict[str, float | int]) -> tuple[str, float | int]:
     """The number that says how good a model is, smaller is better, and its name.
 
     >>> measure({"step": 50, "seconds": 1.5, "validation": 2.25})
@@ -38,9 +38,9 @@ def best(evaluations: list[dict[str, float | int]]) -> dict[str, float | int]:
 def is_rising(evaluations: list[dict[str, float | int]], patience: int = PATIENCE) -> bool:
     """Whether the last evaluations have all been worse than the best one.
 
-    >>> is_rising([{"validation": value} for value in (3, 2, 2.1, 2.2, 2.3)])
+    >>> is_rising([{"validation": value} for value in (3.0, 2.0, 2.1, 2.2, 2.3)])
     True
-    >>> is_rising([{"validation": value} for value in (3, 2.1, 2.2, 2.3, 2)])
+    >>> is_rising([{"validation": value} for value in (3.0, 2.1, 2.2, 2.3, 2.0)])
     False
     """
     if len(evaluations) <= patience:
