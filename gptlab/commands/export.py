@@ -25,6 +25,8 @@ def export(model: Path, folder: Path, /, overwrite: bool = False) -> None:
 
     if folder.exists() and folder.resolve() == model.resolve():
         raise ValueError(f"{str(folder)!r} is the model itself, and an export would replace it: choose another folder")
+    if huggingface.is_folder(model):
+        raise ValueError(f"{str(model)!r} is in the format of transformers already, which opens it as it is")
     gpt, tokenizer = checkpoints.load_model(model)
     huggingface.save_model(gpt, folder, tokenizer, overwrite=overwrite)
     config = huggingface.write_config(gpt.config)

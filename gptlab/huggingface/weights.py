@@ -40,6 +40,18 @@ def load_model(
     return GPT.from_pretrained(source, device, dtype)
 
 
+def is_folder(folder: str | Path) -> bool:
+    """Whether a folder holds a model in Hugging Face's format: its config.json names a kind of model.
+
+    >>> is_folder("/nowhere")
+    False
+    """
+    try:
+        return "model_type" in json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def save_model(
     model: "torch.nn.Module", folder: str | Path, tokenizer: Tokenizer | None = None, overwrite: bool = False
 ) -> None:
