@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gptlab import checkpoints, ranks, tokenizers, training
+from gptlab import checkpoints, ranks, training
 from gptlab.checkpoints.storage import NOTES
 from gptlab.files import write_whole
 from gptlab.gpu import devices
