@@ -1327,7 +1327,8 @@ _LEAK = Exercise(
     difficulty=3,
     prompt="Write the test that every language model should pass. Change the tokens of one position at a time, from "
     "position 1 on, in all sequences at once (id + 1, and 0 after V - 1), and look whether an output at an earlier "
-    "position moved, in any sequence and any channel, by more than 0.0001. Leave `ids` as they are.\n\nInput: `model`, a function from ids [B, T] to outputs [B, T, C]; `ids`, an integer "
+    "position moved, in any sequence and any channel, by more than 0.0001. Leave `ids` as they are.\n\nInput: `model`, "
+    "a function from ids [B, T] to outputs [B, T, C]; `ids`, an integer "
     "tensor [B, T]; `V`, an `int`, the size of the vocabulary. Result: a tuple of two `int`, the first position whose "
     "change moves something earlier, and the first position that then moves; or None if nothing does.",
     signature='def first_leak(model, ids: Int[Tensor, "B T"], V: int) -> tuple[int, int] | None',
