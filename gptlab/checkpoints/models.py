@@ -12,7 +12,7 @@ from gptlab import tokenizers
 from gptlab.checkpoints import storage
 from gptlab.checkpoints.storage import CONFIG, MODEL, NOTES, TOKENIZER, CheckpointError
 from gptlab.config import GPTConfig
-from gptlab.model import GPT
+from gptlab.model import GPT, unwrapped
 from gptlab.tokenizing import Tokenizer
 
 
@@ -25,7 +25,7 @@ def save_model(
     """Save a trained model in this project's own format; `huggingface.save_model` writes that of transformers.
 
     Args:
-        model: with a `config`.
+        model: with a `config`, also inside of what DDP or the compiler put around it.
         folder: a new folder, or one that holds such a model, which is replaced.
         tokenizer: saved beside it as `tokenizer.json`, if given.
         notes: how it was made, saved beside it as `notes.json`, if given.
@@ -36,6 +36,7 @@ def save_model(
     if isinstance(model, str | os.PathLike):  # the order of the first edition
         warnings.warn("save_model(folder, model) is now save_model(model, folder)", DeprecationWarning, stacklevel=2)
         model, folder = folder, model
+    model = unwrapped(model)
     check_folder(folder)
     weights = {name: storage.on_cpu(parameter) for name, parameter in storage.named_weights(model).items()}
     texts = {CONFIG: model.config.to_json() + "\n"}
