@@ -256,11 +256,14 @@ Value = TypeVar("Value")
 def current_names(weights: Mapping[str, Value]) -> dict[str, Value]:
     """Weights by today's names, also where a file of the first edition calls them otherwise.
 
-    >>> current_names({"blocks.0.mlp.widen.weight": 1, "blocks.0.mlp.output.bias": 2, "norm.weight": 3})
+    What `torch.compile` and DistributedDataParallel put in front of a name is left out.
+
+    >>> current_names({"blocks.0.mlp.widen.weight": 1, "blocks.0.mlp.output.bias": 2, "module.norm.weight": 3})
     {'blocks.0.mlp.up.weight': 1, 'blocks.0.mlp.down.bias': 2, 'norm.weight': 3}
     """
     renamed = {}
     for name, value in weights.items():
+        name = name.replace("_orig_mod.", "").removeprefix("module.")
         for old, new in _OLD_NAMES.items():
             name = name.replace(old, new)
         renamed[name] = value

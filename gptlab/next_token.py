@@ -196,6 +196,7 @@ class SamplingOptions:
         top_p: None for all tokens.
         min_p: None for all tokens.
         repetition_penalty: 1 for none.
+        vocab_size: V of the tokenizer, where the model has more rows than that: ids from V on are never chosen.
     """
 
     temperature: float | int = 1.0
@@ -203,6 +204,7 @@ class SamplingOptions:
     top_p: float | int | None = None
     min_p: float | int | None = None
     repetition_penalty: float | int = 1.0
+    vocab_size: int | None = None
 
     @classmethod
     def from_keywords(cls, keywords: dict[str, Any]) -> "SamplingOptions":
@@ -224,9 +226,13 @@ class SamplingOptions:
             seen: the text so far.
             generator: of the random numbers.
         """
+        settings = dict(vars(self))
+        V = settings.pop("vocab_size")
+        if V is not None and logits.shape[-1] > V:  # 50,304 rows for GPT-2's 50,257 tokens are faster on a GPU
+            logits = logits.masked_fill(torch.arange(logits.shape[-1], device=logits.device) >= V, -torch.inf)
         if self.temperature == 0 and self.repetition_penalty == 1:
             return _finite(logits).argmax(dim=-1, keepdim=True)  # greedy: no random number is needed
-        return draw(probabilities(logits, **vars(self), seen=seen), generator)
+        return draw(probabilities(logits, **settings, seen=seen), generator)
 
 
 # ── Keywords of other libraries ──────────────────────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gptlab.cache import KVCache, LayerCache, cache_bytes
+from gptlab.checks import check_batch
 from gptlab.model import GPT, device_of, evaluating, unwrapped
 from gptlab.next_token import (
     SamplingOptions,
@@ -136,6 +137,7 @@ def generate(
     *,
     min_p: float | int | None = None,
     repetition_penalty: float | int = 1.0,
+    vocab_size: int | None = None,
     stop: Stop = None,
     use_cache: bool = True,
     **unknown: Any,
@@ -152,6 +154,7 @@ def generate(
         generator: of the random numbers, so that a seed gives the same text again.
         min_p: as for `probabilities`.
         repetition_penalty: as for `probabilities`; counts the prompt and what was generated.
+        vocab_size: V of the tokenizer, if the model has more rows than that: ids from V on are never chosen.
         stop: a token, or several, that end a row; a row that has ended repeats it.
         use_cache: False computes every step from the beginning, with the same result.
 
@@ -165,7 +168,8 @@ def generate(
     torch.Size([1, 12])
     """
     refuse_unknown(unknown)
-    options = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty)
+    options = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, vocab_size)
+    check_batch(ids)
     lengths = [ids.shape[1]] * len(ids)
     new = list(_steps(model, ids, lengths, max_new_tokens, options, generator, stop, use_cache))
     return torch.cat([ids, *new], dim=1)
@@ -237,6 +241,7 @@ def stream(
         use_cache: as for `generate`.
         options: those of `SamplingOptions`.
     """
+    options.setdefault("vocab_size", tokenizer.vocab_size)
     settings, decoder, stops = SamplingOptions.from_keywords(options), StreamDecoder(tokenizer), _stops(stop)
     ids = torch.tensor([prompt], device=device_of(model))
     for token in _steps(model, ids, [len(prompt)], max_new_tokens, settings, generator, stop, use_cache):
@@ -268,6 +273,7 @@ def tell_stories(
     """
     generator = torch.Generator().manual_seed(seed)
     start = torch.full((n, 1), end, device=device_of(model))
+    options.setdefault("vocab_size", tokenizer.vocab_size)
     rows = generate(model, start, max_new_tokens, generator=generator, stop=end, **options)[:, 1:].tolist()
     return [tokenizer.decode(row[: row.index(end)] if end in row else row) for row in rows]
 

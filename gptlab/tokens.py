@@ -15,7 +15,7 @@ and grows words out of them.
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, SupportsIndex
 
@@ -51,11 +51,15 @@ class CharTokenizer(BaseTokenizer):
 
     Attributes:
         characters: the vocabulary; the id of a character is its index in this string.
+        special_tokens: tokens that control the model, with their ids, which follow those of the characters; no text
+            is encoded as one of them.
     """
 
     characters: str
+    special_tokens: Mapping[str, int] = field(default_factory=dict, hash=False)
     kind: ClassVar[str] = "char"
     _id_of: dict[str, int] = field(init=False, compare=False)
+    _tokens: list[str] = field(init=False, compare=False)
 
     def __post_init__(self):
         if len(set(self.characters)) != len(self.characters):
@@ -68,19 +72,38 @@ class CharTokenizer(BaseTokenizer):
                     f"character {position} of the vocabulary is {character!r}, half of a surrogate pair, which no "
                     f"UTF-8 file can hold: read the text with encoding='utf-8' and errors='replace'"
                 )
+        first, last = len(self.characters), len(self.characters) + len(self.special_tokens)
+        if sorted(self.special_tokens.values()) != list(range(first, last)):
+            raise ValueError(
+                f"special_tokens={dict(self.special_tokens)}: their ids follow the {first} characters, from {first} on"
+            )
         object.__setattr__(self, "_id_of", {character: id for id, character in enumerate(self.characters)})
+        names = sorted(self.special_tokens, key=self.special_tokens.__getitem__)
+        object.__setattr__(self, "_tokens", [*self.characters, *names])
 
     @classmethod
-    def from_text(cls, text: str) -> "CharTokenizer":
-        """The vocabulary of every character in `text`. Raises: ValueError if the text is empty."""
+    def from_text(cls, text: str, special_tokens: Collection[str] = ()) -> "CharTokenizer":
+        """The vocabulary of every character in `text`, then the special tokens.
+
+        Args:
+            text: where the characters come from.
+            special_tokens: their names, for example `END_OF_TEXT`.
+
+        Raises:
+            ValueError: the text is empty.
+
+        >>> CharTokenizer.from_text("hello", special_tokens=[END_OF_TEXT]).end
+        4
+        """
         if not text:
             raise ValueError("an empty text has no characters to build a vocabulary from: pass at least one")
-        return cls("".join(sorted(set(text))))
+        characters = "".join(sorted(set(text)))
+        return cls(characters, {name: id for id, name in enumerate(special_tokens, start=len(characters))})
 
     @property
     def vocab_size(self) -> int:
-        """V, the number of different characters."""
-        return len(self.characters)
+        """V, the number of different characters, and of special tokens if there are any."""
+        return len(self._tokens)
 
     def encode(self, text: str) -> list[int]:
         """One id for each character. Raises: ValueError at the first character that the vocabulary lacks."""
@@ -96,19 +119,21 @@ class CharTokenizer(BaseTokenizer):
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The exact inverse of `encode`. Raises: ValueError for an id outside the vocabulary."""
-        return "".join([self.characters[id] for id in checked_ids(ids, self.vocab_size)])
+        return "".join([self._tokens[id] for id in checked_ids(ids, self.vocab_size)])
 
     def split_point(self, text: str) -> int:
         """The end of the text: each character is encoded by itself."""
         return len(text)
 
     def to_json(self) -> dict[str, Any]:
-        """The characters, in order."""
-        return {"characters": self.characters}
+        """The characters, in order, and the special tokens if there are any."""
+        special = {"special_tokens": dict(self.special_tokens)} if self.special_tokens else {}
+        return {"characters": self.characters, **special}
 
     def __repr__(self) -> str:
-        shown = self.characters if self.vocab_size <= 20 else self.characters[:20] + "…"
-        return f"CharTokenizer(V={self.vocab_size}: {shown!r})"
+        shown = self.characters if len(self.characters) <= 20 else self.characters[:20] + "…"
+        special = f", special_tokens={list(self.special_tokens)}" if self.special_tokens else ""
+        return f"CharTokenizer(V={self.vocab_size}: {shown!r}{special})"
 
 
 # ---- A token is a word -----------------------------------------------------------------------------------------------

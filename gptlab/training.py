@@ -153,10 +153,28 @@ def run(
     Raises:
         NonFiniteLoss: with step, learning rate, gradient norm and dtype; the weights are those before the step, and
             the last checkpoint is sound.
-        CheckpointError: a new run would start in a folder that has one already, or a checkpoint cannot be written.
+        CheckpointError: a new run would start in a folder that has one already or in which another process trains, or
+            a checkpoint is damaged or cannot be written.
         ValueError: no target of a batch counts, or a run is resumed with batches that can only be iterated.
     """
     processes = ranks.SingleProcess() if processes is None else processes
+    own = folder is not None and processes.rank == 0
+    with checkpoints.locked(folder) if own else contextlib.nullcontext():
+        yield from _steps(model, batches, config, evaluate, folder, resume, dtype, stop, processes)
+
+
+def _steps(
+    model: nn.Module,
+    batches: BatchSource | Iterable,
+    config: TrainConfig,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None,
+    folder: str | Path | None,
+    resume: bool,
+    dtype: torch.dtype,
+    stop: Callable[[], bool],
+    processes: ranks.Processes,
+) -> Iterator[History]:
+    """The loop of `run`, in a folder that nobody else writes to."""
     source = processes.own_rows(as_batch_source(batches))
     train_step = TrainStep(model, config, dtype, processes)
     history = History()
@@ -214,7 +232,12 @@ def _start(folder: str | Path, train_step: TrainStep, resume: bool) -> dict[str,
     if train_step.processes.rank == 0:
         checkpoints.remove_temporary(folder)
     if resume:
-        state = checkpoints.resume(folder, train_step.model, train_step.optimizers, train_step.processes.rank)
+        model, optimizers, rank = train_step.model, train_step.optimizers, train_step.processes.rank
+        state = checkpoints.resume(
+            folder, model, optimizers, rank, {"history": History, "scaler": dict[str, float | int]}
+        )
+        if state is not None:
+            _check_state(state, folder, train_step.scaler.state_dict())
         if state is not None and state["scaler"]:  # a run in another dtype had none: this one starts with its own
             train_step.scaler.load_state_dict(state["scaler"])
         return state
@@ -224,6 +247,20 @@ def _start(folder: str | Path, train_step: TrainStep, resume: bool) -> dict[str,
             "folder, or choose another"
         )
     return None
+
+
+def _check_state(state: dict[str, Any], folder: str | Path, scaler: dict[str, Any]) -> None:
+    """Check that a saved history is as long as its run, and that a gradient scaler can go on from the saved one."""
+    history, step, wrong = state["history"], state["step"], ""
+    for name in ("losses", "rates", "gradient_norms"):
+        if len(history[name]) != step:
+            wrong = f"history.{name} has {len(history[name])} entries after {step} steps"
+    if not all("step" in entry and "seconds" in entry for entry in history["evaluations"]):
+        wrong = "an entry of history.evaluations has no step or no seconds"
+    if state["scaler"] and scaler and state["scaler"].keys() != scaler.keys():
+        wrong = f"scaler has {sorted(state['scaler'])}, and {sorted(scaler)} is needed"
+    if wrong:
+        raise checkpoints.damaged(checkpoints.latest(folder) / checkpoints.STATE, wrong)
 
 
 def _save(folder: str | Path, train_step: TrainStep, history: History) -> None:

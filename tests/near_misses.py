@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +40,19 @@ _SECONDS = 0.4  # of computing, for one near miss on one draw of inputs; what ta
 # ---- Judging many answers fast ---------------------------------------------------------------------------------------
 
 
-@dataclass
 class Draw:
     """One draw of an exercise's inputs, with what is expected and what each known mistake does."""
 
-    exercise: Exercise
-    seed: int
-    cases: list[tuple] = field(init=False)
-    wanted: list = field(init=False)
-    known: dict[str, list[Outcome]] = field(default_factory=dict)
+    def __init__(self, exercise: Exercise, seed: int):
+        self.exercise = exercise
+        self.cases = [tuple(args) for args in exercise.inputs(random.Random(seed))]
+        self._known: dict[str, list[Outcome]] = {}
 
-    def __post_init__(self):
-        self.cases = [tuple(args) for args in self.exercise.inputs(random.Random(self.seed))]
+    @cached_property
+    def wanted(self) -> list:
+        """The expected results."""
         expect = self.exercise.expected if self.exercise.compares else lambda *args: None
-        self.wanted = [expect(*copy.deepcopy(args)) for args in self.cases]
+        return [expect(*copy.deepcopy(args)) for args in self.cases]
 
     def run(self, answer: Answer, seconds: float = _SECONDS) -> list[Outcome]:
         """What an answer does with the inputs, as in a check; not more if it takes too long."""
@@ -63,19 +63,21 @@ class Draw:
             for i in range(len(self.cases)):
                 done.append(attempt(self.exercise, function, self.cases[i], self.wanted[i], i))
 
-        used = 0.0
-        while used < seconds / 2 and len(done) < len(self.cases):  # on a busy machine a thread gets little of its time
+        end, error, used = "late", None, 0.0
+        while end == "late" and used < seconds / 2:  # on a busy machine a thread gets little of its time
             done.clear()
             before = time.process_time()
-            limits.limited(work, seconds)
-            used += time.process_time() - before
+            end, error = limits.limited(work, seconds)
+            used += time.process_time() - before + 1e-3
+        if end == "raised":
+            raise error
         return done
 
     def does(self, mistake: Mistake) -> list[Outcome]:
         """What a known mistake does with the inputs."""
-        if mistake.name not in self.known:
-            self.known[mistake.name] = self.run(mistake.wrong, 10 * self.exercise.seconds)
-        return self.known[mistake.name]
+        if mistake.name not in self._known:
+            self._known[mistake.name] = self.run(mistake.wrong, 10 * self.exercise.seconds)
+        return self._known[mistake.name]
 
 
 @dataclass
@@ -125,36 +127,44 @@ class Bench:
         return self._made[seed]
 
     def judge(self, answer: Answer | Mistake) -> Found:
-        """What the checks say to an answer, on as many draws as are needed to be sure."""
-        found = Found()
+        """What the checks say to an answer, on as many draws as are needed to be sure.
+
+        The inputs that never change are the same on every draw, and so is what comes of them: an answer that is wrong
+        on one of them never passes, and a mistake that does something else on one of them is never named.
+        """
+        found, rivals, wrong_for_good = Found(), list(self.exercise.mistakes), False
         for seed in range(self.draws):
             draw = self.draw(seed)
             outcomes = draw.does(answer) if isinstance(answer, Mistake) else draw.run(answer)
-            late = len(outcomes) < len(draw.cases)
             wrong = [i for i, outcome in enumerate(outcomes) if not outcome.right(self.exercise.inputs_stay)]
             found.draws += 1
-            if not wrong and not late:
-                found.passed += 1
-                continue
-            if late:
+            if len(outcomes) < len(draw.cases):
                 found.slow = True
                 break
-            name, sure = self._name(draw, outcomes)
+            if not wrong:
+                found.passed += 1
+                continue
+            name = self._name(draw, outcomes, rivals)
             found.names[name] = found.names.get(name, 0) + 1
-            if sure and any(i in self.fixed for i in wrong):
+            if seed == 0:
+                wrong_for_good = any(i in self.fixed for i in wrong)
+                rivals = [mistake for mistake in rivals if self._same_where_fixed(outcomes, draw.does(mistake))]
+            if wrong_for_good and (not rivals or rivals[0] is answer):
                 break
         return found
 
-    def _name(self, draw: Draw, outcomes: list[Outcome]) -> tuple[str, bool]:
-        """The mistake that is named, as in `diagnosis`; and whether fixed inputs alone rule out all others."""
-        where_matters, sure = all(outcome.raised for outcome in outcomes), True
-        for mistake in self.exercise.mistakes:
+    def _name(self, draw: Draw, outcomes: list[Outcome], mistakes: list[Mistake]) -> str:
+        """The mistake that is named, as in `diagnosis`; "" for none."""
+        where_matters = all(outcome.raised for outcome in outcomes)
+        for mistake in mistakes:
             known = draw.does(mistake)
-            differ = [i for i in range(len(known)) if not alike(self.exercise, outcomes[i], known[i], where_matters)]
-            if not differ and len(known) == len(outcomes):
-                return mistake.name, sure and known is outcomes  # another answer may differ on other inputs
-            sure = sure and any(i in self.fixed for i in differ)
-        return "", sure
+            pairs = zip(outcomes, known, strict=False)
+            if len(known) == len(outcomes) and all(alike(self.exercise, *both, where_matters) for both in pairs):
+                return mistake.name
+        return ""
+
+    def _same_where_fixed(self, outcomes: list[Outcome], known: list[Outcome]) -> bool:
+        return all(alike(self.exercise, outcomes[i], known[i]) for i in self.fixed if i < len(known))
 
 
 # ---- Near misses -----------------------------------------------------------------------------------------------------

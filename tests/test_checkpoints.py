@@ -337,3 +337,13 @@ def test_a_compiled_models_names_are_those_of_the_model(tmp_path):
 def test_an_unknown_model_of_the_course_is_refused_with_those_there_are():
     with pytest.raises(CheckpointError, match="no model 'dune' in data/models"):
         checkpoints.committed("dune")
+
+
+def test_a_model_is_saved_out_of_what_ddp_and_the_compiler_put_around_it(tmp_path):
+    class Wrapped(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    checkpoints.save_model(Wrapped(torch.compile(small(1))), tmp_path / "m")
+    assert torch.equal(checkpoints.load_model(tmp_path / "m")[0](IDS)[0], small(1)(IDS)[0])

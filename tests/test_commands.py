@@ -437,7 +437,7 @@ def test_tests_run_all_paths_with_what_the_caller_adds(monkeypatch, tmp_path):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert environment.main("test", ["-k", "masking"]) == 5
     assert seen["command"][:3] == ["python", "-m", "pytest"] and seen["command"][-2:] == ["-k", "masking"]
-    assert {"--nbval-lax", "--nbval-cell-timeout=180", "--dist=loadfile"} <= set(seen["command"])
+    assert {"--nbval-lax", "--nbval-cell-timeout=660", "--dist=loadfile"} <= set(seen["command"])
     assert seen["variables"]["OMP_NUM_THREADS"] == "1" and seen["folder"] == tmp_path
     assert seen["sandbox was there"] and not Path(seen["variables"][isolation.SANDBOX]).exists()
 

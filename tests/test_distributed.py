@@ -248,3 +248,18 @@ def test_an_error_that_is_the_programs_own_is_not_taken_for_a_lost_rank(monkeypa
     with pytest.raises(distributed.RankLost, match=said), distributed.join("cpu"):
         raise RuntimeError("[pair.cc:547] Connection closed by peer [127.0.0.1]:5\nmore")
     assert calls[-1] == "end"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("port in use\nmore"), ValueError("MASTER_PORT is expected, but not set")]
+)
+def test_ranks_that_do_not_find_each_other_are_told_where_they_looked(monkeypatch, error):
+    def refused(*_, **__):
+        raise error
+
+    monkeypatch.setattr(distributed.dist, "init_process_group", refused)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "host", "MASTER_PORT": "77"}.items():
+        monkeypatch.setenv(name, value)
+    said = r"rank 1 of 2 could not join the others at host:77 \((port in use|MASTER_PORT is .*)\): start all ranks with"
+    with pytest.raises(distributed.RankLost, match=said), distributed.join("cpu"):
+        pass

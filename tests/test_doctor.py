@@ -189,3 +189,27 @@ def test_a_check_that_breaks_is_reported_and_the_others_go_on(monkeypatch):
     findings = doctor.examine()
     assert "a check broke: KeyError: 'dizzy'" in findings[0].text
     assert len(findings) > 10
+
+
+def test_a_data_folder_that_is_none_is_a_problem_and_then_not_all_is_well(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("GPTLAB_DATA", str(tmp_path / "typo"))
+    monkeypatch.setattr(doctor, "check_device", lambda *_: [])
+    findings = doctor.examine()
+    (found,) = [finding for finding in findings if "GPTLAB_DATA names" in finding.text]
+    assert found.level == "problem" and str(tmp_path / "typo") in found.text and "fetch --into FOLDER" in found.fix
+    assert doctor.report(findings) == 1 and "All is well" not in capsys.readouterr().out
+    assert levels(doctor.check_data(str(tmp_path))) == ["ok"] and doctor.check_data("") == []
+    (tmp_path / "file").touch()
+    assert (
+        levels(doctor.check_data(str(tmp_path / "file"))) == levels(doctor.check_data("~nobody-there/x")) == ["problem"]
+    )
+
+
+def test_where_the_package_is_not_installed_its_list_of_requirements_counts(monkeypatch):
+    def absent(name):
+        raise doctor.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", absent)
+    findings = doctor.check_packages(doctor._requirements())
+    names = [finding.text.split()[0] for finding in findings]
+    assert {"torch", "tiktoken", "jupyterlab", "numpy"} <= set(names) and "pytest" not in names

@@ -309,6 +309,21 @@ def test_fetch_goes_on_after_a_file_that_is_not_to_be_had_and_ends_as_a_failure(
     assert [line.split()[1] for line in lines] == ["missing", "from", "from", "from", "from"]
 
 
+def test_fetch_says_what_helps_once_for_all_files_that_are_missing(small_files, bare, monkeypatch):
+    for path in (bare.parent / "data").iterdir():
+        path.unlink()
+    (bare.parent / "data" / "gpt2.bin").write_bytes(b"another file")
+    monkeypatch.setenv("GPTLAB_OFFLINE", "1")
+    with pytest.raises(SystemExit) as caught:
+        fetch_command()
+    said = str(caught.value)
+    assert (
+        said.count("What helps:") == 1 and f"5 files are missing and could not be downloaded: {' '.join(EVERY)}" in said
+    )
+    assert "unset GPTLAB_OFFLINE" in said and f"fetch {' '.join(EVERY)} --into FOLDER, then copy FOLDER" in said
+    assert len(said.splitlines()) < 12 and f"{bare.parent / 'data' / 'gpt2.bin'}: " in said
+
+
 def test_fetch_knows_every_file_that_has_a_source():
     files = encodings._FILES | {name: entry.file for name, entry in corpora.ENTRIES.items() if entry.file}
     assert {file.command for file in files.values() if file.sources} == set(EVERY)

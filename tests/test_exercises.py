@@ -743,6 +743,28 @@ def test_the_file_can_be_elsewhere_or_nowhere(tmp_path, monkeypatch):
     assert store.place().name == "progress.json"
 
 
+def nobody(*_):
+    raise KeyError("getpwuid(): uid not found: 1234")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the users of a system, as POSIX has them")
+@pytest.mark.parametrize("named", ["", "~nobody-of-this-name/x"])
+def test_without_a_home_every_exercise_is_checked_and_the_reader_is_told_once(monkeypatch, tmp_path, named):
+    """docker run -u 1234: no HOME, and no entry in the list of users."""
+    import pwd
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GPTLAB_PROGRESS", named)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwnam", nobody)
+    assert store.place() is None
+    first, second = (repr(check(f"bpe.{n}", registry.find(f"bpe.{n}").solution)) for n in (2, 3))
+    assert "passed" in first and first.count("set GPTLAB_PROGRESS to a file") == 1 and "GPTLAB_PROGRESS" not in second
+    assert done("bpe") == [2, 3] and os.listdir(tmp_path) == []
+
+
 # ---- Predictions, questions, recap -----------------------------------------------------------------------------------
 
 

@@ -1,12 +1,14 @@
 """Hugging Face: GPT-2 and Llama of `transformers` are our `GPT`, both ways; what does not fit is refused by name."""
 
 import copy
+import dataclasses
 import json
 import os
 import pickle
 import subprocess
 import sys
 import tempfile
+import textwrap
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -25,10 +27,12 @@ from gptlab.embedding import BigramLanguageModel
 from gptlab.huggingface import load_model, read_config, save_model, tokenizer_json, write_config
 from gptlab.lab.breaking import broken
 from gptlab.model import GPT, GPTConfig, RopeScaling
+from gptlab.runs import recipes
 from gptlab.tokens import ByteTokenizer, CharTokenizer, WordTokenizer
 from gptlab.unigram import UnigramTokenizer
 
-os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+HOME = tempfile.TemporaryDirectory()  # transformers copies the code of an export there
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HOME=HOME.name)
 try:
     import transformers
     from transformers.utils import logging
@@ -249,7 +253,7 @@ def test_a_model_of_the_course_is_a_citizen_there(parts, tmp_path):
     prompt = torch.tensor([tokenizer.encode("def load")])
     mine = sampling.generate(ours, prompt, 20, temperature=0, stop=298)
     assert theirs.generate(prompt, max_new_tokens=20, do_sample=False).tolist() == mine.tolist()
-    assert {path.name for path in (tmp_path / "mine").iterdir()} == set(huggingface.FILES)
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == set(huggingface.FILES)  # no code of ours
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]  # nothing is left of the draft
 
 
@@ -434,7 +438,7 @@ def test_a_tensor_that_does_not_fit_is_named(change, words, folder):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "mistral"}, "model_type 'mistral'.*'gpt2' and 'llama'"),
+        ({"model_type": "mistral"}, "model_type 'mistral'.*'gpt2' and 'llama'.*'gptlab'"),
         ({"sliding_window": 4096}, "sliding_window=4096"),
         ({"hidden_act": "relu"}, "hidden_act='relu'"),
         ({"head_dim": 8}, "head_dim=8.*4 heads share C=24 channels, 6 each"),
@@ -540,25 +544,110 @@ def test_loading_needs_little_more_memory_than_the_model(parts, tmp_path):
 # ---- What is written, and what is not --------------------------------------------------------------------------------
 
 
+MODERN = dict(position="rope", mlp="relu2", bias=False, qk_norm=True, convolution=3)  # GPTConfig.modern's
+OWN = {
+    "modern": MODERN,
+    "fables": dict(MODERN, convolution=4, dropout=0.1),
+    "rotated-gelu": dict(position="rope", tie_weights=False, mlp_size=20),
+    "waves": dict(position="sinusoidal", norm="rmsnorm", convolution=2, mlp="gelu_tanh"),
+    "shared-heads": dict(n_kv_head=2, qk_norm=True, mlp_bias=False),
+    "stretched": dict(LLAMA, qk_norm=True, rope_theta=50.0, rope_scaling=RopeScaling(4.0, 1.0, 3.0, 8)),
+    "llama-without-positions": dict(LLAMA, position="none", n_kv_head=1),
+    "convolution-of-one": dict(convolution=1, norm_eps=1e-2),
+}
+
+
+def opened(folder: Path) -> torch.nn.Module:
+    """The model in an export, as transformers opens it."""
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
+
+
+@needs_transformers
+@pytest.mark.parametrize("parts", OWN.values(), ids=OWN)
+def test_parts_that_neither_family_has_are_exported_with_their_code(parts, tmp_path):
+    ours = small(context=24, **parts)
+    save_model(ours, tmp_path / "mine")
+    theirs = opened(tmp_path / "mine")
+    assert type(theirs).__name__ == "GPTLabForCausalLM"
+    assert_same_logits(ours, theirs)
+    prompt = torch.tensor([[3, 1, 4], [1, 5, 9]])
+    expected = sampling.generate(ours, prompt, 12, temperature=0).tolist()
+    for use_cache in (True, False):
+        assert theirs.generate(prompt, max_new_tokens=12, do_sample=False, use_cache=use_cache).tolist() == expected
+    for source in (tmp_path / "mine", theirs):
+        again = load_model(source)
+        filled = {name: getattr(again.config, name) for name in ("n_kv_head", "mlp_size", "mlp_bias")}
+        assert again.config == dataclasses.replace(ours.config, **(filled if source is theirs else {}))
+        assert_same_logits(again, theirs)
+
+
+@needs_transformers
+def test_what_transformers_saves_again_is_read_back(tmp_path):
+    ours = small(**OWN["fables"])
+    save_model(ours, tmp_path / "mine")
+    opened(tmp_path / "mine").save_pretrained(tmp_path / "theirs")
+    assert_same_logits(load_model(tmp_path / "theirs"), ours)
+
+
+@needs_transformers
+@pytest.mark.parametrize("name", ["modern", "waves", "rotated-gelu"])
+def test_prompts_padded_on_the_left_and_beams_are_continued_there(name, tmp_path):
+    ours = small(context=24, **OWN[name])
+    save_model(ours, tmp_path / "mine")
+    theirs = opened(tmp_path / "mine")
+    prompts = [[7, 8, 9, 10, 11], [5, 6]]
+    expected = sampling.generate_each(ours, prompts, 6, temperature=0)
+    padded, mask = torch.tensor([prompts[0], [0, 0, 0, *prompts[1]]]), torch.tensor([[1] * 5, [0, 0, 0, 1, 1]])
+    new = theirs.generate(padded, attention_mask=mask, max_new_tokens=6, do_sample=False, pad_token_id=0)
+    assert [row[5:] for row in new.tolist()] == [row[-6:] for row in expected]
+    beams = [
+        theirs.generate(padded[:1], max_new_tokens=6, num_beams=3, do_sample=False, use_cache=use_cache).tolist()
+        for use_cache in (True, False)
+    ]
+    assert beams[0] == beams[1]
+
+
+@needs_transformers
+@pytest.mark.parametrize("parts", ["gpt2", "llama", "modern"])
+def test_the_first_line_that_everybody_types_writes_with_each_kind_of_parts(parts, tmp_path):
+    tokenizer = CharTokenizer.from_text("the fox and the hen\n")
+    recipe = recipes.Recipe(parts=parts, model=dict(context=12, n_layer=1, n_head=2, n_embd=16))
+    model = shake(GPT(recipes.model_config(recipe, vocab_size=tokenizer.vocab_size + 3)))  # three rows of padding
+    checkpoints.save_model(model, tmp_path / "run", tokenizer)
+    export(tmp_path / "run", tmp_path / "mine")
+    trust = {"trust_remote_code": True} if parts == "modern" else {}
+    write = transformers.pipeline("text-generation", model=str(tmp_path / "mine"), **trust)
+    text = write("the")[0]["generated_text"]
+    assert text.startswith("the") and len(text) == 12  # to the end of the context and no further
+    theirs = write.model.generate(torch.tensor([tokenizer.encode("the")]), do_sample=False)
+    ours = sampling.generate(
+        model, torch.tensor([tokenizer.encode("the")]), 9, temperature=0, vocab_size=tokenizer.vocab_size
+    )
+    assert theirs.tolist() == ours.tolist() and tokenizer.decode(ours[0])
+    assert write.tokenizer.model_max_length == 12
+
+
+@needs_transformers
+def test_a_text_beyond_the_context_is_refused_there_in_words(tmp_path):
+    save_model(small(**MODERN), tmp_path / "mine")
+    with pytest.raises(ValueError, match="T=17 tokens do not fit the context of 16"):
+        opened(tmp_path / "mine")(torch.zeros(1, 17, dtype=torch.long))
+
+
 @pytest.mark.parametrize(
-    ("parts", "words"),
+    ("changes", "words"),
     [
-        ({"position": "rope"}, "GPT-2 has no position='rope'; Llama has no norm='layernorm', mlp='gelu'"),
-        ({**LLAMA, "qk_norm": True}, "Llama has no qk_norm=True"),
-        ({**LLAMA, "convolution": 3}, "Llama has no convolution=3"),
-        ({"n_kv_head": 2}, "GPT-2 has no n_kv_head=2"),
-        ({"norm": "rmsnorm"}, "GPT-2 has no norm='rmsnorm'; Llama has no position='learned', mlp='gelu'"),
+        ({"n_layer": None}, "does not say what n_layer should be"),
+        ({"n_head": "four"}, "not what it should be|n_head"),
+        ({"rope_stretch": {"factor": 2, "speed": 3}}, "speed"),
+        ({"norm": "batchnorm"}, "unknown norm 'batchnorm'"),
     ],
 )
-def test_parts_that_no_family_has_are_named_and_what_can_be_exported(parts, words, tmp_path):
-    with pytest.raises(ValueError, match=words) as refused:
-        save_model(small(**parts), tmp_path / "mine")
-    assert "mlp='swiglu' as a Llama" in str(refused.value) and not any(tmp_path.iterdir())
-
-
-def test_the_teller_of_fables_says_why_it_stays_here(tmp_path):
-    with pytest.raises(ValueError, match=r"no position='rope', qk_norm=True, convolution=4.*Train a model with such"):
-        save_model(*checkpoints.committed("fables")[:1], tmp_path / "mine")
+def test_an_export_whose_configuration_was_changed_is_refused_by_name(changes, words, tmp_path):
+    save_model(small(**MODERN), tmp_path / "mine")
+    reconfigure(tmp_path / "mine", **changes)
+    with pytest.raises(ValueError, match=words):
+        load_model(tmp_path / "mine")
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):
@@ -574,6 +663,21 @@ def test_nothing_is_overwritten_unasked(tmp_path):
         save_model(other, tmp_path / "mine", overwrite=True)
     with pytest.raises(FileExistsError, match="is a file"):
         save_model(other, tmp_path / "mine" / "thesis.txt")
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_model_of_the_course_or_from_elsewhere_is_never_overwritten(overwrite, tmp_path, capsys):
+    checkpoints.save_model(small(), tmp_path / "mine", CharTokenizer.from_text("the fox"))
+    save_model(small(), tmp_path / "gpt2")
+    rewrite(tmp_path / "gpt2", lambda tensors: None)  # the same weights, written by another program
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    for name in ("mine", "gpt2"):
+        with pytest.raises(FileExistsError, match="not an earlier export, so it is not replaced"):
+            save_model(small(n_layer=1), tmp_path / name, overwrite=overwrite)
+    options = ["--overwrite"] * overwrite
+    assert commands.run(["export", str(tmp_path / "mine"), str(tmp_path / "." / "mine"), *options]) == 1
+    assert "is the model itself" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
 def test_a_save_that_fails_leaves_nothing_and_what_was_there(tmp_path, monkeypatch):
@@ -766,9 +870,12 @@ def test_the_command_exports_a_model(with_tokenizer, tmp_path, capsys):
         assert_same_logits(model, opened)
 
 
-def test_the_command_answers_what_cannot_be_with_one_line(tmp_path, capsys):
+def test_the_command_answers_what_cannot_be_with_one_line_and_exports_the_fables(tmp_path, capsys):
     assert commands.run(["export", str(tmp_path / "nothing"), str(tmp_path / "mine")]) == 1
     assert "export: there is no model in" in capsys.readouterr().out
     teller = Path(huggingface.__file__).parents[2] / "data" / "models" / "fables"
-    assert commands.run(["export", str(teller), str(tmp_path / "mine")]) == 1
-    assert "convolution=4" in capsys.readouterr().out
+    assert commands.run(["export", str(teller), str(tmp_path / "mine")]) == 0
+    said = capsys.readouterr().out
+    assert "GPTLabForCausalLM of 504,896 parameters" in said and said.count("trust_remote_code=True") == 3
+    code = [line for line in said.splitlines() if line.startswith("    ")]
+    compile(textwrap.dedent("\n".join(code)), "example", "exec")  # it can be pasted

@@ -6,6 +6,7 @@ Real processes and real signals. The kills fall at random moments, some while th
 import json
 import random
 import signal
+import sys
 import time
 
 import children
@@ -91,7 +92,7 @@ def test_killed_twenty_times_it_computes_what_it_would_have(text, whole, tmp_pat
     assert not list(tmp_path.glob(".step-*"))  # what the kills left is cleared away
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_run_that_is_asked_to_end_saves_first_and_says_how_to_go_on(text, whole, tmp_path, number):
     process = children.start(children.command, arguments(text, tmp_path, "--save-every", "30"), tmp_path / "log")
     children.wait_for(lambda: last(tmp_path) >= 30)
@@ -150,3 +151,59 @@ def test_a_run_that_measures_for_long_is_not_taken_for_one_that_cannot_react(ask
 def test_a_run_that_cannot_react_to_sigterm_is_ended_with_a_reason():
     process = children.start(children.sleep_and_never_ask, 0.3)
     assert children.finish(process, seconds=20) == [128 + signal.SIGTERM]
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_run_that_nobody_reads_any_more_saves_and_ends(text, whole, tmp_path, early):
+    """`train | head -1`: the reader is gone when the run prints next, while it trains or before it does."""
+    process = children.start(read_one_line_of_it, arguments(text, tmp_path, "--save-every", "100"), tmp_path, early)
+    assert children.finish(process) == [0], (tmp_path / "log").read_text()
+    assert (tmp_path / "log").read_text() == "" and last(tmp_path) == (0 if early else 51)
+    if not early:
+        process = children.start(children.command, ["train", "--resume", "--folder", tmp_path], tmp_path / "log")
+        assert children.finish(process) == [0], (tmp_path / "log").read_text()
+        equal(tmp_path, whole)
+
+
+def read_one_line_of_it(arguments, folder, early):
+    """Run the command with a pipe for its output that is closed after the first line, or before it."""
+    reader, writer = children.os.pipe()
+    child = children.os.fork()
+    if not child:
+        children.os.close(reader)
+        children.os.dup2(children.os.open(folder / "log", children.os.O_WRONLY | children.os.O_CREAT), 2)
+        children.os.dup2(writer, 1)
+        from gptlab import commands
+
+        code = commands.run(list(map(str, arguments)))
+        sys.stdout.flush()
+        children.os._exit(code)
+    children.os.close(writer)
+    if not early:
+        children.os.read(reader, 10)
+    children.os.close(reader)
+    code = children.os.waitstatus_to_exitcode(children.os.waitpid(child, 0)[1])
+    children.os._exit(0 if code == 128 + signal.SIGPIPE else code or 99)
+
+
+def test_under_nohup_a_closed_terminal_is_nothing():
+    from gptlab.runs.interruption import StopOnSignal
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopOnSignal() as stop:
+            assert not stop()
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_output_is_what_it_was_afterwards(capsys):
+    from gptlab.runs.interruption import StopOnSignal
+
+    before = sys.stdout, sys.stderr
+    with StopOnSignal() as stop:
+        print("seen", flush=True)
+        assert sys.stdout is not before[0] and not stop()
+    assert (sys.stdout, sys.stderr) == before and capsys.readouterr().out == "seen\n"

@@ -425,7 +425,7 @@ def test_a_number_in_the_place_of_the_generator_is_explained():
     [
         ("do_sample", "temperature=0"), ("eos_token_id", "stop"), ("max_length", "max_new_tokens"),
         ("attention_mask", "generate_each"), ("seed", "generator=torch.Generator"), ("pad_token_id", "generate_each"),
-        ("num_beams", "temperature, top_k, top_p, min_p, repetition_penalty, generator, stop, use_cache"),
+        ("num_beams", "temperature, top_k, top_p, min_p, repetition_penalty, vocab_size, generator, stop, use_cache"),
     ],
 )  # fmt: skip
 def test_a_keyword_of_another_library_is_answered_with_ours(keyword, ours):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptlab.tokens import (
+    END_OF_TEXT,
     ByteTokenizer,
     CharTokenizer,
     StreamDecoder,
@@ -288,3 +289,15 @@ def test_every_tokenizer_can_be_streamed(tokenizer):
 def test_the_lesson_needs_neither_torch_nor_the_lesson_after_it():
     code = "import sys, gptlab.tokens; sys.exit(any(name in sys.modules for name in ('torch', 'gptlab.bpe', 'regex')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_character_vocabulary_can_have_an_end_token_that_no_text_is_encoded_as(tmp_path):
+    tokenizer = CharTokenizer.from_text("<|endoftext|>", special_tokens=[END_OF_TEXT])
+    assert tokenizer.end == tokenizer.vocab_size - 1 == len(tokenizer.characters)
+    assert tokenizer.end not in tokenizer.encode(END_OF_TEXT)
+    assert tokenizer.decode([tokenizer.end]) == END_OF_TEXT
+    tokenizer.save(tmp_path / "t.json")
+    assert load(tmp_path / "t.json") == tokenizer != CharTokenizer.from_text("<|endoftext|>")
+    assert "endoftext" in repr(tokenizer)
+    with pytest.raises(ValueError, match="their ids follow the 2 characters, from 2 on"):
+        CharTokenizer("ab", {END_OF_TEXT: 1})

@@ -4,6 +4,9 @@ import contextlib
 import errno
 import json
 import math
+import os
+import re
+import shlex
 import subprocess
 import sys
 import types
@@ -11,8 +14,6 @@ import types
 import pytest
 import torch
 import yaml
-from gptlab.runs.program import join
-from gptlab.runs.settings import Options
 
 from gptlab import checkpoints, commands, gpu, runs
 from gptlab.checkpoints import storage
@@ -22,8 +23,10 @@ from gptlab.commands.train import train
 from gptlab.gpu import devices
 from gptlab.model import GPT
 from gptlab.ranks import SingleProcess
+from gptlab.runs.program import join
 from gptlab.runs.recipes import model_config
 from gptlab.runs.records import read
+from gptlab.runs.settings import Options
 from gptlab.training import History, TrainConfig
 
 TINY = dict(batch_size=2, n_layer=1, n_head=2, n_embd=12, device="cpu")
@@ -110,9 +113,10 @@ def test_a_finished_run_is_recorded_with_its_machine(tmp_path, text, capsys):
     assert f"recorded in {tmp_path / 'here.json'}" in capsys.readouterr().out
 
 
-def test_a_run_that_was_resumed_is_not_recorded(tmp_path, text):
+def test_a_run_that_was_resumed_is_not_recorded(tmp_path, text, capsys):
     own = dict(text, record=tmp_path / "here.json")
     train(Options("shakespeare", folder=tmp_path / "run", steps=1, resume=True, **own))  # nothing to go on from
+    assert "there is nothing to resume in" in capsys.readouterr().out
     (tmp_path / "here.json").unlink()
     with pytest.raises(
         ValueError, match=r"from its first step, and .*run' has step-00000001 already: leave out --record, or"
@@ -152,6 +156,34 @@ def test_a_new_run_does_not_begin_where_one_is(tmp_path, text):
     train(Options(folder=tmp_path / "run", steps=1, **text))
     with pytest.raises(ValueError, match=r"has a run already, up to step-00000001: go on with `.*--resume --folder"):
         train(Options(folder=tmp_path / "run", steps=1, **text))
+
+
+def test_where_nothing_can_be_resumed_no_other_run_starts(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder, said in (
+        ("runs/typo", "there is nothing to resume in 'runs/typo', nor is there another run beside it"),
+        ("runs/mz", "there is nothing to resume in 'runs/mz'; perhaps you mean 'runs/my': the runs in 'runs' are my"),
+    ):
+        assert commands.run(["train", "--resume", "--folder", folder, "--steps", "1"]) == 1
+        assert said.replace("/", os.sep) in capsys.readouterr().out
+        assert not (tmp_path / folder).exists()
+        (tmp_path / "runs" / "my").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "runs" / "my" / "config.yaml").write_text("corpus: fables")
+
+
+def test_a_suggested_command_can_be_pasted(tmp_path, text, capsys):
+    folder = tmp_path / "my runs"
+    assert train(Options(folder=folder, steps=1, **text)) is None
+    assert f"sample {shlex.quote(str(folder))}\n" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=re.escape(f"--resume --folder {shlex.quote(str(folder))}`")):
+        train(Options(folder=folder, steps=1, **text))
+
+
+def test_a_run_on_another_text_in_the_folder_is_refused_with_both_names(tmp_path, text):
+    train(Options(folder=tmp_path / "run", steps=1, **text))
+    (tmp_path / "b.txt").write_text("another text " * 100)
+    with pytest.raises(ValueError, match=r"has a run on '.*text.txt', up to step-00000001, and this one is on '.*b.tx"):
+        train(Options(folder=tmp_path / "run", steps=1, **dict(text, corpus=str(tmp_path / "b.txt"))))
 
 
 def test_a_run_leaves_its_settings_and_another_begins_with_them(tmp_path, text):

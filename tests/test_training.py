@@ -450,7 +450,7 @@ def test_weights_that_are_spoilt_never_become_a_checkpoint(tmp_path):
 
 
 def test_what_a_killed_process_left_while_saving_is_cleared_away(tmp_path):
-    (tmp_path / ".step-00000002-abc").mkdir()
+    (tmp_path / ".step-00000002-77-0123abcd").mkdir()
     train(small_model(), Batches(IDS, B=2, T=8), TrainConfig(steps=1), folder=tmp_path, resume=True, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+ALWAYS = {"cpu", "python", "python.gauss", "numpy", "numpy.gauss"}
+
 
 def generator_states(device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """The states of all random generators that a run may use, as tensors: torch's, numpy's and Python's.
@@ -41,17 +43,26 @@ def restore_generators(states: dict[str, Tensor], device: torch.device | str = "
     """Put generators back to where `generator_states` found them.
 
     Args:
-        states: what `generator_states` gave; a generator that isn't in it stays as it is.
+        states: what `generator_states` gave. A GPU's generator that isn't in it stays as it is.
         device: whose generator is among them, beside the CPU's.
+
+    Raises:
+        ValueError: a state is missing or damaged, naming it.
     """
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
-    if "python" in states:
-        gauss = states["python.gauss"].tolist()
-        random.setstate((3, tuple(states["python"].tolist()), gauss[0] if gauss else None))
-    if "numpy" in states:
-        *keys, position, has_gauss = states["numpy"].tolist()
-        np.random.set_state(("MT19937", keys, position, has_gauss, float(states["numpy.gauss"])))
+    if missing := ALWAYS - states.keys():
+        raise ValueError(f"there is no state of the random generator {min(missing)!r}")
     kind = torch.device(device).type
-    if kind != "cpu" and kind in states:
-        getattr(torch, kind).set_rng_state(states[kind])
+    name = "cpu"
+    try:
+        torch.set_rng_state(states["cpu"])
+        name, gauss = "python", states["python.gauss"].tolist()
+        random.setstate((3, tuple(states["python"].tolist()), gauss[0] if gauss else None))
+        name, (*keys, position, has_gauss) = "numpy", states["numpy"].tolist()
+        if len(keys) != 624 or not 0 <= position <= 624:  # numpy believes it, and would read beyond the end
+            raise ValueError(f"{len(keys)} words, read up to {position}")
+        np.random.set_state(("MT19937", keys, position, has_gauss, float(states["numpy.gauss"])))
+        if kind != "cpu" and kind in states:
+            name = kind
+            getattr(torch, kind).set_rng_state(states[kind])
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"the state of the random generator {name!r} is damaged: {error}") from error

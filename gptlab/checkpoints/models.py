@@ -1,6 +1,7 @@
 """A finished model as a folder: weights, configuration, tokenizer, and notes on how it was made."""
 
 import json
+import math
 import os
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ from gptlab import tokenizers
 from gptlab.checkpoints import storage
 from gptlab.checkpoints.storage import CONFIG, MODEL, NOTES, TOKENIZER, CheckpointError
 from gptlab.config import GPTConfig
-from gptlab.model import GPT
+from gptlab.model import GPT, unwrapped
 from gptlab.tokenizing import Tokenizer
 
 
@@ -24,7 +25,7 @@ def save_model(
     """Save a trained model in this project's own format; `huggingface.save_model` writes that of transformers.
 
     Args:
-        model: with a `config`.
+        model: with a `config`, also inside of what DDP or the compiler put around it.
         folder: a new folder, or one that holds such a model, which is replaced.
         tokenizer: saved beside it as `tokenizer.json`, if given.
         notes: how it was made, saved beside it as `notes.json`, if given.
@@ -35,6 +36,7 @@ def save_model(
     if isinstance(model, str | os.PathLike):  # the order of the first edition
         warnings.warn("save_model(folder, model) is now save_model(model, folder)", DeprecationWarning, stacklevel=2)
         model, folder = folder, model
+    model = unwrapped(model)
     check_folder(folder)
     weights = {name: storage.on_cpu(parameter) for name, parameter in storage.named_weights(model).items()}
     texts = {CONFIG: model.config.to_json() + "\n"}
@@ -83,10 +85,44 @@ def load_model(folder: str | Path) -> tuple[GPT, Tokenizer | None]:
         folder = complete[-1]
     if not (folder / CONFIG).exists():
         raise CheckpointError(f"there is no model in {str(folder)!r} (no {CONFIG}): train one, or pass another folder")
-    model = GPT(GPTConfig.from_json((folder / CONFIG).read_text(encoding="utf-8")))
+    storage.verify(folder, (CONFIG, MODEL))
+    config = storage.read_config(folder / CONFIG)
+    _check_size(config, folder)
+    model = GPT(config)
     storage.fill(model, folder / MODEL)
     beside = [path / TOKENIZER for path in (folder, folder.parent) if (path / TOKENIZER).is_file()]
-    return model.eval(), tokenizers.load(beside[0]) if beside else None
+    return model.eval(), read_tokenizer(beside[0]) if beside else None
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer that lies beside a model or a run.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    try:
+        return tokenizers.load(path)
+    except Exception as error:  # whatever a damaged file makes of a tokenizer, it is this file that is damaged
+        raise CheckpointError(
+            f"{str(path)!r} holds no tokenizer ({(str(error) or type(error).__name__).splitlines()[0]}): "
+            "go back to a copy of this file, or train again in another folder"
+        ) from error
+
+
+def _check_size(config: GPTConfig, folder: Path) -> None:
+    """Check that the weights of a configuration can be in the file, before memory is taken for them.
+
+    Raises:
+        CheckpointError: the file is smaller than the largest tables of such a model.
+    """
+    path = folder / MODEL
+    size = path.stat().st_size if path.is_file() else math.inf
+    learned = config.context * config.n_embd if config.position == "learned" else 0
+    block = config.n_embd * (config.n_embd + (config.mlp_size or 4 * config.n_embd))
+    if (least := config.vocab_size * config.n_embd + learned + config.n_layer * block) > size:
+        raise storage.damaged(
+            folder / CONFIG, f"it describes a model of more than {least:,} numbers, and {MODEL} has {size:,} bytes"
+        )
 
 
 def committed(name: str) -> tuple[GPT, Tokenizer | None]:

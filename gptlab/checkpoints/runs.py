@@ -8,19 +8,26 @@ gradients to learn what an optimiser remembers, and importing them delays every 
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from gptlab import ranks
-from gptlab.checkpoints import storage
+from gptlab.checkpoints import formats, optimizer_states, storage
 from gptlab.checkpoints.generators import generator_states, restore_generators
+from gptlab.checkpoints.optimizer_states import SavedOptimizer
 from gptlab.checkpoints.storage import CONFIG, MODEL, OPTIMIZERS, STATE, CheckpointError
-from gptlab.config import GPTConfig
+from gptlab.entrances import Whole
 from gptlab.model import device_of
+
+
+class SavedRun(TypedDict):
+    """What `state.json` always has; a run adds what it wants to have back."""
+
+    step: Whole
+    optimizers: list[SavedOptimizer]
 
 
 def save(
@@ -35,6 +42,8 @@ def save(
 ) -> Path:
     """Save a training run as `folder`/step-…, and delete all but the newest checkpoints there.
 
+    Each checkpoint carries the SHA-256 of its files. It is read back from the disk before an older one is deleted.
+
     Args:
         folder: the run's.
         model: its weights are saved, and its configuration, if it has one.
@@ -44,11 +53,14 @@ def save(
         save_total_limit: how many checkpoints to keep.
         generators: what `generator_states` gave on each rank of the run; on this process alone unless given.
         write: False on all ranks but one, which only help to put together what is sharded.
+
+    Raises:
+        CheckpointError: it cannot be written, or reads back differently; the older checkpoints are untouched.
     """
     folder = Path(folder)
     target = folder / f"step-{step:08d}"
     weights = {name: storage.on_cpu(weight, write) for name, weight in storage.named_weights(model).items()}
-    tensors, plain = _split([optimizer.state_dict() for optimizer in optimizers], write)
+    tensors, plain = optimizer_states.split([optimizer.state_dict() for optimizer in optimizers], write)
     if not write:
         return target
     generators = [generator_states(device_of(model))] if generators is None else generators
@@ -59,8 +71,10 @@ def save(
         texts[CONFIG] = config.to_json() + "\n"
     with storage.replacing(target) as draft:
         storage.write(draft, {MODEL: weights, OPTIMIZERS: tensors}, texts)
+        storage.write_sums(draft)
+    storage.verify(target)
     for old in storage.complete(folder)[:-save_total_limit]:
-        shutil.rmtree(old, ignore_errors=True)
+        storage.delete(old)
     return target
 
 
@@ -71,23 +85,35 @@ def latest(folder: str | Path) -> Path | None:
 
 
 def remove_temporary(folder: str | Path) -> None:
-    """Delete what a process that was killed while saving has left in `folder`; no checkpoint is touched."""
+    """Delete what a process that was killed while saving has left in `folder`; nothing else is touched."""
     for draft in Path(folder).glob(".step-*"):
-        shutil.rmtree(draft, ignore_errors=True)
+        made_here = storage.DRAFT.fullmatch(draft.name)
+        if not made_here or not draft.is_dir():
+            continue
+        if made_here[2] and not (target := draft.with_name(made_here[1])).exists():
+            draft.rename(target)  # it died between two renames, and this is the only one there is
+        else:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def resume(
-    folder: str | Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], rank: int = 0
+    folder: str | Path,
+    model: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    rank: int = 0,
+    expected: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """Put model, optimisers and random generators back to the newest checkpoint; its state, or None without one.
 
-    What the optimisers remember comes back. Their settings (betas, weight decay) stay as this run has them.
+    What the optimisers remember comes back. Their settings (betas, weight decay) stay as this run has them. Everything
+    is checked before anything is changed: the hash of each file, and what is in it.
 
     Args:
         folder: the run's.
         model: gets the saved weights.
         optimizers: as many as were saved, for the same parameters in the same order.
         rank: of this process. One that wasn't there when the checkpoint was made keeps its own generators.
+        expected: entries that the state must have beside `step`, and the type of each, as for `formats.problem`.
 
     Raises:
         CheckpointError: for a broken checkpoint, or one of another configuration, naming what differs.
@@ -95,21 +121,37 @@ def resume(
     newest = latest(folder)
     if newest is None:
         return None
+    storage.verify(newest)
     _check_config(newest, model)
-    storage.fill(model, newest / MODEL)
-    state = storage.read_json(newest / STATE)
-    tensors = storage.read_tensors(newest / OPTIMIZERS)
-    mine = f"random.{rank}."
-    states = {name.removeprefix(mine): value for name, value in tensors.items() if name.startswith(mine)}
-    restore_generators(states, device_of(model))
+    state = storage.read_json(newest / STATE, SavedRun)
+    found = [f"there is no entry {name}" for name in expected or () if name not in state]
+    found += [formats.problem(state[name], kind, name) for name, kind in (expected or {}).items() if name in state]
+    if newest.name != (name := f"step-{state['step']:08d}"):
+        found.append(f"step={state['step']} is that of {name}")
+    if any(found):
+        raise storage.damaged(newest / STATE, next(filter(None, found)))
     if len(optimizers) != len(state["optimizers"]):
         raise CheckpointError(
             f"the checkpoint {str(newest)!r} has the states of {len(state['optimizers'])} optimisers and the run has "
             f"{len(optimizers)}: go on with the optimizer that the run started with, or choose another folder"
         )
-    tensors = {name: value for name, value in tensors.items() if not name.startswith("random.")}
-    for optimizer, saved in zip(optimizers, _joined(state["optimizers"], tensors), strict=True):
-        _restore(optimizer, saved)
+    tensors = storage.read_tensors(newest / OPTIMIZERS)
+    names = {id(weight): name for name, weight in storage.named_weights(model).items()}
+    mine = f"random.{rank}."
+    generators = {name.removeprefix(mine): value for name, value in tensors.items() if name.startswith(mine)}
+    try:
+        states = optimizer_states.join(
+            state["optimizers"], {name: value for name, value in tensors.items() if not name.startswith("random.")}
+        )
+        for optimizer, saved in zip(optimizers, states, strict=True):
+            optimizer_states.check(optimizer, saved, names)
+        if generators or rank == 0:
+            restore_generators(generators, device_of(model))
+    except ValueError as error:
+        raise storage.damaged(newest / OPTIMIZERS, error) from error
+    storage.fill(model, newest / MODEL)
+    for optimizer, saved in zip(optimizers, states, strict=True):
+        optimizer_states.restore(optimizer, saved)
     return state
 
 
@@ -117,12 +159,12 @@ def _check_config(checkpoint: Path, model: nn.Module) -> None:
     """Check that a checkpoint is of a model like this one.
 
     Raises:
-        CheckpointError: naming every field that differs.
+        CheckpointError: naming every field that differs, or the file, if it is damaged.
     """
     config = getattr(model, "config", None)
     if config is None:
         return
-    saved = GPTConfig.from_json((checkpoint / CONFIG).read_text(encoding="utf-8"))
+    saved = storage.read_config(checkpoint / CONFIG)
     if saved != config:
         pairs = {name: (value, getattr(config, name)) for name, value in vars(saved).items()}
         differ = ", ".join(f"{name}: {a!r} there, {b!r} here" for name, (a, b) in pairs.items() if a != b)
@@ -130,46 +172,3 @@ def _check_config(checkpoint: Path, model: nn.Module) -> None:
             f"the checkpoint {str(checkpoint)!r} is of another configuration ({differ}): "
             "build the model with the saved one, or choose another folder"
         )
-
-
-# ── Optimiser states: tensors in one file, the rest as JSON ──────────────────────────────────────────────────────────
-
-
-def _split(states: list[dict], keep: bool = True) -> tuple[dict[str, Tensor], list[dict]]:
-    """Optimiser states as named tensors "optimiser.parameter.name", and everything else, which JSON can hold."""
-    tensors, rest = {}, []
-    for i, state in enumerate(states):
-        plain: dict[str, dict] = {}
-        for index, entries in state["state"].items():
-            for name, value in entries.items():
-                if isinstance(value, Tensor):
-                    tensors[f"{i}.{index}.{name}"] = storage.on_cpu(value, keep)
-                else:
-                    plain.setdefault(str(index), {})[name] = value
-        rest.append({"state": plain, "param_groups": state["param_groups"]})
-    return tensors, rest
-
-
-def _joined(rest: list[dict], tensors: dict[str, Tensor]) -> list[dict]:
-    """The optimiser states that `_split` took apart."""
-    states = []
-    for entry in rest:
-        state = {int(index): dict(values) for index, values in entry["state"].items()}
-        states.append({"state": state, "param_groups": entry["param_groups"]})
-    for key, value in tensors.items():
-        i, index, name = key.split(".", 2)
-        states[int(i)]["state"].setdefault(int(index), {})[name] = value
-    return states
-
-
-def _restore(optimizer: torch.optim.Optimizer, saved: dict) -> None:
-    """Give an optimiser its saved state, sharded as its parameters are, and let it keep its settings."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for index, entries in saved["state"].items():
-        for name, value in entries.items():
-            if isinstance(value, Tensor) and value.shape == parameters[index].shape:
-                entries[name] = ranks.spread(value, like=parameters[index])
-    settings = [{name: v for name, v in group.items() if name != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(saved)
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)

@@ -176,13 +176,20 @@ def join(device: torch.device | str, sharded: bool = False, patience: float | in
         patience: seconds to wait for a rank that lives but does not answer. One that has died is noticed at once.
 
     Raises:
-        RankLost: another rank has ended.
+        RankLost: another rank has ended, or the ranks do not find each other.
     """
     device = torch.device(device)
     on_gpu = device.type == "cuda"
-    dist.init_process_group(
-        "nccl" if on_gpu else "gloo", timeout=timedelta(seconds=patience), device_id=device if on_gpu else None
-    )
+    try:
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo", timeout=timedelta(seconds=patience), device_id=device if on_gpu else None
+        )
+    except (RuntimeError, ValueError) as error:  # torch has several for this: the network's, a name that is missing
+        rank, size, host, port = (os.environ.get(n, "?") for n in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+        raise RankLost(
+            f"rank {rank} of {size} could not join the others at {host}:{port} ({str(error).splitlines()[0]}): start "
+            "all ranks with torchrun, and take another port if this one is in use"
+        ) from error
     try:
         yield ProcessGroup(device, sharded)
     except RuntimeError as error:

@@ -4,8 +4,10 @@ A command's module is imported when the command is run, so the list of commands 
 work with a bare Python that has nothing installed.
 """
 
+import contextlib
 import difflib
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -23,7 +25,7 @@ COMMANDS = {
     "prepare": "tokenize texts of any size into shards to train on",
     "train": "train a GPT on a text",
     "sample": "generate text with a trained GPT",
-    "export": "write a trained GPT so that Hugging Face's transformers opens it",
+    "export": "save a trained GPT so that Hugging Face's transformers opens it",
     "bench": "measure training, sampling and tokenizers on this machine",
     "mutate": "for maintainers: plant small faults in the package, and see which no test notices",
     "notebooks": "for maintainers: run notebooks in order, store their outputs, sync their text twins",
@@ -52,6 +54,32 @@ def unknown(name: str) -> str:
 
 def run(arguments: list[str]) -> int:
     """Run the command that `arguments` begin with, and return the exit code of the process."""
+    _write_every_character()
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a closed pipe can still be answered
+    except BrokenPipeError:
+        return _end_quietly()
+
+
+def _write_every_character() -> None:
+    """Let output be UTF-8 in files and pipes, and let no console stop at a character that it cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+
+
+def _end_quietly() -> int:
+    """Nobody reads on, as in `sample | head -c 20`: what has not been written yet goes nowhere."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # what a shell says of a program that SIGPIPE ended
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -71,6 +99,8 @@ def run(arguments: list[str]) -> int:
         return _in_the_environment(arguments, missing.name or str(missing))
     try:
         code = tyro.cli(command, prog=f"python -m gptlab {name}", args=rest)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         if os.environ.get("GPTLAB_DEBUG"):
             raise

@@ -35,6 +35,7 @@ def examine() -> list[Finding]:
         lambda: check_python(tuple(sys.version_info)),
         lambda: check_packages(_requirements()),
         lambda: check_device(import_torch(), nvidia_card()),
+        lambda: check_data(os.environ.get("GPTLAB_DATA", "")),
         lambda: check_files(_find_published()),
         lambda: check_disk(shutil.disk_usage(Path.cwd()).free),
         lambda: check_memory(total_memory()),
@@ -114,13 +115,36 @@ def installed_version(name: str) -> str | None:
 
 
 def _requirements() -> list[str]:
-    """What the package asks for, without its extras, as its own metadata says."""
-    asked = importlib.metadata.requires("gptlab") or []
-    return [line.split(";")[0].strip() for line in asked if "extra ==" not in line]
+    """What the package asks for, without its extras: by its own metadata, or the clone's list if it isn't installed."""
+    try:
+        asked = importlib.metadata.requires("gptlab") or []
+    except importlib.metadata.PackageNotFoundError:
+        asked = (environment.clone() / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = [line.split("#")[0].split(";")[0].strip() for line in asked if "extra ==" not in line]
+    return [line for line in lines if line]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Files, space, Jupyter
+
+
+def check_data(named: str) -> list[Finding]:
+    """The folder of a machine without a network.
+
+    Args:
+        named: what `GPTLAB_DATA` says, "" if nothing.
+
+    >>> print(*check_data("/no/such/folder"))
+    problem  GPTLAB_DATA names '/no/such/folder', and there is no such folder
+             -> correct or unset GPTLAB_DATA; to fill a folder: ... -m gptlab fetch --into FOLDER on a machine ...
+    """
+    if not named:
+        return []
+    if Path(os.path.expanduser(named)).is_dir():
+        return [Finding("ok", f"GPTLAB_DATA: the folder {named}")]
+    fill = f"{environment.python_call()} fetch --into FOLDER on a machine with a network"
+    text = f"GPTLAB_DATA names {named!r}, and there is no such folder"
+    return [Finding("problem", text, f"correct or unset GPTLAB_DATA; to fill a folder: {fill}")]
 
 
 def check_files(found: dict[str, str | None]) -> list[Finding]:

@@ -8,6 +8,7 @@ import tyro
 from gptlab import corpora, downloads, encodings
 
 EVERY = (*(name for name, entry in corpora.ENTRIES.items() if entry.file), *encodings.FETCHABLE)
+UNTRIED = ("not there", "not asked, because GPTLAB_OFFLINE is set")  # true of every file: said once, or not at all
 Name = Literal[("all", *EVERY)]  # type: ignore[valid-type]  (the registry says which)
 
 
@@ -30,11 +31,36 @@ def fetch(names: tyro.conf.Positional[tuple[Name, ...]] = ("all",), into: Path |
             found = get(name, into)
         except downloads.DownloadError as error:
             missing.append(error)
-            print(f"{name:<{width}}  missing")
+            print(f"{name:<{width}}  missing", flush=True)
         else:
-            print(f"{name:<{width}}  {found.where}: {found.path}")
+            print(f"{name:<{width}}  {found.where}: {found.path}", flush=True)
     if missing:
-        raise SystemExit("\n" + "\n\n".join(map(str, missing)))
+        raise SystemExit("\n" + remedies(missing))
+
+
+def remedies(missing: list[downloads.DownloadError]) -> str:
+    """What was tried for the files that are missing, and what helps, said once for all of them.
+
+    Args:
+        missing: the error of each.
+    """
+    if len(missing) == 1:
+        return str(missing[0])
+    names = " ".join(error.file.command for error in missing if error.file.command)
+    lines = [f"{len(missing)} files are missing and could not be downloaded: {names}"]
+    if downloads.offline():
+        lines += ["GPTLAB_OFFLINE is set, so no source was asked for them."]
+    tried = [(error.file.path, *attempt) for error in missing for attempt in error.tried]
+    tried = [f"  - {file}: {place}: {why}" for file, place, why in tried if why not in UNTRIED]
+    lines += ["Tried:", *tried] * bool(tried)
+    command = f"python -m gptlab fetch {names}"
+    lines += ["What helps:"] + ["  - allow downloads: unset GPTLAB_OFFLINE"] * downloads.offline()
+    lines += [
+        f"  - on this machine, once it has a network: {command}",
+        f"  - on another machine: {command} --into FOLDER, then copy FOLDER here and set GPTLAB_DATA to it",
+        "  - one file by hand: the command with its name alone says where it belongs, and its SHA-256",
+    ]
+    return "\n".join(lines)
 
 
 def get(name: str, into: Path | None = None) -> downloads.Found:

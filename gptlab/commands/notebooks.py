@@ -21,7 +21,7 @@ from gptlab.commands.isolation import sandboxed
 from gptlab.files import write_whole
 
 FORMATS = "ipynb,text//py:percent"  # as in pyproject.toml
-CELL_TIMEOUT = 180  # seconds, as in the tests
+CELL_TIMEOUT = 660  # seconds, as in the tests
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
 _VOLATILE = ("execution", "ExecuteTime", "executionInfo", "collapsed", "scrolled", "trusted", "outputId", "colab")
@@ -46,7 +46,7 @@ def notebooks(
 ) -> int:
     """Run notebooks from top to bottom, and store them with their outputs and their text twins.
 
-    Each runs in a fresh kernel, in an empty temporary folder, with the network cut off, and at most 180 s a cell.
+    Each runs in a fresh kernel, in an empty temporary folder, with the network cut off, and at most 660 s a cell.
     Nothing is written if a cell fails that is not tagged raises-exception. Exit code 1 if any notebook failed.
 
     Args:

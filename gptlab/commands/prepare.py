@@ -1,7 +1,6 @@
 """`python -m gptlab prepare`: turn texts of any size into shards of token ids that `train` can read."""
 
 import os
-import re
 import shlex
 import time
 from pathlib import Path
@@ -9,6 +8,8 @@ from pathlib import Path
 import tyro
 
 from gptlab.commands import environment
+
+SMALL = 2_000_000  # characters of a text that `train` reads as it is
 
 
 def prepare(
@@ -39,8 +40,9 @@ def prepare(
         shard_tokens: about how many tokens a shard has.
         workers: processes that tokenize; one for each core unless given.
     """
-    from gptlab import tokenizers
+    from gptlab import corpora, tokenizers
     from gptlab.corpora import preparing
+    from gptlab.corpora.reading import unescaped
 
     if not files:
         raise ValueError("name at least one file to prepare")
@@ -73,14 +75,7 @@ def prepare(
         print(f"The separator {separator!r} was not found: each file is one document.")
     if made["end"] is None and made["documents"] > 1:
         print("The tokenizer has no end token: the documents follow each other without a mark between them.")
+    if made["characters"] < SMALL and not set(files) & set(corpora.ENTRIES):
+        call = f"{environment.python_call()} train {shlex.join(files)}"
+        print(f"So short a text needs no shards: `{call}` does this better, with tokens learned from the text itself.")
     print(f"saved in {out}; train on it with `{environment.python_call()} train --corpus {shlex.quote(str(out))}`")
-
-
-def unescaped(separator: str) -> str:
-    r"""A separator as a person means it who types \n in a shell, which does not turn it into a newline.
-
-    >>> unescaped(r"\n\n---\n")
-    '\n\n---\n'
-    """
-    meant = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
-    return re.sub(r"\\([ntr\\])", lambda found: meant[found[1]], separator)

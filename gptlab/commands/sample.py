@@ -2,27 +2,36 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gptlab.entrances import Count, Fraction, NotNegative, Positive, Whole, checked
+
+if TYPE_CHECKING:
+    from gptlab.model import GPT
+    from gptlab.tokenizing import Tokenizer
 
 COMMITTED = Path(__file__).resolve().parents[2] / "data" / "models" / "fables"
 
 
+@checked
 def sample(
     model: Path = COMMITTED,
     /,
     prompt: str = "",
-    n: int = 1,
-    max_new_tokens: int = 200,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float = 1.0,
+    n: Whole = 1,
+    max_new_tokens: Whole = 200,
+    temperature: NotNegative = 1.0,
+    top_k: Count | None = None,
+    top_p: Fraction | None = None,
+    min_p: Fraction | None = None,
+    repetition_penalty: Positive = 1.0,
     seed: int = 0,
 ) -> None:
     """Generate text with a trained GPT.
 
     Args:
-        model: a folder with a model, or a training run; unless given, the model of fables that comes with the course.
+        model: a folder with a model, a training run, or a folder of Hugging Face's with a GPT-2 or a Llama; unless
+            given, the model of fables that comes with the course.
         prompt: the text to continue; empty starts a new one.
         n: how many texts.
         max_new_tokens: the longest text, in tokens.
@@ -35,20 +44,76 @@ def sample(
     """
     import torch
 
-    from gptlab import checkpoints, sampling
+    from gptlab import sampling
 
-    gpt, tokenizer = checkpoints.load_model(model)
-    if tokenizer is None:
-        raise ValueError(f"{str(model)!r} has no tokenizer.json, so its ids cannot be written as text")
-    end = tokenizer.end
+    gpt, tokenizer = _open(model)
+    end, first = tokenizer.end, prompt
     ids = ([] if end is None else [end]) + (tokenizer.encode(prompt) if prompt else [])
-    ids = ids or tokenizer.encode("\n")
+    if not ids:
+        ids, first = _beginning(tokenizer)
+    if prompt.rstrip(" ") and prompt.endswith(" ") and _spaces_begin_words(tokenizer):
+        print(
+            "sample: the prompt ends with a space, but in this vocabulary a space belongs to the word after it: the "
+            "model has hardly seen one alone, and writes better without it",
+            file=sys.stderr,
+        )
     generator = torch.Generator().manual_seed(seed)
     for i in range(n):
-        print("" if i == 0 else "\n", end=prompt)
+        print("" if i == 0 else "\n", end=first)
         options = dict(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, generator=generator)
         options["repetition_penalty"] = repetition_penalty
         for piece in sampling.stream(gpt, tokenizer, ids, max_new_tokens, stop=end, **options):
             sys.stdout.write(piece)
             sys.stdout.flush()
         print()
+
+
+def _open(folder: Path) -> "tuple[GPT, Tokenizer]":
+    """The model in a folder, of the course's format or of Hugging Face's, and its tokenizer.
+
+    Raises:
+        ValueError: there is no tokenizer, or there are weights that are not numbers, naming them.
+    """
+    from gptlab import checkpoints, huggingface
+    from gptlab.pretrained.layout import some
+
+    if huggingface.is_folder(folder):
+        gpt, tokenizer = huggingface.load_model(folder), huggingface.load_tokenizer(folder)
+    else:
+        gpt, tokenizer = checkpoints.load_model(folder)
+    if tokenizer is None:
+        raise ValueError(f"{str(folder)!r} has no tokenizer.json, so its ids cannot be written as text")
+    if tokenizer.vocab_size > gpt.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer in {str(folder)!r} has {tokenizer.vocab_size} ids, but the model only "
+            f"{gpt.config.vocab_size}: put the tokenizer.json there that the model was trained with"
+        )
+    if broken := [name for name, parameter in gpt.named_parameters() if not parameter.isfinite().all()]:
+        raise ValueError(
+            f"{str(folder)!r} holds weights that are NaN or infinite ({some(broken, most=3)}), so it cannot write: "
+            "take an older checkpoint, or train again with a lower learning rate"
+        )
+    return gpt, tokenizer
+
+
+def _beginning(tokenizer: "Tokenizer") -> tuple[list[int], str]:
+    """Where a new text begins if no token says so: after a newline or a space, or else with a character there is.
+
+    Returns the ids to continue, and the text to show for them.
+    """
+    for blank in ("\n", " "):
+        try:
+            ids = tokenizer.encode(blank)
+        except ValueError:  # a vocabulary of characters, learned from a text without this one
+            continue
+        if tokenizer.decode(ids) == blank:
+            return ids, ""
+    texts = [(tokenizer.decode([id]), id) for id in range(tokenizer.vocab_size)]
+    text, id = min(texts, key=lambda pair: (not pair[0][:1].isupper(), not pair[0][:1].isalnum()))
+    return [id], text
+
+
+def _spaces_begin_words(tokenizer: "Tokenizer") -> bool:
+    """Whether there are tokens such as " fox": then the text that a model learned has few spaces alone."""
+    pieces = getattr(tokenizer, "ranks", ()) or getattr(tokenizer, "pieces", ())
+    return any(len(piece) > 1 and piece[:1] in (b" ", "▁") for piece in pieces)

@@ -1,5 +1,6 @@
 """`python -m gptlab train`: train a GPT on a text, on one process or, started by torchrun, on several."""
 
+import shlex
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -7,18 +8,24 @@ from typing import Annotated
 import tyro
 
 from gptlab.commands import environment
-from gptlab.runs.settings import Options, settings_from
+from gptlab.ranks import leaves_at_once
+from gptlab.runs.options import from_groups
+from gptlab.runs.settings import CONFIG, Options, Settings, from_yaml, run_folder, settings_from
 
 
-def train(options: Annotated[Options, tyro.conf.arg(name="")]) -> int | None:
-    """Train a GPT on a text, save checkpoints, and print its loss as it falls.
+@leaves_at_once
+def train(options: Annotated[Options, tyro.conf.arg(name="", constructor=from_groups)]) -> int | None:
+    """Train a GPT on a text of yours, or by a recipe, and print its loss as it falls.
 
-    A recipe, or a saved config.yaml, has all settings; the other options change them, and what is not given stays.
-    SIGTERM and Ctrl-C save a checkpoint first; --resume continues from it. The exit code is not 0 where a run ended
-    early.
+    Two examples:
+      python3 -m gptlab train my.txt                        your text; the run is in runs/my
+      python3 -m gptlab train essays --steps 2000 --best    a folder of texts, longer, the best model saved
+
+    Tokens, size and steps suit the length of a text, or are the recipe's; each option changes one of them. Ctrl-C saves
+    a checkpoint first, and --resume goes on from it. The exit code is not 0 where a run ended early.
     """
     settings = settings_from(options)  # before torch is imported: a mistake is answered at once
-    folder = options.folder or Path("runs") / (options.recipe or "fables")
+    folder = run_folder(options)
     import torch
 
     from gptlab import checkpoints, ranks, training
@@ -26,10 +33,10 @@ def train(options: Annotated[Options, tyro.conf.arg(name="")]) -> int | None:
     from gptlab.runs.compiling import first_line
     from gptlab.runs.interruption import StopOnSignal
 
-    _check_folder(options, folder)
+    _check_folder(options, settings, folder)
     with StopOnSignal(patience=20 if ranks.is_one_of_several() else None) as stop:
         try:
-            history, rank = program.execute(options, settings, folder, stop, environment.this_command())
+            history, rank, model = program.execute(options, settings, folder, stop, environment.this_command())
         except (training.NonFiniteLoss, checkpoints.CheckpointError, ConnectionError) as error:
             if isinstance(error, checkpoints.CheckpointError) and not stop.started:
                 raise  # it says what to do
@@ -40,6 +47,8 @@ def train(options: Annotated[Options, tyro.conf.arg(name="")]) -> int | None:
             print(f"train: {first_line(error)}\nTo need less, {way}. {_how_to_continue(folder)}", flush=True)
             return 1
     if history.steps >= settings.recipe.training.steps:
+        if rank == 0:
+            print(_next_commands(model, Path("exported") / folder.resolve().name), flush=True)
         return None
     if rank == 0:
         name = signal.Signals(stop.number).name
@@ -47,7 +56,16 @@ def train(options: Annotated[Options, tyro.conf.arg(name="")]) -> int | None:
     return 128 + stop.number
 
 
-def _check_folder(options: Options, folder: Path) -> None:
+def _next_commands(model: Path, export: Path) -> str:
+    """What to do with a finished model, to be pasted."""
+    call, there = environment.python_call(), shlex.quote(str(model))
+    return (
+        f"let it write:                 {call} sample {there}\n"
+        f"for Hugging Face's libraries: {call} export {there} {shlex.quote(str(export))}"
+    )
+
+
+def _check_folder(options: Options, settings: Settings, folder: Path) -> None:
     """Check that a run in this folder wouldn't overwrite another, and that a record would be of a whole run.
 
     Raises:
@@ -56,6 +74,13 @@ def _check_folder(options: Options, folder: Path) -> None:
     from gptlab import checkpoints
 
     newest = checkpoints.latest(folder)
+    if newest is not None and not options.resume and (folder / CONFIG).is_file():
+        there, here = (_text_of(which) for which in (from_yaml(folder / CONFIG), settings))
+        if there != here:
+            raise ValueError(
+                f"{str(folder)!r} has a run on {there}, up to {newest.name}, and this one is on {here}: choose another "
+                "--folder"
+            )
     if newest is not None and not options.resume:
         raise ValueError(
             f"{str(folder)!r} has a run already, up to {newest.name}: go on with `{_resume_command(folder)}`, "
@@ -68,8 +93,13 @@ def _check_folder(options: Options, folder: Path) -> None:
         )
 
 
+def _text_of(settings: Settings) -> str:
+    """What a run is trained on: the paths of its texts, or its corpus."""
+    return ", ".join(map(repr, settings.recipe.texts or (settings.recipe.corpus,)))
+
+
 def _resume_command(folder: Path) -> str:
-    return f"{environment.python_call()} train --resume --folder {folder}"
+    return f"{environment.python_call()} train --resume --folder {shlex.quote(str(folder))}"
 
 
 def _how_to_continue(folder: Path) -> str:

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -78,6 +79,16 @@ def read_pieces(
         raise ValueError(f"{path.name} is not UTF-8 text: it has the byte {bad:#04x}: save it as UTF-8") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path.name} is not a complete .gz file ({error}): fetch or compress it again") from error
+
+
+def unescaped(separator: str) -> str:
+    r"""A separator as a person means it who types \n in a shell, which does not turn it into a newline.
+
+    >>> unescaped(r"\n\n---\n")
+    '\n\n---\n'
+    """
+    meant = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+    return re.sub(r"\\([ntr\\])", lambda found: meant[found[1]], separator)
 
 
 def existing_file(source: str | os.PathLike, note: str = "") -> Path:

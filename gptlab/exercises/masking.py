@@ -1168,12 +1168,14 @@ def first_leak(model, ids, V):
 class _Leaky:
     """A model that sums up the past, with a few wires from a later position to earlier ones.
 
-    A leak is (sequence, from, to, {channel: size}). The numbers are small multiples of 1/1024, so that nothing is lost
-    in rounding and the smallest leak is far above every tolerance.
+    A leak is (sequence, from, to, {channel: size}): the size is added while the token at `from` is one above its first
+    value, which is what an answer should make of it. All numbers are small multiples of 1/1024, so that nothing is
+    lost in rounding and the smallest leak is far above every tolerance.
     """
 
-    def __init__(self, table: Tensor, leaks: list[tuple[int, int, int, dict[int, float]]]):
+    def __init__(self, table: Tensor, ids: Tensor, leaks: list[tuple[int, int, int, dict[int, float]]]):
         self.table, self.leaks = table, leaks
+        self.changed = (ids + 1) % len(table)
 
     def __deepcopy__(self, memo: dict) -> "_Leaky":
         return self  # it has no state that an answer could change, and a copy would count as another input
@@ -1182,48 +1184,49 @@ class _Leaky:
         out = self.table[ids].cumsum(dim=1)  # [B, T, C]
         for sequence, sender, receiver, channels in self.leaks:
             for channel, size in channels.items():
-                out[sequence, receiver, channel] += size * (ids[sequence, sender] + 1)
+                out[sequence, receiver, channel] += size * (ids[sequence, sender] == self.changed[sequence, sender])
         return out
 
     def __repr__(self) -> str:
         wires = [f"{sender} to {receiver} in sequence {b}" for b, sender, receiver, _ in self.leaks]
-        return f"<a model that leaks from {' and '.join(wires[:2])}>" if wires else "<a model without a leak>"
+        return f"<a model that leaks from {' and '.join(wires)}>" if wires else "<a model without a leak>"
 
 
-_SMALL = 2.0**-10
 _EVERY = {0: 1.0, 1: 1.0, 2: 1.0}
+_LEAKS = (  # B, T, leaks
+    (2, 3, []),
+    (1, 5, [(0, 3, 1, _EVERY)]),  # two steps back, in all channels
+    (2, 3, [(1, 1, 0, {0: 1.0})]),  # the first position that can leak
+    (2, 4, [(1, 3, 0, {1: 1.0})]),  # from the last position to the first, into one channel of the last sequence
+    (3, 5, [(1, 3, 2, {0: 1.0})]),  # the middle sequence, one step
+    (2, 5, [(0, 3, 0, {2: 1.0}), (0, 3, 2, {2: 1.0})]),  # two receivers in the first sequence
+    (2, 6, [(0, 4, 2, {0: 1.0, 1: -1.0})]),  # opposite signs in two channels
+    (2, 5, [(0, 3, 1, {0: 1.0}), (1, 3, 1, {0: -1.0})]),  # opposite signs in two sequences
+    (2, 5, [(1, 2, 1, {2: 2.0**-10})]),  # a small one
+    (2, 6, [(0, 4, 1, {1: 1.0}), (1, 3, 2, {1: 1.0})]),  # two sequences, two positions
+    (2, 6, [(0, 4, 3, {1: 1.0}), (1, 4, 1, {1: 1.0})]),  # the same position, two receivers
+    (3, 6, []),
+)
 
 
 def _model_inputs(rng):
-    for B, T, leaks in (
-        (2, 3, []),
-        (1, 4, [(0, 3, 1, _EVERY)]),  # two steps back
-        (2, 4, [(1, 2, 0, {1: 1.0})]),  # one channel of the last sequence, to the very beginning
-        (3, 5, [(1, 3, 2, {0: 1.0})]),  # the middle sequence, one step
-        (2, 5, [(0, 3, 0, {2: 1.0}), (0, 3, 2, {2: 1.0})]),  # two receivers in the first sequence
-        (2, 6, [(0, 4, 2, {0: 1.0, 1: -1.0})]),  # opposite signs in two channels
-        (2, 5, [(0, 3, 1, {0: 1.0}), (1, 3, 1, {0: -1.0})]),  # opposite signs in two sequences
-        (2, 5, [(1, 2, 1, {2: _SMALL})]),  # a small one
-        (2, 6, [(0, 4, 1, {1: 1.0}), (1, 3, 2, {1: 1.0})]),  # two sequences, two positions
-        (2, 6, [(0, 4, 3, {1: 1.0}), (1, 4, 1, {1: 1.0})]),  # the same position, two receivers
-        (3, 6, []),
-    ):
-        yield _leaky(rng, B, T, leaks)
+    for number, (B, T, leaks) in enumerate(_LEAKS):
+        yield _leaky(rng, B, T, leaks, V=7 + 2 * (number % 3), last_id=number % 2 == 0)
     for _ in range(2):
         B, T = rng.choice(((2, 5), (3, 7)))
         sender = rng.randrange(2, T)
-        yield _leaky(rng, B, T, [(rng.randrange(B), sender, rng.randrange(sender), {rng.randrange(3): 1.0})])
+        leak = (rng.randrange(B), sender, rng.randrange(sender), {rng.randrange(3): 1.0})
+        yield _leaky(rng, B, T, [leak], V=9, last_id=rng.random() < 0.5)
 
 
-def _leaky(rng: random.Random, B: int, T: int, leaks: list) -> tuple:
-    V = 9
-    ids = torch.randint(1, V - 2, (B, T), generator=_generator(rng))
-    if len(leaks) == 1:  # id + 1 goes round here, and an id that is set to 0 has not changed
-        ((sequence, sender, receiver, _),) = leaks
-        ids[sequence, sender] = V - 1 if (sender + receiver) % 2 else 0
+def _leaky(rng: random.Random, B: int, T: int, leaks: list, V: int, last_id: bool) -> tuple:
+    """A model, ids and V; with `last_id` the token that leaks is V - 1, so that id + 1 goes round."""
+    ids = torch.randint(2, V - 2, (B, T), generator=_generator(rng))
     ids[0, -1] = V - 1
+    for sequence, sender, _, _ in leaks:
+        ids[sequence, sender] = V - 1 if last_id else 3
     table = torch.randint(1, 9, (V, 3), generator=_generator(rng)) / 8
-    return _Leaky(table + torch.arange(V)[:, None] * 2.0**-7, leaks), ids, V
+    return _Leaky(table + torch.arange(V)[:, None] * 2.0**-7, ids, leaks), ids, V
 
 
 def _vary(ids: Tensor, t: int, V: int) -> Tensor:
@@ -1324,8 +1327,8 @@ _LEAK = Exercise(
     difficulty=3,
     prompt="Write the test that every language model should pass. Change the tokens of one position at a time, from "
     "position 1 on, in all sequences at once (id + 1, and 0 after V - 1), and look whether an output at an earlier "
-    "position moved: in any sequence and any channel, and however little (the models here repeat themselves exactly). "
-    "Leave `ids` as they are.\n\nInput: `model`, a function from ids [B, T] to outputs [B, T, C]; `ids`, an integer "
+    "position moved, in any sequence and any channel, by more than 0.0001. Leave `ids` as they are.\n\nInput: `model`, "
+    "a function from ids [B, T] to outputs [B, T, C]; `ids`, an integer "
     "tensor [B, T]; `V`, an `int`, the size of the vocabulary. Result: a tuple of two `int`, the first position whose "
     "change moves something earlier, and the first position that then moves; or None if nothing does.",
     signature='def first_leak(model, ids: Int[Tensor, "B T"], V: int) -> tuple[int, int] | None',
@@ -1377,6 +1380,16 @@ _LEAK = Exercise(
             "only the first channel is looked at",
             _search(moved_where=lambda difference: _any(difference[:, :, :1])),
             "A leak into another channel is a leak too: `any` over the last axis.",
+        ),
+        Mistake(
+            "only what moves in every channel counts",
+            _search(moved_where=lambda difference: (difference != 0).all(dim=2).any(dim=0)),
+            "A leak into a single channel is a leak too: `any` over the last axis, not `all`.",
+        ),
+        Mistake(
+            "only what moves in every sequence counts",
+            _search(moved_where=lambda difference: (difference != 0).any(dim=2).all(dim=0)),
+            "A leak in one sequence is a leak: `any` over the batch, not `all`.",
         ),
         Mistake(
             "the channels are added up",
@@ -1451,7 +1464,8 @@ _LEAK = Exercise(
         Mistake(
             "tokens are set to 0",
             _search(vary=_set(lambda ids, V: torch.zeros_like(ids))),
-            "A token that is 0 already does not change, and its leak stays unseen. id + 1 is always another one.",
+            "A token that is 0 already does not change, and the task says what to change it to: id + 1, and 0 after "
+            "V - 1.",
         ),
         Mistake(
             "all tokens from t on are changed",

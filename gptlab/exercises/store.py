@@ -19,19 +19,37 @@ VERSION = 2  # ids by topic; version 1 had numbers ("6.2" for "attention.2"), an
 
 
 def place() -> Path | None:
-    """The file; None if nothing is to be stored."""
+    """The file; None if nothing is to be stored, or if there is no place for it.
+
+    A container's user may have no home and no entry in the list of users: then what the reader does is remembered
+    until the kernel ends, and the next card says how to have it stored.
+    """
     named = os.environ.get("GPTLAB_PROGRESS", "")
     if named.lower() in ("off", "none", "memory"):
         return None
-    if named:
-        path = Path(named).expanduser()
-        return path / "progress.json" if path.is_dir() else path
+    with contextlib.suppress(RuntimeError, OSError, ValueError):  # no home, a name that no file can have
+        if named:
+            path = Path(named).expanduser()
+            return path / "progress.json" if path.is_dir() else path
+        folder = _data_folder()
+        if folder.is_absolute():  # "~" stays as it is where nobody knows what it means
+            return folder / "progress.json"
+    where = f"GPTLAB_PROGRESS={named!r} is no place for a file" if named else "there is no home folder here"
+    notice = (
+        f"{where}, so your progress is kept until this kernel ends: set GPTLAB_PROGRESS to a file to have it stored"
+    )
+    if notice not in session.notices:
+        session.notices.append(notice)
+    return None
+
+
+def _data_folder() -> Path:
+    """The folder that the system has for a program's data, or one in the reader's home."""
     try:
         from platformdirs import user_data_path
-
-        return user_data_path("gptlab", appauthor=False) / "progress.json"
-    except Exception:  # no platformdirs, no home
-        return Path("~/.gptlab/progress.json").expanduser()
+    except ImportError:
+        return Path("~/.gptlab").expanduser()
+    return user_data_path("gptlab", appauthor=False)
 
 
 def notices() -> list[str]:

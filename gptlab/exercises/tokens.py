@@ -1418,7 +1418,7 @@ _SPLIT = Exercise(
             "`\\S+` matches a word with the comma behind it. A comma is a part of its own, and so is each space.",
         ),
         Mistake(
-            "it cuts at  only",
+            'it cuts at " " only',
             lambda text: [part for part in re.split("( )", text) if part],
             "Commas, newlines and apostrophes are parts of their own too, not only spaces.",
         ),

@@ -181,7 +181,7 @@ _LOSS = Exercise(
         Mistake(
             "the softmax is missing",
             lambda logits, targets: -_pick(logits, targets).mean(),
-            "A logit is no log-probability until the log-sum-exp of all logits at its position is subtracted.",
+            "A logit becomes a log-probability only when the log-sum-exp of all logits at its position is subtracted.",
         ),
         Mistake(
             "softmax is applied twice",
@@ -324,7 +324,7 @@ _SHIFT = Exercise(
         Mistake(
             "the last token is an input as well",
             lambda ids: (ids, ids[:, 1:]),
-            "Nothing is known to follow the last token, so it is no input: `ids[:, :-1]`.",
+            "Nothing is known to follow the last token, so it is not an input: `ids[:, :-1]`.",
         ),
         Mistake(
             "the first token is a target as well",
@@ -334,14 +334,13 @@ _SHIFT = Exercise(
         Mistake(
             "the first token follows the last",
             lambda ids: (ids, ids.roll(-1, 1)),
-            "`roll` puts the first token behind the last. The last token has no target, so it is no input.",
+            "`roll` puts the first token behind the last. The last token has no target, so it is not an input.",
         ),
         *[
             Mistake(
                 f"the targets are filled up with {fill}",
                 _padded_targets(fill),
-                "You kept T + 1 positions and made up a target for the last. It has none, so it is no input: leave it "
-                "out.",
+                "You kept T + 1 positions and made up a target for the last. It has none: leave it out.",
             )
             for fill in (0, -100)
         ],
@@ -811,7 +810,7 @@ _CLIP = Exercise(
         Mistake(
             "the last tensor alone decides",
             _to_length(lambda gradients: _length(gradients[-1:])),
-            "The sum begins anew with each tensor. Add the squares of all of them up, then take the root.",
+            "The sum starts again with each tensor. Add the squares of all of them up, then take the root.",
         ),
         Mistake(
             "the absolute values are added",

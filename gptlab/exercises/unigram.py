@@ -66,6 +66,7 @@ def _texts(rng: random.Random):
     yield "abca", {"a": -1.6, "b": -3.5, "c": -3.4, "ca": -3.3, "ab": -3.2, "bca": -4.2}
     yield "ab", {"a": -1.0, "b": -1.0, "ab": -1000.0}  # a way that hardly counts, and must not overflow
     yield "hello", {"h": -2.0, "e": -2.1, "l": -2.2, "o": -2.3, "hello": -3.0}
+    yield "understanding", {**dict.fromkeys("understaig", -2.0), "understanding": -4.0}  # a piece can have any length
     yield _LONG, _WORDS
     yield _UNLIKELY
     for length in (3, 4, 5, 6, 7, 8, 5, 6):

@@ -194,17 +194,20 @@ class Block(nn.Module):
 
 
 class Embedding(nn.Module):
-    """A row for each token, and one for each position where positions are learned or sinusoidal."""
+    """A row for each token, and one for each position where positions are learned or sinusoidal (then not trained)."""
 
     def __init__(self, config: GPTLabConfig):
         super().__init__()
         self.token = nn.Embedding(config.vocab_size, config.n_embd)
-        if config.position in ("learned", "sinusoidal"):
+        if config.position == "learned":
             self.position = nn.Embedding(config.context, config.n_embd)
+        elif config.position == "sinusoidal":
+            self.waves = nn.Embedding(config.context, config.n_embd)
+            self.waves.weight.requires_grad_(False)
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        x = self.token(ids)
-        return x + self.position(positions) if hasattr(self, "position") else x
+        table = getattr(self, "position", getattr(self, "waves", None))
+        return self.token(ids) if table is None else self.token(ids) + table(positions)
 
 
 class GPTLabForCausalLM(PreTrainedModel, GenerationMixin):
@@ -244,7 +247,7 @@ class GPTLabForCausalLM(PreTrainedModel, GenerationMixin):
         return {
             "input_ids": input_ids[:, seen:],
             "attention_mask": attention_mask,
-            "past_key_values": cache,
+            _CACHE: cache,
             "use_cache": use_cache,
             "logits_to_keep": 1,
         }
@@ -280,9 +283,8 @@ class GPTLabForCausalLM(PreTrainedModel, GenerationMixin):
             keep = torch.ones(T, past + T, dtype=torch.bool, device=input_ids.device).tril(past)[None, None]
         if attention_mask is not None:
             oneself = torch.eye(T, past + T, dtype=torch.bool, device=input_ids.device).roll(past, 1)
-            keep = (
-                keep & attention_mask.bool()[:, None, None, :] | oneself
-            )  # padding attends to itself: no row is empty
+            # padding attends to itself, so that no row is empty
+            keep = keep & attention_mask.bool()[:, None, None, :] | oneself
             real = attention_mask[:, -T:, None].to(self.embedding.token.weight.dtype)
         turns = rope(self.config, position_ids) if self.config.position == "rope" else None
         x = self.dropout(self.embedding(input_ids, position_ids))  # [B, T, C]
@@ -295,4 +297,4 @@ class GPTLabForCausalLM(PreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **{_CACHE: cache})

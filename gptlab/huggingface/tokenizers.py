@@ -46,7 +46,8 @@ def _sequence(kind: str, members: list[dict]) -> dict[str, Any]:
 
 
 def _characters(tokenizer: Any) -> dict[str, Any]:
-    return _whole_tokens(list(tokenizer.characters), r"(?m:.)", None)  # (?m) lets the dot match a newline there
+    added = {"added_tokens": _added(tokenizer)} if tokenizer.special_tokens else {}
+    return {**_whole_tokens(list(tokenizer.characters), r"(?m:.)", None), **added}  # (?m): the dot matches a newline
 
 
 def _words(tokenizer: Any) -> dict[str, Any]:
@@ -74,10 +75,15 @@ def _bytes(tokenizer: Any) -> dict[str, Any]:
     return _pairs(BPETokenizer({bytes([byte]): byte for byte in range(256)}, pattern=None))
 
 
-def _pairs(tokenizer: Any) -> dict[str, Any]:
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+def _added(tokenizer: Any) -> list[dict[str, Any]]:
+    """The special tokens, in the order of their ids."""
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     special = sorted(tokenizer.special_tokens.items(), key=lambda item: item[1])
+    return [{"id": id, "content": token, **flags} for token, id in special]
+
+
+def _pairs(tokenizer: Any) -> dict[str, Any]:
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     vocab = {to_printable(token): id for token, id in tokenizer.ranks.items()}
     if taken := [token for token in tokenizer.special_tokens if token in vocab]:
         raise ValueError(
@@ -85,7 +91,7 @@ def _pairs(tokenizer: Any) -> dict[str, Any]:
             "each name: choose names that cannot be a token, such as '<|endoftext|>'"
         )
     return {
-        "added_tokens": [{"id": id, "content": token, **flags} for token, id in special],
+        "added_tokens": _added(tokenizer),
         "pre_tokenizer": _sequence("pretokenizers", [_split(for_oniguruma(tokenizer.pattern)), byte_level]),
         "decoder": byte_level,
         "model": {

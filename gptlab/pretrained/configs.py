@@ -1,6 +1,11 @@
-"""What a configuration means here and there: `GPTConfig` and the entries of a GPT-2's or a Llama's config.json."""
+"""What a configuration means here and there: `GPTConfig`, and the entries of config.json for GPT-2, Llama and the rest.
+
+A model with parts that neither family has is written with the course's own `model_type`, "gptlab": the fields of
+`GPTConfig`, and in `auto_map` the file beside the weights from which `transformers` builds the model.
+"""
 
 import warnings
+from dataclasses import asdict, fields
 from typing import Any
 
 from gptlab.config import GPTConfig, RopeScaling
@@ -12,11 +17,15 @@ _ONLY: dict[str, dict[str, Any]] = {
     "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
     "llama": {"sliding_window": None, "use_sliding_window": False, "partial_rotary_factor": 1.0},
 }
+OWN = "gptlab"  # the model_type of what is neither
+MODELING = f"modeling_{OWN}.py"  # the file with its class
+# `transformers` converts entries of these names into others of its own, so ours are written under other ones.
+_RENAMED = {"rope_theta": "rope_base", "rope_scaling": "rope_stretch"}
 _EVERYWHERE: dict[str, Any] = {"quantization_config": None, "is_encoder_decoder": False, "pruned_heads": {}}
 
 
 def read_config(entries: dict[str, Any]) -> GPTConfig:
-    """The configuration of the same model here, from the entries of a `config.json` of a GPT-2 or a Llama.
+    """The configuration of the same model here, from the entries of a `config.json` of a GPT-2, a Llama, or an export.
 
     Args:
         entries: what the file holds.
@@ -29,16 +38,18 @@ def read_config(entries: dict[str, Any]) -> GPTConfig:
     'gelu_tanh'
     """
     family = entries.get("model_type")
-    if family not in _ONLY:
-        raise ValueError(f"model_type {family!r} is not supported: this course builds 'gpt2' and 'llama'")
-    for name, only in (_ONLY[family] | _EVERYWHERE).items():
+    if family not in _READERS:
+        raise ValueError(
+            f"model_type {family!r} is not supported: this course builds 'gpt2' and 'llama', and reads its own '{OWN}'"
+        )
+    for name, only in (_ONLY.get(family, {}) | _EVERYWHERE).items():
         value = entries.get(name, only)
         if value != only and value not in (None, [], {}):
             raise ValueError(f"{name}={value!r} is not supported: only {name}={only!r} is")
     missing = [name for name in _NEEDED[family] if entries.get(name) is None]
     if missing:
         raise ValueError(f"the configuration does not say what {', '.join(missing)} should be")
-    return _read_gpt2(entries) if family == "gpt2" else _read_llama(entries)
+    return _READERS[family](entries)
 
 
 _NEEDED = {
@@ -47,6 +58,7 @@ _NEEDED = {
         "vocab_size", "max_position_embeddings", "hidden_size", "intermediate_size", "num_hidden_layers",
         "num_attention_heads",
     ),
+    OWN: ("vocab_size", "context", "n_layer", "n_head", "n_embd"),
 }  # fmt: skip
 
 
@@ -110,6 +122,33 @@ def _read_llama(entries: dict[str, Any]) -> GPTConfig:
     )
 
 
+def _read_own(entries: dict[str, Any]) -> GPTConfig:
+    """What `_write_own` wrote; `transformers` may have added entries, and left out none."""
+    known = {field.name: _RENAMED.get(field.name, field.name) for field in fields(GPTConfig) if field.name != "init"}
+    own = {name: entries[there] for name, there in known.items() if there in entries}
+    try:
+        if (stretch := own.get("rope_scaling")) is not None:
+            own["rope_scaling"] = RopeScaling(**stretch)
+        return GPTConfig(**own)
+    except TypeError as error:  # an entry of another kind: text where a number belongs
+        raise ValueError(f"an entry of the configuration is not what it should be ({error})") from error
+
+
+_READERS = {"gpt2": _read_gpt2, "llama": _read_llama, OWN: _read_own}
+
+
+def _write_own(config: GPTConfig) -> dict[str, Any]:
+    return {
+        "model_type": OWN,
+        "architectures": ["GPTLabForCausalLM"],
+        "auto_map": {
+            "AutoConfig": f"modeling_{OWN}.GPTLabConfig",
+            "AutoModelForCausalLM": f"modeling_{OWN}.GPTLabForCausalLM",
+        },
+        **{_RENAMED.get(name, name): value for name, value in asdict(config).items() if name != "init"},
+    }
+
+
 def _dropout(rates: dict[str, float | int], residual: float | None = None) -> float:
     """The one dropout rate of `GPT`. It matters in training only, so several different ones are only a warning."""
     different = {*rates.values()} | (set() if residual is None else {residual})
@@ -120,21 +159,22 @@ def _dropout(rates: dict[str, float | int], residual: float | None = None) -> fl
 
 
 def write_config(config: GPTConfig) -> dict[str, Any]:
-    """The `config.json` of the GPT-2 or Llama that computes the same as a `GPT` of this configuration.
+    """The `config.json` of the GPT-2 or Llama that computes the same as a `GPT` of this configuration, or of our own.
 
     Positions that are not learned become a table of GPT-2's (sinusoids as they are, none as zeros), and matrices and
-    norms without bias get zeros there. Llama has no dropout.
+    norms without bias get zeros there. Llama has no dropout. Other parts need the file that `auto_map` names.
 
     Args:
-        config: of a model with the parts of either family.
-
-    Raises:
-        ValueError: where neither family has the parts, naming them and what can be exported.
+        config: of any model of the course; how it was initialised is not written.
 
     >>> write_config(GPTConfig(vocab_size=50))["model_type"]
     'gpt2'
+    >>> write_config(GPTConfig.modern(vocab_size=50, context=16))["auto_map"]["AutoConfig"]
+    'modeling_gptlab.GPTLabConfig'
     """
     family = family_of(config)
+    if family == OWN:
+        return _write_own(config)
     shared = {"vocab_size": config.vocab_size, "tie_word_embeddings": config.tie_weights, "use_cache": True}
     if family == "gpt2":
         return shared | {
@@ -195,24 +235,13 @@ _PARTS: dict[str, dict[str, tuple]] = {
 
 
 def family_of(config: GPTConfig) -> str:
-    """The family, "gpt2" or "llama", that has all parts of a model.
+    """The family that has all parts of a model: "gpt2", "llama", or else "gptlab", this course's own.
 
-    Raises:
-        ValueError: if neither has, with what stands in the way.
+    >>> family_of(GPTConfig(vocab_size=50)), family_of(GPTConfig.modern(vocab_size=50, context=16))
+    ('gpt2', 'gptlab')
     """
-    in_the_way = {
-        family: [f"{name}={getattr(config, name)!r}" for name, has in parts.items() if getattr(config, name) not in has]
-        for family, parts in _PARTS.items()
-    }
-    if config.n_kv_head not in (None, config.n_head):
-        in_the_way["gpt2"].append(f"n_kv_head={config.n_kv_head}")
-    for family, parts in in_the_way.items():
-        if not parts:
+    for family, parts in _PARTS.items():
+        shares_heads = config.n_kv_head not in (None, config.n_head)
+        if all(getattr(config, name) in has for name, has in parts.items()) and not (family == "gpt2" and shares_heads):
             return family
-    raise ValueError(
-        f"neither family of Hugging Face that we write has the parts of this model: GPT-2 has no "
-        f"{', '.join(in_the_way['gpt2'])}; Llama has no {', '.join(in_the_way['llama'])}. What can be exported: "
-        "norm='layernorm', position='learned' (or 'sinusoidal', 'none'), mlp='gelu' (or 'gelu_tanh', 'relu2') as a "
-        "GPT-2, and norm='rmsnorm', position='rope', mlp='swiglu' as a Llama, each without qk_norm and convolution. "
-        "Train a model with such parts: GPTConfig(...) with its defaults is a GPT-2"
-    )
+    return OWN

@@ -1,4 +1,4 @@
-"""Which tensor is which: the names in files of GPT-2 and Llama, and the parameters of `gptlab.model.GPT`."""
+"""Which tensor is which: the names in files of GPT-2, Llama and exports, and the parameters of `GPT`."""
 
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +46,7 @@ NAMES = {
     "llama": Names(
         "model.", "embed_tokens", "layers", "norm", re.compile(r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
     ),
+    "gptlab": Names("", "embedding.token", "blocks", "norm", re.compile(r"embedding\.waves\.weight")),
 }
 
 _BLOCK: dict[str, list[tuple[str, tuple[str, ...], bool]]] = {
@@ -81,9 +82,11 @@ def layout(model: "nn.Module", family: str) -> list[Stored]:
 
     Args:
         model: a `GPT`.
-        family: "gpt2" or "llama".
+        family: "gpt2", "llama", or "gptlab", where each tensor is one parameter under its own name.
     """
     own, names = parameters(model), NAMES[family]
+    if family == "gptlab":
+        return [Stored(name, (name,), False) for name in own]
     modules = [
         (f"{names.block}.{i}.{theirs}", tuple(f"blocks.{i}.{name}" for name in ours), transposed)
         for i in range(model.config.n_layer)

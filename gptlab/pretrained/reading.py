@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gptlab.config import GPTConfig
-from gptlab.pretrained.configs import read_config
+from gptlab.pretrained.configs import OWN, read_config
 from gptlab.pretrained.layout import HEAD, NAMES, Stored, bare, is_buffer, layout, parameters, shape, some
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -25,7 +25,7 @@ class Source(NamedTuple):
     Attributes:
         where: the folder or the class, for messages.
         config: of the same model here.
-        family: "gpt2" or "llama".
+        family: "gpt2", "llama" or "gptlab".
         shapes: of all tensors, by their names in the file.
         dtypes: of all weights.
         tensors: reads them, one after the other.
@@ -107,7 +107,8 @@ def _check(source: Source, stored: dict[str, Stored], own: dict[str, Tensor]) ->
     names = NAMES[source.family]
     expected = {name: shape(entry, own) for name, entry in stored.items()}
     found = {bare(name, source.family): size for name, size in source.shapes.items()}
-    allowed = expected if HEAD in expected else {**expected, HEAD: expected[f"{names.table}.weight"]}
+    tied = source.config.tie_weights and source.family != OWN
+    allowed = {**expected, HEAD: expected[f"{names.table}.weight"]} if tied else expected
     problems = {
         "missing": [name for name in expected if name not in found],
         "unknown": [name for name in found if name not in allowed and not names.buffers.fullmatch(name)],

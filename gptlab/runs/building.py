@@ -7,9 +7,13 @@
 2
 """
 
+import functools
+import itertools
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from gptlab import corpora
@@ -19,9 +23,13 @@ from gptlab.corpora import fables
 from gptlab.corpora.shards import Shards, are_shards
 from gptlab.evaluation import StoryEvaluation, mean_loss
 from gptlab.model import GPT
+from gptlab.runs import documents
+from gptlab.runs.own_text import LEARNED_FROM
 from gptlab.runs.recipes import Recipe, model_config
 from gptlab.tokenizing import END_OF_TEXT, Tokenizer
 from gptlab.tokens import CharTokenizer
+
+EVALUATED = 1 << 16  # tokens of your text that an evaluation reads: more would say the same
 
 
 class TrainingSetup(NamedTuple):
@@ -33,6 +41,7 @@ class TrainingSetup(NamedTuple):
         evaluate: called with the model, it gives named losses.
         tokenizer: that made the batches.
         end: the id of the token between two texts, where there is one.
+        about: what was read, in words; "" where the name says it.
     """
 
     model: GPT
@@ -40,6 +49,7 @@ class TrainingSetup(NamedTuple):
     evaluate: Callable[[GPT], dict[str, float]]
     tokenizer: Tokenizer
     end: int | None
+    about: str = ""
 
 
 def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = True) -> TrainingSetup:
@@ -47,7 +57,8 @@ def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = Tru
 
     New fables are generated, each seen once, and the model is evaluated against the exact entropy of others that it is
     never trained on. Shards stay on the disk, have a tokenizer of their own, and are evaluated on their validation
-    part. Any other text is split once, 90 % to train on and 10 % to validate on.
+    part. Any other text is split once, 90 % to train on and 10 % to validate on; the documents of your own `texts`
+    stand between end tokens, so that the model learns where one begins and ends.
 
     Args:
         recipe: what is built.
@@ -56,15 +67,18 @@ def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = Tru
 
     Raises:
         ValueError: for an unknown corpus, or a text shorter than the context.
+        FileNotFoundError: a text of your own is not there.
         ShardError: a folder of shards is not finished, or one of them is broken.
     """
     torch.manual_seed(recipe.seed)
+    if recipe.texts:
+        return _build_texts(recipe, device)
     if recipe.corpus == "fables":
         return _build_fables(recipe, device)
     if are_shards(recipe.corpus):
         return _build_shards(recipe, device, verify)
     corpus = corpora.load(recipe.corpus, quiet=True)
-    tokenizer = _tokenizer(recipe, corpus.text)
+    tokenizer = _tokenizer(recipe, corpus.text, special_tokens=())  # no document ends, so no end token is learned
     train_ids, held_out = (torch.tensor(part) for part in split(tokenizer.encode(corpus.text)))
     model = _model(recipe, tokenizer, device)
     T = model.config.context
@@ -98,10 +112,46 @@ def _build_shards(recipe: Recipe, device: str | torch.device, verify: bool) -> T
     return TrainingSetup(model, batches, evaluate, shards.tokenizer, shards.end)
 
 
-def _tokenizer(recipe: Recipe, text: str) -> Tokenizer:
+def _build_texts(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
+    texts = documents.read(recipe.texts, recipe.field, recipe.separator)
+    characters = sum(map(len, texts))
+    learned_from = "\n".join(itertools.islice(texts, _enough(texts)))
     if recipe.tokens == "characters":
-        return CharTokenizer.from_text(text)
-    return BPETokenizer.train(text, recipe.vocab_size, special_tokens=(END_OF_TEXT,))
+        learned_from = "".join(sorted(set().union(*texts)))
+    tokenizer = _tokenizer(recipe, learned_from)
+    end = np.array([tokenizer.end], dtype=np.int32)
+    rows = (part for text in texts for part in (end, np.array(tokenizer.encode(text), dtype=np.int32)))
+    train_ids, held_out = split(np.concatenate([*rows, end]))
+    model = _model(recipe, tokenizer, device)
+    T = model.config.context
+    batches = Batches(train_ids, recipe.batch_size, T, seed=recipe.seed)
+    validation = Batches(held_out, 64, T, order="ordered")
+    steps = max(1, min(len(validation), EVALUATED // (64 * T)))
+    what = "characters" if recipe.tokens == "characters" else "byte pairs"
+    about = (
+        f"{recipe.corpus}: {characters:,} characters in {len(texts):,} documents, read as {what} (V = "
+        f"{tokenizer.vocab_size:,}); a tenth is for validation"
+    )
+    evaluate = functools.partial(_validation_loss, batches=validation, steps=steps)
+    return TrainingSetup(model, batches, evaluate, tokenizer, tokenizer.end, about)
+
+
+def _validation_loss(model: GPT, batches: Batches, steps: int) -> dict[str, float]:
+    return {"validation": mean_loss(model, batches, steps)}
+
+
+def _enough(texts: list[str]) -> int:
+    """How many of the first documents have the characters that byte pairs are learned from."""
+    lengths = itertools.accumulate(map(len, texts))
+    return next((count for count, length in enumerate(lengths, start=1) if length >= LEARNED_FROM), len(texts))
+
+
+def _tokenizer(recipe: Recipe, text: str, special_tokens: tuple[str, ...] = (END_OF_TEXT,)) -> Tokenizer:
+    if recipe.tokens == "characters":
+        return CharTokenizer.from_text(text, special_tokens)
+    with warnings.catch_warnings():  # a run prints how many tokens there are
+        warnings.filterwarnings("ignore", message="no pair is left")
+        return BPETokenizer.train(text, recipe.vocab_size, special_tokens=special_tokens)
 
 
 def _model(recipe: Recipe, tokenizer: Tokenizer, device: str | torch.device) -> GPT:

@@ -12,17 +12,22 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gptlab import checkpoints, ranks, tokenizers, training
+from gptlab import checkpoints, ranks, training
+from gptlab.checkpoints.storage import NOTES
 from gptlab.files import write_whole
 from gptlab.gpu import devices
+from gptlab.runs import reporting
 from gptlab.runs.building import TrainingSetup, build
 from gptlab.runs.compiling import compile_model
 from gptlab.runs.interruption import StopOnSignal
 from gptlab.runs.recipes import Recipe
+from gptlab.runs.reporting import Reporter
 from gptlab.runs.settings import CONFIG, Settings, to_yaml
 from gptlab.runs.tensorboard import TensorBoard
 from gptlab.tokenizing import Tokenizer
 from gptlab.training import History
+
+BEST = "best"  # in the run's folder: the model with the lowest validation loss, where --best was given
 
 
 class Outcome(NamedTuple):
@@ -31,10 +36,12 @@ class Outcome(NamedTuple):
     Attributes:
         history: what happened.
         rank: of this process; rank 0 prints.
+        model: the folder of the model to go on with.
     """
 
     history: History
     rank: int
+    model: Path
 
 
 def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, command: str = "") -> Outcome:
@@ -54,15 +61,20 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
         ValueError: a setting doesn't fit this machine or this corpus.
     """
     recipe = settings.recipe
+    if options.best and options.parallel == "sharded":
+        raise ValueError("--best saves a model that is whole, and --parallel sharded has parts: leave out one of them")
     if options.export is not None:  # now, not after hours
         _check_export(options.export, folder)
     resuming = options.resume and checkpoints.latest(folder) is not None
     with contextlib.ExitStack() as stack:
         processes, device = join(options, stack)
         first = processes.rank == 0
-        say = print if first else lambda *_, **__: None
+        report = stack.enter_context(Reporter(recipe.training.steps, quiet=not first, keeps_best=options.best))
+        say = report.say
         dtype = getattr(torch, settings.dtype) if settings.dtype else devices.pick_dtype(device)
         setup = build(recipe, device, options.verify and first)
+        if first:
+            stack.enter_context(checkpoints.locked(folder))
         if resuming:
             _check_tokenizer(setup.tokenizer, folder)
         elif first:
@@ -75,6 +87,9 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
             setup.model, processes.own_rows(setup.batches), recipe.training, dtype, say
         )
         board = stack.enter_context(TensorBoard(folder, options.tensorboard and first))
+        if options.resume and not resuming:
+            say(f"there is nothing to resume in {str(folder)!r}: the run starts from the beginning")
+        say(setup.about)
         say(_headline(recipe, setup, device, dtype, processes.world_size, options.parallel))
         started = time.perf_counter()
         running = training.run(
@@ -90,25 +105,31 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
         )
         for history in running:
             board.add(history)
+            report.show(history)
             if not stop.started:  # a resumed run, before its first step: now its settings are known to fit
                 if first:
                     write_whole(folder / CONFIG, to_yaml(settings))
-                say(f"going on after step {history.steps}", flush=True)
+                say(f"going on after step {history.steps}")
             elif history.evaluations and history.evaluations[-1]["step"] == history.steps:
-                say(_progress(history), flush=True)
+                alone = processes.world_size == 1 and not compiled  # a compiled model would be compiled for each length
+                written = reporting.sample(setup.model, setup.tokenizer, setup.end) if alone else ""
+                report.evaluated(history, written)
+                if options.best and first:
+                    _save_best(folder, setup, history)
         minutes = (time.perf_counter() - started) / 60
     if first and history.steps >= recipe.training.steps:
         if options.export is not None:
-            _export(options.export, folder, recipe, setup, history, minutes)
+            _export(options.export, folder / BEST if options.best else folder, recipe, setup, history, minutes)
             say(f"saved in {options.export}")
         if options.record is not None:
             from gptlab.runs import records
 
-            what = f"train {options.recipe or folder.name}"
+            what = f"train {folder.name if recipe.texts else _recipe_name(options) or folder.name}"
             record = records.of_run(what, command, setup.model, history, dtype, processes.world_size, bool(compiled))
             records.add(record, options.record)
             say(f"recorded in {options.record}")
-    return Outcome(history, processes.rank)
+    best = folder / BEST
+    return Outcome(history, processes.rank, best if options.best and best.is_dir() else folder)
 
 
 def join(options: Any, stack: contextlib.ExitStack) -> tuple[ranks.Processes, torch.device]:
@@ -132,6 +153,11 @@ def join(options: Any, stack: contextlib.ExitStack) -> tuple[ranks.Processes, to
     return stack.enter_context(distributed.join(device, options.parallel == "sharded")), device
 
 
+def _recipe_name(options: Any) -> str:
+    """The recipe that the options name, if they name one."""
+    return options.recipe if isinstance(options.recipe, str) else "".join(options.recipe or ())
+
+
 def _check_export(export: Path, folder: Path) -> None:
     """Check that the finished model can be saved there."""
     if export.resolve() in (folder.resolve(), *folder.resolve().parents):
@@ -144,7 +170,7 @@ def _check_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     path = folder / checkpoints.TOKENIZER
     if not path.is_file():
         return
-    saved = tokenizers.load(path)
+    saved = checkpoints.read_tokenizer(path)
     there, here = (json.loads(json.dumps(one.to_json())) for one in (saved, tokenizer))
     if there != here:
         raise checkpoints.CheckpointError(
@@ -153,14 +179,33 @@ def _check_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         )
 
 
+def _save_best(folder: Path, setup: TrainingSetup, history: History) -> None:
+    """Save the model where it is the best so far; of a resumed run too."""
+    name, value = reporting.measure(history.evaluations[-1])
+    notes = folder / BEST / NOTES
+    if notes.is_file() and json.loads(notes.read_text(encoding="utf-8"))[name] <= value:
+        return
+    checkpoints.save_model(setup.model, folder / BEST, setup.tokenizer, {"step": history.steps, name: value})
+
+
 def _export(export: Path, folder: Path, recipe: Recipe, setup: TrainingSetup, history: History, minutes: float) -> None:
-    """Save the finished model, with notes on how it was made."""
+    """Save the finished model, with notes on how it was made.
+
+    Args:
+        export: where.
+        folder: the run's, or that of its best model. The weights are taken as they were saved: those of a sharded model
+            are in parts.
+        recipe: for the notes.
+        setup: has the tokenizer.
+        history: for the notes.
+        minutes: that the run took.
+    """
     notes = {
         "recipe": dataclasses.asdict(recipe),
         "history": {"evaluations": history.evaluations, "seconds": history.seconds, "tokens": history.tokens},
         "minutes": round(minutes, 1),
     }
-    model, _ = checkpoints.load_model(folder)  # the weights as they were saved: those of a sharded model are in parts
+    model, _ = checkpoints.load_model(folder)
     checkpoints.save_model(model, export, setup.tokenizer, json.loads(json.dumps(notes)))
 
 
@@ -169,11 +214,9 @@ def _headline(
 ) -> str:
     count = setup.model.count_parameters()
     many = f", {world_size} processes ({parallel})" if world_size > 1 else ""
-    return f"{recipe.corpus}: a GPT of {count:,} parameters, {recipe.training.steps} steps on {device}, {dtype}{many}"
-
-
-def _progress(history: History) -> str:
-    numbers = {name: value for name, value in history.evaluations[-1].items() if name not in ("step", "seconds")}
-    words = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
-    speed = history.tokens / history.seconds
-    return f"step {history.steps:>6}  {history.seconds:7.1f} s  {speed:8,.0f} tokens/s  {words}"
+    config, steps = setup.model.config, recipe.training.steps
+    size = f"{config.n_layer} layers, {config.n_embd} channels, context {config.context}"
+    what = f"a GPT of {count:,} parameters ({size}), {steps} steps on {device}, {dtype}{many}"
+    if not recipe.texts:
+        return f"{recipe.corpus}: {what}"
+    return f"{what}; change it with --tokens, --vocab-size, --n-layer, --n-embd, --context, --steps"

@@ -5,7 +5,7 @@
 """
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from gptlab.config import GPTConfig
@@ -27,6 +27,10 @@ class Recipe:
         parts: the parts of the model: those of GPT-2, those of Llama, or "modern", which learns fastest at this size.
         model: fields of `GPTConfig` that differ from what `parts` says.
         training: how to train.
+        texts: files and folders of your own to train on, in place of the corpus; `runs.documents` reads them.
+        field: where JSON lines and Parquet have the text.
+        separator: what stands between two documents of your text, such as "---" or "\\n\\n\\n"; unless given, blank
+            lines in a single text, and of several texts each is a document.
 
     Raises:
         ValueError: for unknown tokens or parts, or a batch of no sequences.
@@ -38,8 +42,11 @@ class Recipe:
     batch_size: int = 16
     seed: int = 0
     parts: Literal["gpt2", "llama", "modern"] = "modern"
-    model: dict[str, Any] = field(default_factory=dict)
-    training: TrainConfig = field(default_factory=TrainConfig)
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    training: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    texts: tuple[str, ...] = ()
+    field: str = "text"
+    separator: str | None = None
 
     def __post_init__(self):
         for name, known in (("tokens", ("characters", "bpe")), ("parts", ("gpt2", "llama", "modern"))):
@@ -89,6 +96,13 @@ def model_config(recipe: Recipe, vocab_size: int) -> GPTConfig:
     return GPTConfig(**(llama | settings))
 
 
+ABOUT = {  # what each recipe is for
+    "fables": "short stories whose best possible loss is known (the default)",
+    "shakespeare": "Tiny Shakespeare on a laptop, at nanogpt-cpu's size",
+    "shakespeare-gpu": "Tiny Shakespeare on a GPU, at nanogpt-gpu's size",
+    "nanogpt-cpu": "nanoGPT's settings for a laptop, to compare with",
+    "nanogpt-gpu": "nanoGPT's settings for a GPU, to compare with",
+}
 _SHAKESPEARE = dict(corpus="shakespeare", tokens="characters")
 _NANOGPT = dict(
     learning_rate=1e-3, warmup=100, decay_fraction=1.0, schedule="cosine", min_lr_ratio=0.1, betas=(0.9, 0.99),

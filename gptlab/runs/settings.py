@@ -1,139 +1,31 @@
-"""The settings of a run: what a recipe, a config.yaml and the command line say, each setting declared once.
+"""The settings of a run: what a recipe, a text, a config.yaml and the command line say together.
 
-A setting's name, type, default and sentence stand in the dataclass that it belongs to: `Recipe`, `GPTConfig`,
-`TrainConfig`, `Settings`, or `Job` for what doesn't change the result. The options of `python -m gptlab train` are made
-from those (`Options`), and so are the entries of config.yaml.
+`settings_from` puts them together for a run, and config.yaml holds the result. The options of the command line are in
+`gptlab.runs.options`.
 """
 
 import dataclasses
 import difflib
 import json
+import shlex
 import types
 import typing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import docstring_parser
-import tyro
+from typing import Any, Literal
 
 from gptlab.config import GPTConfig
+from gptlab.runs import own_text
+from gptlab.runs.options import NOT_OPTIONS, Job, Options, Settings, option_names, sentences
+from gptlab.runs.options import kinds as _kinds
 from gptlab.runs.recipes import RECIPES, Recipe
 from gptlab.schedule import OLD_NAMES, TrainConfig
 
+__all__ = [
+    "CONFIG", "Job", "Options", "Settings", "from_yaml", "option_names", "run_folder", "sentences", "settings_from",
+    "to_yaml",
+]  # fmt: skip
+
 CONFIG = "config.yaml"  # beside the checkpoints: the settings of the run
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides what a run computes; config.yaml holds it.
-
-    Attributes:
-        recipe: corpus, model and training.
-        dtype: of the matrix products; unless given, what suits the device. float16 brings a gradient scaler.
-        compile: let torch.compile make kernels for this model; if that fails, the run continues without.
-    """
-
-    recipe: Recipe
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    compile: bool = False
-
-
-@dataclass(frozen=True)
-class Job:
-    """Where a run starts from, where it runs, and what it leaves. Nothing here changes what it computes.
-
-    Attributes:
-        recipe: which settings to start with: fables (the default), shakespeare, shakespeare-gpu, nanogpt-cpu or
-            nanogpt-gpu.
-        config: settings to start with instead: the config.yaml of another run, or your own.
-        folder: where to save checkpoints and config.yaml; runs/ and the name of the recipe, unless given.
-        resume: continue from the last checkpoint in the folder, exactly as if nothing had stopped.
-        export: where to save the finished model with its tokenizer, e.g. data/models/mine.
-        record: a file to add the finished run to as a record, with the device, the date and the commit; for a run that
-            was not resumed.
-        tensorboard: write curves for TensorBoard into the folder, too.
-        device: cpu, cuda or mps; unless given, CUDA where it works, else the CPU.
-        parallel: with torchrun, what the processes share: data (DDP), or also the weights, sharded (FSDP2).
-        verify: read all shards once and compare their SHA-256 before training on them.
-    """
-
-    recipe: tyro.conf.Positional[str | None] = None
-    config: Path | None = None
-    folder: Path | None = None
-    resume: bool = False
-    export: Path | None = None
-    record: Path | None = None
-    tensorboard: bool = False
-    device: str | None = None
-    parallel: Literal["data", "sharded"] = "data"
-    verify: bool = True
-
-
-# ── The options of the command line, made from the dataclasses ───────────────────────────────────────────────────────
-
-# For each dataclass the fields that aren't options of their own.
-_NESTED = {
-    Settings: {"recipe"},
-    Recipe: {"model", "training"},
-    GPTConfig: {"vocab_size", "rope_scaling"},  # the tokenizer knows the first
-    TrainConfig: set(),
-}
-
-
-def option_names(kind: type) -> list[str]:
-    """The fields of a dataclass that the command line can set.
-
-    >>> option_names(Settings)
-    ['dtype', 'compile']
-    """
-    return [part.name for part in dataclasses.fields(kind) if part.name not in _NESTED[kind]]
-
-
-def sentences(kind: type) -> dict[str, str]:
-    """What a dataclass's docstring says about each of its fields.
-
-    >>> sentences(Settings)["recipe"]
-    'corpus, model and training.'
-    """
-    parsed = docstring_parser.parse(kind.__doc__ or "")
-    return {part.arg_name: " ".join((part.description or "").split()) for part in parsed.params}
-
-
-def _make_options() -> type:
-    """A flat dataclass: the fields of `Job`, and those of all settings, where None leaves a setting as it is."""
-    help_of, hints = sentences(Job), typing.get_type_hints(Job, include_extras=True)
-    made: list[tuple[str, Any, Any]] = [
-        (part.name, Annotated[hints[part.name], tyro.conf.arg(help=help_of[part.name])], part.default)
-        for part in dataclasses.fields(Job)
-    ]
-    for kind in _NESTED:
-        help_of, hints = sentences(kind), typing.get_type_hints(kind)
-        for name in option_names(kind):
-            about = tyro.conf.arg(help=help_of.get(name, ""), help_behavior_hint="(default: the recipe's)")
-            made.append((name, Annotated[_readable(hints[name]) | None, about], None))
-    fields = [(name, hint, dataclasses.field(default=default)) for name, hint, default in made]
-    options = dataclasses.make_dataclass("Options", fields, frozen=True, namespace={"__module__": __name__})
-    options.__doc__ = "What the command line says; None leaves a setting as the recipe, or the config.yaml, has it."
-    return options
-
-
-def _readable(hint: Any) -> Any:
-    """A type as the command line shows it: a number that may be whole is a number, and None is left out."""
-    if typing.get_origin(hint) is tuple:
-        return tuple[tuple(_readable(part) for part in typing.get_args(hint))]
-    kinds = set(_kinds(hint)) - {types.NoneType}
-    kinds -= {int} if float in kinds else set()
-    (kind,) = kinds
-    return kind
-
-
-def _kinds(hint: Any) -> tuple:
-    """The members of a union, or the one type there is."""
-    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-
-
-Options = _make_options()
 
 
 def settings_from(options: Any) -> Settings:
@@ -147,7 +39,8 @@ def settings_from(options: Any) -> Settings:
     (7, 0.0, 'gpt2')
 
     Raises:
-        ValueError: there is no such recipe, or a setting is outside its range.
+        ValueError: there is no such recipe, a text is too short, or a setting is outside its range.
+        FileNotFoundError: there is no such text.
     """
     settings = _start(options)
     given = {name: value for name, value in vars(options).items() if value is not None}
@@ -158,25 +51,120 @@ def settings_from(options: Any) -> Settings:
     recipe = settings.recipe
     if "parts" in given and given["parts"] != recipe.parts:
         recipe = recipe.with_parts(given["parts"])
+    if "corpus" in given:
+        recipe = dataclasses.replace(recipe, texts=())
+    if not recipe.texts and (unused := [name for name in ("separator", "field") if name in given]):
+        raise ValueError(f"--{unused[0]} is for a text of yours, and this run is on {recipe.corpus!r}: `train FILE`")
+    if (
+        recipe.texts and "vocab_size" in given and "tokens" not in given
+    ):  # a wish for so many tokens is one for byte pairs
+        recipe = dataclasses.replace(recipe, tokens="bpe")
     model = recipe.model | changes(GPTConfig)
     training = dataclasses.replace(recipe.training, **changes(TrainConfig))
     recipe = dataclasses.replace(recipe, model=model, training=training, **changes(Recipe))
     return dataclasses.replace(settings, recipe=recipe, **changes(Settings))
 
 
+def run_folder(options: Any) -> Path:
+    """Where the run is: the folder that was given, or one of the name of its text, corpus or recipe.
+
+    >>> run_folder(Options(("shakespeare",))).as_posix(), run_folder(Options(corpus="texts/my.txt")).as_posix()
+    ('runs/shakespeare', 'runs/my')
+    """
+    if options.folder is not None:
+        return options.folder
+    texts, recipe = _text_or_recipe(options)
+    source = texts[0] if texts else options.corpus
+    if source is None:
+        return Path("runs", recipe or "fables")
+    folder = Path("runs", own_text.name_of(source))
+    return folder.with_name(folder.name + "-model") if folder.resolve() == Path(source).resolve() else folder
+
+
+def _text_or_recipe(options: Any) -> tuple[tuple[str, ...], str | None]:
+    """What the words of the command line are: texts of your own, or the name of a recipe.
+
+    Raises:
+        ValueError: they are neither, or both, or a text is named twice.
+        FileNotFoundError: one of several, or what looks like a file, is not there.
+    """
+    words = (options.recipe,) if isinstance(options.recipe, str) else tuple(options.recipe or ())
+    if len(words) == 1 and words[0] in RECIPES:
+        return (), words[0]
+    recipes = [word for word in words if word in RECIPES and not Path(word).exists()]
+    if recipes:
+        raise ValueError(f"{recipes[0]!r} is a recipe, and so is alone: name texts only, or give it `--corpus FILE`")
+    for word in words:
+        path = Path(word).expanduser()
+        if path.exists():
+            continue
+        if len(words) > 1 or path.suffix or path.name != word:
+            raise FileNotFoundError(f"there is no file {word!r} (looked from {Path.cwd()}): check the path")
+        close = difflib.get_close_matches(word, RECIPES, n=1)
+        guess = f"; perhaps you mean {close[0]!r}" if close else ""
+        known = ", ".join(RECIPES)
+        raise ValueError(f"there is no recipe {word!r}{guess}: choose one of {known}, or name a text file of yours")
+    if words and options.corpus is not None:
+        raise ValueError(f"two texts: {words[0]!r} and --corpus {options.corpus!r}: name one of them")
+    if words and options.config is not None:
+        raise ValueError(f"--config has a text of its own: leave out {words[0]!r}, or use --corpus to exchange it")
+    return words, None
+
+
 def _start(options: Any) -> Settings:
     """The settings before the options change them."""
-    saved = (options.folder or Path("runs/fables")) / CONFIG
+    texts, recipe = _text_or_recipe(options)
     if options.config is not None:
         return from_yaml(options.config)
-    if options.recipe is None and options.resume and saved.is_file():
+    folder = run_folder(options)
+    saved = folder / CONFIG
+    if texts:
+        return _own(texts, options, saved)
+    if recipe is None and options.resume and saved.is_file():
         return from_yaml(saved)
-    name = options.recipe or "fables"
-    if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=1)
-        guess = f"; perhaps you mean {close[0]!r}" if close else ""
-        raise ValueError(f"there is no recipe {name!r}{guess}: choose one of {', '.join(RECIPES)}")
-    return Settings(RECIPES[name])
+    if recipe is None and options.resume and options.corpus is None:
+        raise ValueError(f"there is nothing to resume in {str(folder)!r}{_runs_beside(folder)}")
+    return Settings(RECIPES[recipe or "fables"])
+
+
+def _own(texts: tuple[str, ...], options: Any, saved: Path) -> Settings:
+    """The settings for texts of one's own: those of the run to continue, or planned from their length."""
+    from gptlab.corpora.shards import are_shards
+    from gptlab.runs import documents
+
+    if shards := next((text for text in texts if are_shards(text)), None):
+        raise ValueError(f"{shards!r} holds shards, not a text: train on them with `--corpus {shlex.quote(shards)}`")
+    if options.resume and saved.is_file():
+        return _same_text(from_yaml(saved), texts, saved.parent)
+    field, separator = options.field or "text", options.separator
+    read = documents.read(texts, field, separator)
+    recipe = own_text.plan(sum(map(len, read)), len(set().union(*read)))
+    return Settings(dataclasses.replace(recipe, corpus=own_text.title(texts), texts=texts))
+
+
+def _same_text(settings: Settings, texts: tuple[str, ...], folder: Path) -> Settings:
+    """The settings of a run that goes on, whose text may have moved, but must have the same name.
+
+    Raises:
+        ValueError: the run is on another text.
+    """
+    here = own_text.title(texts)
+    if settings.recipe.corpus != here:
+        raise ValueError(
+            f"the run in {str(folder)!r} is on {settings.recipe.corpus!r}, not on {here!r}: name that one, or choose "
+            "another --folder"
+        )
+    return dataclasses.replace(settings, recipe=dataclasses.replace(settings.recipe, texts=texts))
+
+
+def _runs_beside(folder: Path) -> str:
+    """In words, which runs could have been meant."""
+    beside = sorted(path.parent.name for path in folder.parent.glob(f"*/{CONFIG}")) if folder.parent.is_dir() else []
+    if not beside:
+        return ", nor is there another run beside it: leave out --resume to start one"
+    close = difflib.get_close_matches(folder.name, beside, n=1, cutoff=0.5)
+    guess = f"; perhaps you mean {str(folder.parent / close[0])!r}" if close else ""
+    return f"{guess}: the runs in {str(folder.parent)!r} are {', '.join(beside[:8])}"
 
 
 # ── config.yaml ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -238,7 +226,7 @@ def _checked(path: Path, prefix: str, entries: dict[str, Any], kind: type) -> di
     """
     hints = typing.get_type_hints(kind)
     for name in entries:
-        if name not in hints or name in _NESTED[kind] - {"rope_scaling"}:
+        if name not in hints or name in NOT_OPTIONS[kind] - {"rope_scaling", "texts"}:
             known = {option: f"{section}{option}" for section, kinds in _SECTIONS.items()
                      for owner in kinds for option in option_names(owner)}  # fmt: skip
             close = difflib.get_close_matches(str(name), known, n=1)
@@ -261,6 +249,8 @@ def _convert(where: str, value: Any, hint: Any) -> Any:
             if value in typing.get_args(kind):
                 return value
             raise ValueError(f"{where} is {value!r}: choose one of {', '.join(typing.get_args(kind))}")
+        if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(part, str) for part in value):
+            return tuple(value)
         if typing.get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(typing.get_args(kind)):
             return tuple(_convert(where, v, part) for v, part in zip(value, typing.get_args(kind), strict=True))
         if dataclasses.is_dataclass(kind) and isinstance(value, dict):

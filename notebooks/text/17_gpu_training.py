@@ -1248,7 +1248,7 @@ _ = (folder / "rank.py").write_text(PROGRAM)
 # another, and each rank puts its model and its rows on a card of its own.
 
 # %% tags=["nbval-check-output"]
-launched = cluster.launch([str(folder / "rank.py"), str(folder / "gradients")], world_size=2, time_limit=150)
+launched = cluster.launch([str(folder / "rank.py"), str(folder / "gradients")], world_size=2, time_limit=600)
 print(*sorted(re.findall(r"rank \d of \d read rows \[.*?\]", launched.output)), sep="\n")
 torch.manual_seed(0)
 alone = GPT(GPTConfig(vocab_size=11, context=9, n_layer=2, n_head=2, n_embd=12))
@@ -1303,7 +1303,7 @@ sys.exit(commands.run(sys.argv[2:]))
 """
 _ = (folder / "deadly.py").write_text(DEADLY)
 run = folder / "two"
-launched = cluster.launch([str(folder / "deadly.py"), str(run), *ARGUMENTS, "--folder", str(run)], time_limit=150)
+launched = cluster.launch([str(folder / "deadly.py"), str(run), *ARGUMENTS, "--folder", str(run)], time_limit=600)
 print(f"{launched.reason}; exit code {launched.code}")
 print(next((line.split(" (")[0] for line in launched.output.splitlines() if "lost another rank" in line), ""))
 print("the newest checkpoint:", checkpoints.latest(run).name)
@@ -1314,11 +1314,11 @@ print("the newest checkpoint:", checkpoints.latest(run).name)
 
 # %% tags=["nbval-check-output"]
 command = ["-m", "gptlab", *ARGUMENTS, "--folder", str(run), "--resume", "--parallel", "sharded"]
-launched = cluster.launch(command, world_size=2, time_limit=150)
+launched = cluster.launch(command, world_size=2, time_limit=600)
 state = json.loads((checkpoints.latest(run) / "state.json").read_text(encoding="utf-8"))
 losses = state["history"]["losses"]
 apart = max(abs(a - b) for a, b in zip(losses, whole.losses, strict=True))
-print("exit code:", launched.code, "  steps:", len(losses), "  ranks at the end:", state["world_size"])
+print("exit code:", launched.code, launched.reason, "  steps:", len(losses), "  ranks at the end:", state["world_size"])
 print("two ranks, one killed, resumed sharded; all losses within 1e-4 of one process:", apart < 1e-4)
 
 # %% [markdown]
@@ -1331,7 +1331,7 @@ print("two ranks, one killed, resumed sharded; all losses within 1e-4 of one pro
 cards = torch.cuda.device_count()
 if cards > 1:
     command = ["-m", "gptlab", "train", "fables", "--steps", "200", "--folder", str(folder / "cards")]
-    launched = cluster.launch(command, world_size=cards, time_limit=150)
+    launched = cluster.launch(command, world_size=cards, time_limit=600)
     print(launched.output or launched.reason)
 else:
     print("one GPU here," if cards else "no CUDA here,", "so nothing is shared between GPUs")
