@@ -1,4 +1,4 @@
-"""Attention: each query is compared with all keys, and the values are averaged by how well they fit (lesson 06).
+"""Attention: each query is compared with all keys, and the values are averaged by how well they fit.
 
 From top to bottom: the weights, the weighted average, one head, many heads, two sequences; and a way to look inside.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gptlab.cache import LayerCache
 from gptlab.checks import and_causal, check_heads, check_mask, mask_for_heads
 
-Rotation = Callable[[Tensor], Tensor]  # rotates queries or keys by their positions (lesson 12)
+Rotation = Callable[[Tensor], Tensor]  # rotates queries or keys by their positions (notebook `llama`)
 
 
 def attention_weights(
@@ -163,8 +163,8 @@ class MultiHeadAttention(nn.Module):
             keep_mask: True where a query may attend to a key: [T, Tk] for all, [B, T, Tk] one per sequence, or
                 [B, H, T, Tk] one per head, where B or H may be 1. Where B = H, write all four.
             is_causal: also hide what comes after each position. Alone, it needs no mask in memory.
-            rotate: rotates queries and keys by their positions (lesson 12).
-            cache: keys and values of the positions before x, which are attended to as well (lesson 11).
+            rotate: rotates queries and keys by their positions (notebook `llama`).
+            cache: keys and values of the positions before x, which are attended to as well (notebook `sampling`).
 
         Raises:
             ValueError: for a mask that is not boolean, or that could be one per sequence and one per head.

@@ -1,4 +1,4 @@
-"""From a long row of token ids to [B, T] batches of inputs and targets (lesson 04).
+"""From a long row of token ids to [B, T] batches of inputs and targets (notebook `batches`).
 
 Two ways to cut contexts (`rolling_windows`, `growing_contexts`), then batches: `Batches` cuts one long text into blocks
 of T, `StoryBatches` puts one document in each row. Both give step n's batch from n alone, so a run can be resumed, and

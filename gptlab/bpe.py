@@ -1,4 +1,4 @@
-r"""Lesson 02, byte-pair encoding: a vocabulary that grows out of the text it has seen.
+r"""Byte-pair encoding: a vocabulary that grows out of the text it has seen.
 
 Start with bytes, so that no text is unknown. Find the pair of neighbours that occurs most often, give it a new id,
 write that id wherever the pair occurs; repeat. Frequent words end up as one token, rare ones as a few, and any text

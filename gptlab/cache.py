@@ -1,4 +1,4 @@
-"""The KV cache: what a model has computed about the past, so that the next token costs one token's work (lesson 11).
+"""The KV cache: what a model has computed about the past, so that the next token costs one token's work.
 
 A layer writes new keys and values behind those it has, into memory that is allocated once. They count only when
 `KVCache.advance` is called, at the end of a forward pass: a pass that fails halfway leaves the cache as it was.

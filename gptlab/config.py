@@ -7,7 +7,7 @@ import json
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
-# The parts to choose among. GPT-2 has the first of each; the others come with notebook 12, "From GPT-2 to Llama".
+# The parts to choose among. GPT-2 has the first of each; the others come with notebook `llama`.
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("learned", "sinusoidal", "none", "rope")
 MLPS = ("gelu", "gelu_tanh", "relu2", "swiglu")
@@ -142,7 +142,7 @@ class GPTConfig:
 
     @classmethod
     def modern(cls, vocab_size: int, context: int, **changes) -> "GPTConfig":
-        """The recipe that learns fastest at this size; notebook 12 takes it apart.
+        """The recipe that learns fastest at this size; notebook `llama` takes it apart.
 
         Rotary positions, squared ReLU, normalised queries and keys, a three-token convolution, and blocks that start
         as the identity.

@@ -1,4 +1,4 @@
-r"""Learning a Unigram vocabulary: many pieces at first, fewer and better ones in the end (lesson 03).
+r"""Learning a Unigram vocabulary: many pieces at first, fewer and better ones in the end (notebook `unigram`).
 
 Start with all characters and all substrings that occur often; re-estimate their probabilities with EM
 (expectation-maximisation); drop the pieces that the text can best do without; repeat.

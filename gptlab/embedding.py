@@ -1,4 +1,4 @@
-"""Embeddings: a table looked up by row, for tokens and for positions; and the first language model (lesson 05)."""
+"""Embeddings: a table looked up by row, for tokens and for positions; and the first language model."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How good a model is: its mean loss on any text, and on fables its distance to the entropy (lesson 10)."""
+"""How good a model is: its mean loss on any text, and on fables its distance to the entropy (notebook `training`)."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""From GPT-2 to Llama: the published sizes, and the order of rows in Meta's and Hugging Face's files (lesson 12).
+"""From GPT-2 to Llama: the published sizes, and the order of rows in Meta's and Hugging Face's files.
 
 The four parts that Llama changes are RMSNorm, rotary positions, SwiGLU and grouped queries (`GPTConfig.n_kv_head`).
 They stand in `gptlab.parts`, and can be had from here as well. `llama_config` is each published model as one

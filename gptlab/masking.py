@@ -1,4 +1,4 @@
-"""Masks: which positions may attend to which (lesson 07).
+"""Masks: which positions may attend to which (notebook `masking`).
 
 One convention everywhere: `keep_mask` is boolean, and **True means "may attend"**, as in PyTorch's
 `scaled_dot_product_attention`. (`nn.MultiheadAttention` means the opposite: there True drops a key.) Masks are joined

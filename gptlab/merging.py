@@ -1,4 +1,4 @@
-r"""The merges of byte-pair encoding as plain functions: first the textbook's, then the same result fast (lesson 02).
+r"""The merges of byte-pair encoding as plain functions: first the textbook's, then the same result fast.
 
 Training finds merges, encoding applies them. Each has a definition that can be followed with a pencil
 (`train_textbook`, `encode_textbook`), and fast forms that give the same: `train_fast` touches only what a merge

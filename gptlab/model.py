@@ -1,4 +1,4 @@
-"""The whole model: embedding, blocks on a residual stream, and a head that gives logits (lesson 08).
+"""The whole model: embedding, blocks on a residual stream, and a head that gives logits (notebook `model`).
 
 `GPTConfig` names the parts (`norm`, `position`, `mlp`, `n_kv_head`), `gptlab.parts` builds them, and `GPT` puts them
 together, so that "from GPT-2 to Llama" is four words in a configuration.
@@ -155,7 +155,7 @@ class GPT(nn.Module):
             targets: the token after each position; `IGNORE` (-100) costs nothing.
             keep_mask: True where a query may attend to a key, in place of the causal mask: [T, T] for every sequence,
                 or [B, T, T].
-            cache: what was computed about the tokens before; `ids` continue them (lesson 11).
+            cache: what was computed about the tokens before; `ids` continue them (notebook `sampling`).
 
         Raises:
             ValueError: for a sequence longer than the context, an id or a target outside the vocabulary, a mask that is

@@ -1,4 +1,4 @@
-"""From logits to the next token: what reshapes the distribution, and one token drawn from it (lesson 11).
+"""From logits to the next token: what reshapes the distribution, and one token drawn from it (notebook `sampling`).
 
 From top to bottom: repetition penalty, top-k, top-p, min-p, all of them in order with the temperature, and the draw.
 `gptlab.sampling` repeats it until there is a text.

@@ -1,7 +1,7 @@
 """The parts that a block is built from: norms, positions, MLPs, and a short convolution.
 
-GPT-2 has LayerNorm, learned positions and an MLP with GELU. Lesson 12 swaps them for Llama's, one at a time. At the end
-stand `make_norm`, `make_mlp` and `make_rotation`, which build what a `GPTConfig` names.
+GPT-2 has LayerNorm, learned positions and an MLP with GELU. Notebook `llama` swaps them for Llama's, one at a time. At
+the end stand `make_norm`, `make_mlp` and `make_rotation`, which build what a `GPTConfig` names.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Sampling: the next token, again and again, until there is a text (lesson 11).
+"""Sampling: the next token, again and again, until there is a text (notebook `sampling`).
 
 How one token is chosen stands in `gptlab.next_token`; the KV cache, which makes it fast and must not change the answer,
 in `gptlab.cache`. Both can be had from here as well.

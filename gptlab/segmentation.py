@@ -1,4 +1,4 @@
-r"""All ways to cut a text into pieces of a model: the best one, the sum over all, and a random one (lesson 03).
+r"""All ways to cut a text into pieces of a model: the best one, the sum over all, and a random one.
 
 The ways are too many to list, but they share their parts: a lattice has every piece at every position once, and one
 pass through it finds the best path (Viterbi 1967), and with sums for maxima the probability of all paths together.

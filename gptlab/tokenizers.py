@@ -1,6 +1,6 @@
 """Every kind of tokenizer of the course: a saved one is opened here, and a published one is found by its name.
 
-Lesson 01 must not know the classes of the lessons after it, so `gptlab.tokens.load` opens the kinds that have been
+`gptlab.tokens` must not know the classes of later lessons, so `gptlab.tokens.load` opens the kinds that have been
 imported; this module imports them all.
 """
 

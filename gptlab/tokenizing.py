@@ -2,7 +2,7 @@
 
 `Tokenizer` is the interface that the later lessons rely on. `BaseTokenizer` gives a class the rest of it once it can
 encode and decode; a file is opened by the kind that stands in it, and a class registers its
-kind when it is defined. Lessons 01 to 03 write the tokenizers.
+kind when it is defined. The notebooks `tokens`, `bpe` and `unigram` write the tokenizers.
 """
 
 import json

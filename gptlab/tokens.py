@@ -1,4 +1,4 @@
-"""Lesson 01, tokens: a string goes in, integers come out, and the way back loses nothing.
+"""Tokens: a string goes in, integers come out, and the way back loses nothing.
 
 A model does arithmetic, so text has to become numbers first. A *tokenizer* is the rule for that: it cuts a text into
 *tokens* and writes down the *id* of each, an integer from 0 to V - 1, where V is the size of the vocabulary.
@@ -9,8 +9,8 @@ Three rules, from the obvious one to the one that never fails:
 * `WordTokenizer`: a token is a word. Short sequences, large V, and most words are unseen sooner or later.
 * `ByteTokenizer`: a token is a byte of UTF-8. V = 256 writes every text there is, in the longest sequences of all.
 
-`StreamDecoder` (in `gptlab.streaming`) turns ids into text while they are still arriving. Lesson 02 starts from bytes
-and grows words out of them.
+`StreamDecoder` (in `gptlab.streaming`) turns ids into text while they are still arriving. Notebook `bpe` starts from
+bytes and grows words out of them.
 """
 
 import re

@@ -1,4 +1,4 @@
-r"""Lesson 03, the Unigram tokenizer: of all ways to cut a text into pieces, take the most likely one.
+r"""The Unigram tokenizer: of all ways to cut a text into pieces, take the most likely one.
 
 Byte-pair encoding grows a vocabulary by merging. Unigram (Kudo 2018) goes the other way: it begins with too many
 pieces, gives each a probability, and drops those that the text can best do without. A text is then cut so that the

@@ -32,6 +32,11 @@ def _enter(variables, function, arguments):
     import torch
 
     torch.set_num_threads(1)
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # a job in the background, or under nohup, is started with them ignored
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.environ.update(variables)
     function(*arguments)
 

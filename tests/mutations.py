@@ -35,9 +35,8 @@ def mutants(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., A
     """Each mutant of a function or class, with what was changed in words that stay the same.
 
     >>> import random
-    >>> for name, mutant in mutants(random.Random.uniform):
-    ...     print(name)
-    a -> b in `return a + (b - a) * self.random()`
+    >>> print(next(name for name, _ in mutants(random.Random.uniform)))
+    a + (b - a) * self.random() -> a - (b - a) * self.random() in `return a + (b - a) * self.random()`
     """
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     namespace = vars(sys.modules[function.__module__])

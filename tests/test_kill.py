@@ -19,6 +19,14 @@ pytestmark = children.needs_fork
 SEED = 20
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_terminal():
+    """Ctrl-C acts: a job that a script starts in the background has SIGINT ignored, and so have its tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "text.txt"
@@ -156,9 +164,10 @@ def test_a_run_that_cannot_react_to_sigterm_is_ended_with_a_reason():
 @pytest.mark.parametrize("early", [False, True])
 def test_a_run_that_nobody_reads_any_more_saves_and_ends(text, whole, tmp_path, early):
     """`train | head -1`: the reader is gone when the run prints next, while it trains or before it does."""
-    process = children.start(read_one_line_of_it, arguments(text, tmp_path, "--save-every", "100"), tmp_path, early)
+    process = children.start(read_one_line_of_it, arguments(text, tmp_path, "--save-every", "1000"), tmp_path, early)
     assert children.finish(process) == [0], (tmp_path / "log").read_text()
-    assert (tmp_path / "log").read_text() == "" and last(tmp_path) == (0 if early else 51)
+    assert (tmp_path / "log").read_text() == ""
+    assert last(tmp_path) == 0 if early else 50 < last(tmp_path) < 170  # nothing but the closed pipe has saved
     if not early:
         process = children.start(children.command, ["train", "--resume", "--folder", tmp_path], tmp_path / "log")
         assert children.finish(process) == [0], (tmp_path / "log").read_text()
@@ -166,7 +175,7 @@ def test_a_run_that_nobody_reads_any_more_saves_and_ends(text, whole, tmp_path, 
 
 
 def read_one_line_of_it(arguments, folder, early):
-    """Run the command with a pipe for its output that is closed after the first line, or before it."""
+    """Run the command with a pipe for its output that is closed after the first evaluation, or before anything."""
     reader, writer = children.os.pipe()
     child = children.os.fork()
     if not child:
@@ -179,8 +188,9 @@ def read_one_line_of_it(arguments, folder, early):
         sys.stdout.flush()
         children.os._exit(code)
     children.os.close(writer)
-    if not early:
-        children.os.read(reader, 10)
+    said = b""
+    while not early and b"step " not in said:
+        said += children.os.read(reader, 100)
     children.os.close(reader)
     code = children.os.waitstatus_to_exitcode(children.os.waitpid(child, 0)[1])
     children.os._exit(0 if code == 128 + signal.SIGPIPE else code or 99)

@@ -1,4 +1,4 @@
-"""The parts of lesson 12: each does what its formula says."""
+"""The parts of notebook `llama`: each does what its formula says."""
 
 import math
 import time

@@ -77,7 +77,7 @@ def test_train_is_such_a_command(monkeypatch, tmp_path):
 
     left = []
     monkeypatch.setattr(os, "_exit", left.append)
-    monkeypatch.setattr(program, "execute", lambda *_: program.Outcome(History(losses=[1.0, 1.0]), 0))
+    monkeypatch.setattr(program, "execute", lambda *_: program.Outcome(History(losses=[1.0, 1.0]), 0, tmp_path))
     for several, exits in ((False, []), (True, [0])):
         if several:
             monkeypatch.setenv("WORLD_SIZE", "2"), monkeypatch.setenv("RANK", "1")

@@ -6,13 +6,13 @@ from contextlib import redirect_stdout
 
 import pytest
 import tyro
-from gptlab.runs.settings import Options, Settings, from_yaml, option_names, sentences, settings_from, to_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gptlab import commands, runs
 from gptlab.model import GPTConfig
 from gptlab.runs.recipes import Recipe, model_config
+from gptlab.runs.settings import Options, Settings, from_yaml, option_names, sentences, settings_from, to_yaml
 from gptlab.training import TrainConfig
 
 

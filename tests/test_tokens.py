@@ -1,4 +1,4 @@
-"""What holds for every tokenizer of lesson 01, and for reading a model's words as they come."""
+"""What holds for every tokenizer of notebook `tokens`, and for reading a model's words as they come."""
 
 import json
 import subprocess

@@ -10,7 +10,7 @@ afterwards has the types it says it has.
 ''
 >>> problem({"step": 2, "losses": [1.5, "1.25"]}, Saved)
 "losses[1]='1.25' must be a number"
->>> problem({"step": -1}, Saved)
+>>> problem({"step": -1, "losses": []}, Saved)
 'step=-1 must be a whole number of at least 0'
 """
 

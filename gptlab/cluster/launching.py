@@ -76,7 +76,8 @@ def reason_in(output: str) -> str:
     >>> reason_in("Root Cause (first observed failure):\\n  rank : 1 (local_rank: 1)\\n  exitcode  : -9 (pid: 77)")
     'rank 1 was killed (SIGKILL)'
     """
-    found = re.findall(r"rank\s*:\s*(\d+)[^:]*:.*?exitcode\s*:\s*(-?\d+)", output, re.DOTALL)
+    one = r"^\s*rank\s*:\s*(\d+) \(local_rank.*?exitcode\s*:\s*(-?\d+)"  # an entry of torchrun's summary
+    found = re.findall(one, output, re.DOTALL | re.MULTILINE)
     ended = [(int(rank), int(code)) for rank, code in found if int(code) != -signal.SIGTERM]  # torchrun's own SIGTERM
     killed = [entry for entry in ended if entry[1] == -signal.SIGKILL]
     if not ended:

@@ -45,7 +45,7 @@ def unknown(name: str) -> str:
     """The sentence for a command that does not exist.
 
     >>> print(unknown("trian"))
-    There is no command 'trian'; perhaps you mean 'train'. The commands are start, test, doctor, ...
+    There is no command 'trian'; perhaps you mean 'train'. The commands are start, test, ...
     """
     close = difflib.get_close_matches(name, COMMANDS, n=1)
     guess = f"; perhaps you mean '{close[0]}'" if close else ""
@@ -69,7 +69,8 @@ def _write_every_character() -> None:
     """Let output be UTF-8 in files and pipes, and let no console stop at a character that it cannot show."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+            with contextlib.suppress(OSError):  # a stream that cannot be asked where it stands stays as it is
+                stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def _end_quietly() -> int:

@@ -1178,7 +1178,7 @@ def own_rows(rows: int, rank: int, ranks: int) -> list[int]:
 
 def _row_inputs(rng):
     yield from [(4, 0, 2), (4, 1, 2), (5, 0, 2), (5, 1, 2), (7, 0, 3), (7, 1, 3), (7, 2, 3), (2, 2, 3), (9, 0, 1)]
-    yield from [(5, 1, 3), (5, 3, 4), (10, 3, 4), (9, 2, 4)]
+    yield from [(5, 1, 3), (5, 2, 4), (5, 3, 4), (10, 3, 4), (9, 2, 4)]
     for _ in range(4):
         ranks = rng.randrange(2, 7)
         yield rng.randrange(10, 40), rng.randrange(ranks), ranks

@@ -537,10 +537,10 @@ _TURN_ALL = Exercise(
     minutes=15,
     difficulty=2,
     prompt="You have the queries of one head, for tokens at the positions `start`, `start + 1`, … (with the cache of "
-    "notebook 11, a text goes on where it was left). Rotate them counterclockwise with the pairing of halves: channel "
-    "$i$ goes with channel $i + hs/2$, and their frequency is $1 / \\theta^{2i / hs}$.\n\nShapes: `x` is a float32 "
-    "tensor [T, hs], hs even and at least 4; `start` an `int` of at least 0, `theta` a number. Result: a tensor "
-    "[T, hs].",
+    "notebook `sampling`, a text goes on where it was left). Rotate them counterclockwise with the pairing of halves: "
+    "channel $i$ goes with channel $i + hs/2$, and their frequency is $1 / \\theta^{2i / hs}$.\n\nShapes: `x` is a "
+    "float32 tensor [T, hs], hs even and at least 4; `start` an `int` of at least 0, `theta` a number. Result: a "
+    "tensor [T, hs].",
     signature='def turn_all(x: Float[Tensor, "T hs"], start: int, theta: float) -> Float[Tensor, "T hs"]',
     inputs=_turn_all_inputs,
     solution=turn_all,

@@ -190,7 +190,7 @@ _NORM = Exercise(
         Mistake(
             "the mean is not subtracted",
             lambda x, gain, bias, eps: x / ((x**2).mean(-1, keepdim=True) + eps) ** 0.5 * gain + bias,
-            "That is RMSNorm, which Llama uses (notebook 12). Layer norm subtracts the mean first.",
+            "That is RMSNorm, which Llama uses (notebook `llama`). Layer norm subtracts the mean first.",
         ),
         Mistake(
             "the variance is right, but the mean is not subtracted",
@@ -467,7 +467,7 @@ _MLP = Exercise(
         Mistake(
             "SiLU instead of GELU",
             _activated(F.silu),
-            "h times the sigmoid of h is SiLU, which Llama uses (notebook 12). GELU takes Φ in place of the sigmoid.",
+            "h times the sigmoid of h is SiLU, which Llama uses (notebook `llama`). GELU has Φ instead of the sigmoid.",
         ),
         Mistake(
             "the approximation with a sigmoid",

@@ -234,7 +234,7 @@ MUTANTS = [
     ),
     # Sampling
     Mutant(
-        "one token too many at an exact top-p", "next_token", "better >= p)", "better > p)", "tests/test_next_token.py"
+        "one token too many at an exact top-p", "next_token", "better >= p)", "better > p)", "tests/test_sampling.py"
     ),
     # Tokenizers
     Mutant(

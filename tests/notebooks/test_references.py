@@ -81,6 +81,13 @@ def test_what_dangles_is_found(text, said):
     assert (said is None and found == []) or said in found[0]
 
 
+def test_the_package_speaks_of_notebooks_by_topic():
+    """So that nothing in it has to change when a notebook is added between two others."""
+    numbered = re.compile(r"\b([Nn]otebooks?|[Ll]essons?) \d\d\b")
+    sources = [*(ROOT / "gptlab").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
+    assert [path.name for path in sources if numbered.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_a_file_that_was_renamed_is_found():
     assert unknown_files("open 09_training.ipynb") == ["09_training"] and unknown_files("06_attention.ipynb") == []
 
