@@ -8,10 +8,15 @@ import re
 import tempfile
 from pathlib import Path
 
+import hypothesis
+
 from gptlab.commands import isolation
 
 
 def pytest_configure(config):
+    if "GPTLAB_FAULT" not in os.environ:  # where a fault is planted, the tests are run in a way of their own
+        hypothesis.settings.register_profile("course", deadline=None)  # a busy machine is slow, which is not a fault
+        hypothesis.settings.load_profile("course")
     os.environ.pop("GPTLAB_OFFLINE", None)  # the tests decide about it; the guard below keeps them offline
     isolation.cut_network()
     twins = str(Path(__file__).resolve().parents[1] / "notebooks" / "text")

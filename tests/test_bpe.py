@@ -27,9 +27,6 @@ from gptlab.bpe import (
 )
 from gptlab.tokens import StreamDecoder, Tokenizer, load, stream_decode
 
-settings.register_profile("no deadline", deadline=None)  # a busy machine is no mistake in the code
-settings.load_profile("no deadline")
-
 PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "llama3": LLAMA3_PATTERN, "none": None}
 each_pattern = pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 

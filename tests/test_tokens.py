@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gptlab.tokens import (
@@ -19,9 +19,6 @@ from gptlab.tokens import (
     load,
     stream_decode,
 )
-
-settings.register_profile("no deadline", deadline=None)  # a busy machine is no mistake in the code
-settings.load_profile("no deadline")
 
 FABLE = "The fox said: “No!”\n\nThe  hen\tsaid nothing — and left. 🦊é"
 ALL = [CharTokenizer.from_text(FABLE), WordTokenizer.from_text(FABLE), ByteTokenizer()]

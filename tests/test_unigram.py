@@ -35,9 +35,6 @@ from gptlab.unigram import (
     words_of,
 )
 
-settings.register_profile("no deadline", deadline=None)  # a busy machine is no mistake in the code
-settings.load_profile("no deadline")
-
 BOOK = "\n".join(story.text for story in fables.tell(120, seed=3)) + (
     '\nShe said: "It costs 1,234.50 — ﬁne, naïve Ⅻ ½ Ça?"  def f(x):\n        return x  # שלום 你好 é 🦊\n' * 3
 )

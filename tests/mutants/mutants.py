@@ -347,9 +347,14 @@ def main(names: list[str]) -> None:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     os.environ["OMP_NUM_THREADS"] = "1"
-    import hypothesis  # noqa: F401 -- loaded once, before the children are forked
+    import hypothesis  # loaded once, before the children are forked
     import pytest  # noqa: F401
     import torch  # noqa: F401
+
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # that a test fails is enough: nothing is shrunk
+    hypothesis.settings.register_profile("mutants", phases=phases, deadline=None, database=None)
+    hypothesis.settings.load_profile("mutants")
+    os.environ["GPTLAB_FAULT"] = "planted"
 
     found = {m.name: run(m, [m.tests]) for m in MUTANTS if not names or m.name in names}
     caught_by = sorted({said["test"] for said in found.values() if said["test"]})

@@ -22,6 +22,7 @@ def work(task: dict, answers) -> None:
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # that it fails is enough: nothing is shrunk
     hypothesis.settings.register_profile("faults", phases=phases, deadline=None, database=None)
     hypothesis.settings.load_profile("faults")
+    os.environ["GPTLAB_FAULT"] = "planted"
     for fault in task["faults"]:
         path = Path(fault["module"])
         source = path.read_text(encoding="utf-8")
