@@ -94,6 +94,10 @@ def test_the_fast_path_is_the_best_path_ties_and_unknown_characters_included(tex
         assert fast_path(text, trie | model, unknown) == listed
 
 
+def test_of_two_equally_good_ways_the_fast_path_takes_the_longer_last_piece():
+    assert fast_path("aaa", {"a": -1.0, "aa": -2.0}, unknown=-12.0) == [0, 1, 3]
+
+
 # ---- Sampling --------------------------------------------------------------------------------------------------------
 
 

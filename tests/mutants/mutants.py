@@ -129,17 +129,41 @@ MUTANTS = [
         ATTENTION,
     ),
     # Masks
-    Mutant("the next token is seen", "masking", "tril(diagonal=Tk - T)", "tril(diagonal=Tk - T + 1)", MASKING),
-    Mutant("oneself is not seen", "masking", "tril(diagonal=Tk - T)", "tril(diagonal=Tk - T - 1)", MASKING),
-    Mutant("queries are the first of the keys", "masking", "tril(diagonal=Tk - T)", "tril()", MASKING),
+    Mutant(
+        "the next token is seen",
+        "masking",
+        "tril(diagonal=Tk - T)",
+        "tril(diagonal=Tk - T + 1)",
+        "tests/test_masking.py::test_a_causal_mask_keeps_the_past_and_the_present",
+    ),
+    Mutant(
+        "oneself is not seen",
+        "masking",
+        "tril(diagonal=Tk - T)",
+        "tril(diagonal=Tk - T - 1)",
+        "tests/test_masking.py::test_a_causal_mask_keeps_the_past_and_the_present",
+    ),
+    Mutant(
+        "queries are the first of the keys",
+        "masking",
+        "tril(diagonal=Tk - T)",
+        "tril()",
+        "tests/test_masking.py::test_a_causal_mask_keeps_the_past_and_the_present",
+    ),
     Mutant(
         "one padded key is heard",
         "masking",
         "device=lengths.device) < lengths[:, None]",
         "device=lengths.device) <= lengths[:, None]",
-        MASKING,
+        "tests/test_masking.py::test_padding_is_heard_by_nobody",
     ),
-    Mutant("a window one too wide", "masking", "triu(diagonal=1 - window)", "triu(diagonal=-window)", MASKING),
+    Mutant(
+        "a window one too wide",
+        "masking",
+        "triu(diagonal=1 - window)",
+        "triu(diagonal=-window)",
+        "tests/test_masking.py::test_a_sliding_mask_keeps_the_last_few",
+    ),
     # Embeddings and batches
     Mutant(
         "positions by batch",
@@ -184,7 +208,11 @@ MUTANTS = [
         BATCHES,
     ),
     Mutant(
-        "the same order in every epoch", "batches", "self.seed * 1_000_003 + epoch", "self.seed * 1_000_003", BATCHES
+        "the same order in every epoch",
+        "batches",
+        "self.seed * 1_000_003 + epoch",
+        "self.seed * 1_000_003",
+        "tests/test_batches.py::test_every_epoch_shuffles_all_documents_in_an_order_of_its_own",
     ),
     # The model
     Mutant(
@@ -192,16 +220,22 @@ MUTANTS = [
         "model",
         "        return x + self.dropout(self.mlp(self.norm2(x)))",
         "        return self.dropout(self.mlp(self.norm2(x)))",
-        MODEL,
+        "tests/test_model.py::test_a_model_that_starts_with_zero_projections_starts_as_its_embedding",
     ),
     Mutant("no mask in the model", "model", "is_causal = keep_mask is None and T > 1", "is_causal = False", MODEL),
-    Mutant("untied all the same", "model", "self.head.weight = self.embedding.token.weight", "pass", MODEL),
+    Mutant(
+        "untied all the same",
+        "model",
+        "self.head.weight = self.embedding.token.weight",
+        "pass",
+        "tests/test_model.py::test_tied_weights_are_one_table_counted_once",
+    ),
     Mutant(
         "padding is learned",
         "model",
         "targets.flatten().long(), ignore_index",
         "targets.flatten().long().clamp(min=0), ignore_index",
-        MODEL,
+        "tests/test_model.py::test_targets_to_ignore_cost_nothing",
     ),
     # Training
     Mutant(
@@ -216,25 +250,29 @@ MUTANTS = [
         "optimizers",
         "lr=config.learning_rate, betas=config.betas",
         "lr=config.learning_rate",
-        OPTIMIZERS,
+        "tests/test_optimizers.py::test_the_settings_reach_the_optimisers",
     ),
     Mutant(
         "the first step has no warm-up",
         "schedule",
         "(step + 1) / config.warmup",
         "step / config.warmup",
-        "tests/test_training.py",
+        "tests/test_training.py::test_the_rate_rises_in_the_warmup_stays_and_falls_to_the_end",
     ),
     Mutant(
         "dropout stays off after an evaluation",
         "training",
         "        model.train()  # an evaluation",
         "        pass  # an evaluation",
-        "tests/test_training.py",
+        "tests/test_training.py::test_an_evaluation_that_switches_dropout_off_does_not_do_so_for_the_training",
     ),
     # Sampling
     Mutant(
-        "one token too many at an exact top-p", "next_token", "better >= p)", "better > p)", "tests/test_sampling.py"
+        "one token too many at an exact top-p",
+        "next_token",
+        "better >= p)",
+        "better > p)",
+        "tests/test_sampling.py::test_top_p_ends_exactly_where_p_is_reached",
     ),
     # Tokenizers
     Mutant(
@@ -242,21 +280,21 @@ MUTANTS = [
         "bpe",
         "        if data in self.ranks:",
         "        if False:",
-        "tests/test_bpe.py",
+        "tests/test_bpe.py::test_a_chunk_that_is_a_token_is_that_token_though_no_merge_leads_to_it",
     ),
     Mutant(
         "the shorter last piece wins",
         "segmentation",
         "                if rounded[0] > best[end]:",
         "                if rounded[0] >= best[end]:",
-        "tests/test_segmentation.py",
+        "tests/test_segmentation.py::test_of_two_equally_good_ways_the_fast_path_takes_the_longer_last_piece",
     ),
     Mutant(
         "an unknown character costs less",
         "unigram",
         "UNKNOWN_PENALTY = 10.0",
         "UNKNOWN_PENALTY = 9.0",
-        "tests/test_unigram.py",
+        "tests/test_unigram.py::test_a_character_that_no_piece_covers_costs_ten_nats_more_than_the_rarest_piece",
     ),
 ]
 
