@@ -5,7 +5,7 @@ A layer writes new keys and values behind those it has, into memory that is allo
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gptlab.config import GPTConfig
@@ -65,6 +65,10 @@ class LayerCache:
         self.length += T
         self.window, self._next_window = self._next_window, None
 
+    def keep_rows(self, rows: Int[Tensor, "n"]) -> None:
+        """Go on with some of the sequences only."""
+        self.k, self.v, self.window = (None if t is None else t[rows] for t in (self.k, self.v, self.window))
+
     def _end(self, B: int, T: int) -> int:
         """Where T new tokens of B sequences end. Raises ValueError where they do not fit."""
         held = B if self.length == 0 else self.batch_size
@@ -122,6 +126,15 @@ class KVCache:
         self.length += T
         for layer in self.layers:
             layer.advance(T)
+
+    def keep_rows(self, rows: Int[Tensor, "n"]) -> None:
+        """Go on with some of the sequences only, for example those that have not come to their end.
+
+        Args:
+            rows: their numbers in the batch, in the order in which they will stand.
+        """
+        for layer in self.layers:
+            layer.keep_rows(rows)
 
     def reset(self) -> None:
         """Forget everything, to begin with another text."""

@@ -1,7 +1,6 @@
 """Sampling: the next token, again and again, until there is a text (notebook `sampling`).
 
-How one token is chosen stands in `gptlab.next_token`; the KV cache, which makes it fast and must not change the answer,
-in `gptlab.cache`. Both can be had from here as well.
+How one token is chosen stands in `gptlab.next_token`, the KV cache in `gptlab.cache`; both can be had from here too.
 """
 
 import operator
@@ -9,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, SupportsIndex
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gptlab.cache import KVCache, LayerCache, cache_bytes
@@ -40,23 +39,38 @@ class _Reader:
     """Gives the logits of the next token of a growing text, and reads each token once while everything fits.
 
     The model sees the last `context` tokens. Beyond, the window slides: each token then stands at another position than
-    before, nothing that was cached is valid, and every step is a full pass.
+    before, nothing that was cached is valid, and every step is a full pass. Rows that have finished are not read.
     """
 
     def __init__(self, model: nn.Module, length: int, use_cache: bool):
         self.model, self.context = model, model.config.context
         is_causal = type(model) is GPT  # a subclass may attend to the future, which would change what is cached
         self.cache = KVCache(model, min(self.context, length)) if use_cache and is_causal else None
+        self.rows: Int[Tensor, "n"] | None = None  # those that are read; all of them at first
 
     @torch.no_grad()
     def __call__(self, text: Int[Tensor, "B T"]) -> Float[Tensor, "B V"]:
+        if self.rows is None:
+            return self._logits(text)
+        read = self._logits(text[self.rows])  # [n, V]
+        return read.new_zeros(len(text), read.shape[1]).index_copy(0, self.rows, read)
+
+    def drop(self, finished: Bool[Tensor, "B 1"]) -> int:
+        """Stop reading rows that have finished, once they are half of those read; how many go on comes back."""
+        going_on = (~finished[:, 0]).nonzero()[:, 0]
+        read = torch.arange(len(finished), device=finished.device) if self.rows is None else self.rows
+        if 0 < len(going_on) <= len(read) // 2:  # not at each end: what the cache holds is copied here
+            if self.cache is not None:
+                self.cache.keep_rows(torch.searchsorted(read, going_on))
+            self.rows = going_on
+        return len(going_on)
+
+    def _logits(self, text: Int[Tensor, "n T"]) -> Float[Tensor, "n V"]:
         if text.shape[1] > self.context:
             self.cache = None
         if self.cache is None:
-            logits, _ = self.model(text[:, -self.context :])
-        else:
-            logits, _ = self.model(text[:, self.cache.length :], cache=self.cache)  # only what it has not read yet
-        return logits[:, -1]  # [B, T, V] -> [B, V]
+            return self.model(text[:, -self.context :])[0][:, -1]
+        return self.model(text[:, self.cache.length :], cache=self.cache)[0][:, -1]  # reads only what is new
 
 
 class _Rows:
@@ -122,7 +136,7 @@ def _steps(
             text[:, here] = rows.settle(token, text[:, here], position)
             yield text[:, here]
 
-            if rows.end_early and bool(rows.finished.all()):
+            if rows.end_early and not reader.drop(rows.finished):
                 return
 
 

@@ -8,6 +8,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -278,3 +279,19 @@ def test_the_instruments_of_the_notebooks_are_reachable():
     assert gptlab.source is gptlab.lab.source and gptlab.show is gptlab.source.show
     assert gptlab.comparison.REACH and gptlab.breaking.FAULTS
     assert set(dir(gptlab.lab)) == {"breaking", "comparison", "source", "tracing"}
+
+
+# ── Shapes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_shapes_are_checked_in_every_module_that_states_them():
+    """Elsewhere the check of each call would find nothing and make the suite twice as slow."""
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    (option,) = [option for option in settings["addopts"] if option.startswith("--jaxtyping-packages=")]
+    *checked, checker = option.partition("=")[2].split(",")
+    stating = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if "from jaxtyping import" in path.read_text(encoding="utf-8")
+    ]
+    assert checked == stating and checker == "beartype.beartype"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unchecked import unchecked
 
+from gptlab import sampling
 from gptlab.bpe import BPETokenizer
 from gptlab.lab.breaking import broken
 from gptlab.model import GPT, GPTConfig
@@ -266,6 +267,24 @@ def test_a_row_that_has_stopped_stays_stopped_and_all_stopped_ends():
     assert generate(model, ids[:1], 60, temperature=0, stop=first).shape[1] == 3 + 1
 
 
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_rows_that_have_stopped_are_read_no_further_and_change_nothing(use_cache, monkeypatch):
+    model, ids, read = small(), draw_ids(9, 3), []
+    stops = list(range(0, 11, 2))  # a likely end: rows stop at different steps
+    model.register_forward_hook(lambda module, args, out: read.append(len(args[0])))
+
+    def run():
+        read.clear()
+        seeded = torch.Generator().manual_seed(0)
+        return generate(model, ids, 60, generator=seeded, stop=stops, use_cache=use_cache), list(read)
+
+    fast, rows = run()
+    monkeypatch.setattr(sampling._Reader, "drop", lambda self, finished: int((~finished).sum()))
+    slow, all_rows = run()
+    assert torch.equal(fast, slow)
+    assert set(all_rows) == {9} and rows[0] == 9 and rows == sorted(rows, reverse=True) and 1 <= rows[-1] <= 2
+
+
 def test_generating_leaves_the_model_in_the_mode_it_was_in():
     model = small(dropout=0.5).train()
     assert torch.equal(
@@ -293,9 +312,9 @@ def test_stories_end_at_the_end_token():
     tokenizer = BPETokenizer.train("abab", 258, special_tokens=("<end>",))
     end = tokenizer.special_tokens["<end>"]
     torch.manual_seed(0)
-    model = GPT(GPTConfig(tokenizer.vocab_size, 300, n_layer=1, n_head=2, n_embd=12))
-    stories = tell_stories(model, tokenizer, 3, end, max_new_tokens=250)
-    assert len(stories) == 3 and not any("<end>" in story for story in stories)
+    model = GPT(GPTConfig(tokenizer.vocab_size, 60, n_layer=1, n_head=2, n_embd=12))
+    stories = tell_stories(model, tokenizer, 30, end, max_new_tokens=50)
+    assert len(stories) == 30 and not any("<end>" in story for story in stories)
 
 
 def test_the_command_passes_its_settings_on(capsys):

@@ -90,11 +90,12 @@ def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = Tru
 def _build_fables(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
     tokenizer = _tokenizer(recipe, fables.book())
     end = tokenizer.end
+    model = _model(recipe, tokenizer, device)  # first: sizes that don't fit are refused before the stories are made
     stories = fables.tell(recipe.training.steps * recipe.batch_size, seed=1000 + recipe.seed)
     documents = [[*tokenizer.encode(story.text), end] for story in stories]
     batches = StoryBatches(documents, recipe.batch_size, start=end, shuffle=False)
     evaluation = StoryEvaluation(fables.tell(256, seed=1), tokenizer, end)
-    return TrainingSetup(_model(recipe, tokenizer, device), batches, evaluation, tokenizer, end)
+    return TrainingSetup(model, batches, evaluation, tokenizer, end)
 
 
 def _build_shards(recipe: Recipe, device: str | torch.device, verify: bool) -> TrainingSetup:

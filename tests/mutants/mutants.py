@@ -27,106 +27,113 @@ class Mutant:
     tests: str
 
 
-ATTENTION, MASKING = "tests/test_attention.py", "tests/test_masking.py"
-EMBEDDING, BATCHES, MODEL = "tests/test_embedding.py", "tests/test_batches.py", "tests/test_model.py"
-OPTIMIZERS = "tests/test_optimizers.py"
 
 MUTANTS = [
     # Attention
-    Mutant("no scale", "attention", " / math.sqrt(q.shape[-1])", "", ATTENTION),
+    Mutant(
+        "no scale",
+        "attention",
+        " / math.sqrt(q.shape[-1])",
+        "",
+        "tests/test_attention.py::test_an_average_worked_out_by_hand",
+    ),
     Mutant(
         "scaled by √C",
         "attention",
         "dropout_p=dropout, enable_gqa=grouped",
         "dropout_p=dropout, enable_gqa=grouped, scale=x.shape[-1] ** -0.5",
-        ATTENTION,
+        "tests/test_attention.py::test_the_library_with_our_weights_gives_our_result_forward_and_backward",
     ),
     Mutant(
         "softmax over queries",
         "attention",
         "        return scores.softmax(dim=-1)\n",
         "        return scores.softmax(dim=-2)\n",
-        ATTENTION,
+        "tests/test_attention.py::test_an_average_worked_out_by_hand",
     ),
     Mutant(
         "no mask",
         "attention",
         "    return scores.softmax(dim=-1).masked_fill(~keep_mask, 0.0)",
         "    return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-1)",
-        ATTENTION,
+        "tests/test_attention.py::test_a_row_that_may_attend_to_nothing_is_zero_and_has_finite_gradients",
     ),
     Mutant(
         "mask after softmax",
         "attention",
         "    scores = scores.masked_fill(~keep_mask, torch.finfo(scores.dtype).min)\n",
         "",
-        ATTENTION,
+        "tests/test_attention.py::test_the_library_with_our_weights_gives_our_result_forward_and_backward",
     ),
     Mutant(
         "keep and drop swapped",
         "attention",
         "scores.masked_fill(~keep_mask,",
         "scores.masked_fill(keep_mask,",
-        ATTENTION,
+        "tests/test_attention.py::test_the_library_with_our_weights_gives_our_result_forward_and_backward",
     ),
     Mutant(
         "keep and drop swapped for the kernel",
         "attention",
         "q, k, v, attn_mask=keep_mask, is_causal=is_causal",
         "q, k, v, attn_mask=None if keep_mask is None else ~keep_mask, is_causal=is_causal",
-        ATTENTION,
+        "tests/test_attention.py::test_the_library_with_our_weights_gives_our_result_forward_and_backward",
     ),
     Mutant(
         "heads not merged back",
         "attention",
         "    return x.transpose(1, 2).flatten(2)",
         "    return x.reshape(x.shape[0], x.shape[2], -1)",
-        ATTENTION,
+        "tests/test_attention.py::test_heads_split_and_merged_are_the_same_again",
     ),
     Mutant(
         "heads cut by a view",
         "attention",
         "x.view(B, T, H, C // H).transpose(1, 2)",
         "x.reshape(B, H, T, C // H)",
-        ATTENTION,
+        "tests/test_attention.py::test_heads_split_and_merged_are_the_same_again",
     ),
     Mutant(
         "keys and values from the queries' side",
         "attention",
         "self.value(memory)",
         "self.value(memory.roll(1, 1))",
-        ATTENTION,
+        "tests/test_attention.py::test_the_library_with_our_weights_gives_our_result_forward_and_backward",
     ),
     Mutant(
         "the causal flag forgotten",
         "attention",
         "attn_mask=keep_mask, is_causal=is_causal",
         "attn_mask=keep_mask",
-        ATTENTION,
+        "tests/test_attention.py::test_many_heads_are_single_heads_side_by_side",
     ),
     Mutant(
-        "no dropout of weights", "attention", "self.dropout if self.training else 0.0, self", "0.0, self", ATTENTION
+        "no dropout of weights",
+        "attention",
+        "self.dropout if self.training else 0.0, self",
+        "0.0, self",
+        "tests/test_attention.py::test_dropout_drops_weights_in_training_only",
     ),
     Mutant(
         "dropout in evaluation",
         "attention",
         "self.dropout if self.training else 0.0, self",
         "self.dropout, self",
-        ATTENTION,
+        "tests/test_attention.py::test_dropout_drops_weights_in_training_only",
     ),
     Mutant(
         "the shown weights forget the mask",
         "attention",
         "and_causal(keep_mask, q, k) if is_causal else keep_mask)",
         "and_causal(None, q, k) if is_causal else keep_mask)",
-        ATTENTION,
+        "tests/test_attention.py::test_forward_averages_with_the_weights_that_are_shown_for_every_mask",
     ),
     Mutant(
         "values forgotten",
         "attention",
         "    return attention_weights(q, k, keep_mask) @ v\n",
         "    return attention_weights(q, k, keep_mask) @ v.mean(-2, keepdim=True).expand_as(v)\n",
-        ATTENTION,
+        "tests/test_attention.py::test_the_library_with_our_weights_gives_our_result_forward_and_backward",
     ),
     # Masks
     Mutant(
@@ -170,42 +177,42 @@ MUTANTS = [
         "embedding",
         "self.position.weight[start : start + T]",
         "self.position.weight[: ids.shape[0], None]",
-        EMBEDDING,
+        "tests/test_embedding.py::test_each_row_is_its_token_plus_its_place",
     ),
     Mutant(
         "positions start anew in a cache",
         "embedding",
         "self.position.weight[start : start + T]",
         "self.position.weight[:T]",
-        EMBEDDING,
+        "tests/test_embedding.py::test_a_later_start_moves_the_positions",
     ),
     Mutant(
         "targets are the inputs",
         "batches",
         "        targets[b, : len(row) - 1] = row[1:]",
         "        targets[b, : len(row) - 1] = row[:-1]",
-        BATCHES,
+        "tests/test_batches.py::test_the_count_of_pairs_finds_each_known_mistake",
     ),
     Mutant(
         "targets two later",
         "batches",
         "    return padded.unfold(0, T, 1)[:-1], row[1:]",
         "    return padded.unfold(0, T, 1)[:-1], row[1:].roll(-1)",
-        BATCHES,
+        "tests/test_batches.py::test_rolling_windows_and_growing_contexts_teach_the_same_pairs",
     ),
     Mutant(
         "blocks overlap by one",
         "batches",
         "range(first, min(first + self.B * self.T, len(self.ids) - 1), self.T)",
         "range(first, min(first + self.B * (self.T - 1), len(self.ids) - 1), self.T - 1)",
-        BATCHES,
+        "tests/test_batches.py::test_the_count_of_pairs_finds_each_known_mistake",
     ),
     Mutant(
         "growing contexts see their target",
         "batches",
         "(ids[: t + 1], ids[t + 1])",
         "(ids[: t + 2], ids[t + 1])",
-        BATCHES,
+        "tests/test_batches.py::test_rolling_windows_and_growing_contexts_teach_the_same_pairs",
     ),
     Mutant(
         "the same order in every epoch",
@@ -222,7 +229,13 @@ MUTANTS = [
         "        return self.dropout(self.mlp(self.norm2(x)))",
         "tests/test_model.py::test_a_model_that_starts_with_zero_projections_starts_as_its_embedding",
     ),
-    Mutant("no mask in the model", "model", "is_causal = keep_mask is None and T > 1", "is_causal = False", MODEL),
+    Mutant(
+        "no mask in the model",
+        "model",
+        "is_causal = keep_mask is None and T > 1",
+        "is_causal = False",
+        "tests/test_model.py::test_no_position_sees_the_future",
+    ),
     Mutant(
         "untied all the same",
         "model",
@@ -243,7 +256,7 @@ MUTANTS = [
         "optimizers",
         'if p.dim() < 2], "weight_decay": 0.0',
         'if p.dim() < 2], "weight_decay": weight_decay',
-        OPTIMIZERS,
+        "tests/test_optimizers.py::test_matrices_and_tables_decay_and_biases_and_norms_never",
     ),
     Mutant(
         "betas forgotten",
@@ -353,18 +366,7 @@ def run(mutant: Mutant | None, tests: list[str]) -> dict:
                 if mutant is not None:
                     plant(mutant)
                 # The shape checker stays off: a mistake must be caught by what the tests say about values.
-                options = [
-                    "-x",
-                    "-q",
-                    "-o",
-                    "addopts=",
-                    "-p",
-                    "no:cacheprovider",
-                    "-p",
-                    "no:xdist",
-                    "-p",
-                    "no:randomly",
-                ]
+                options = ["-x", "-q", "-o", "addopts=", "-p", "no:cacheprovider"]
                 said["code"] = int(pytest.main([*options, *tests], plugins=[first]))
             said["test"] = first.test
             said["noise"] = noise.getvalue()[-2000:] if said["code"] not in (0, 1) else ""
@@ -393,6 +395,7 @@ def main(names: list[str]) -> None:
     hypothesis.settings.register_profile("mutants", phases=phases, deadline=None, database=None)
     hypothesis.settings.load_profile("mutants")
     os.environ["GPTLAB_FAULT"] = "planted"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # each child would spend seconds on plugins that it doesn't need
 
     found = {m.name: run(m, [m.tests]) for m in MUTANTS if not names or m.name in names}
     caught_by = sorted({said["test"] for said in found.values() if said["test"]})

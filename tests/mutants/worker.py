@@ -23,6 +23,7 @@ def work(task: dict, answers) -> None:
     hypothesis.settings.register_profile("faults", phases=phases, deadline=None, database=None)
     hypothesis.settings.load_profile("faults")
     os.environ["GPTLAB_FAULT"] = "planted"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # each child would spend seconds on plugins that it doesn't need
     for fault in task["faults"]:
         path = Path(fault["module"])
         source = path.read_text(encoding="utf-8")
@@ -92,7 +93,7 @@ def _outcome(tests: list[str]) -> str:
     os.dup2(nowhere, 2)
     first = First()
     # The shape checker stays off: a fault must be caught by what the tests say about values.
-    options = ["-x", "-q", "-o", "addopts=", "--doctest-modules", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    options = ["-x", "-q", "-o", "addopts=", "--doctest-modules", "-p", "no:cacheprovider"]
     try:
         code = int(pytest.main([*options, *tests], plugins=[first]))
     except BaseException as error:
