@@ -39,11 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GPT2_PATTERN", "GPT4_PATTERN", "LLAMA3_PATTERN",
-    "BPETokenizer", "Merge", "byte_characters", "bytes_to_unicode", "count_pairs", "encode_textbook", "merge",
+    "BPETokenizer", "Merge", "bytes_to_unicode", "count_pairs", "encode_textbook", "merge",
     "merge_by_heap", "merge_by_rank", "split", "train_fast", "train_textbook",
 ]  # fmt: skip
-
-byte_characters = bytes_to_unicode  # an older name
 
 
 @dataclass

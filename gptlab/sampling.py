@@ -46,7 +46,7 @@ class _Reader:
         self.model, self.context = model, model.config.context
         is_causal = type(model) is GPT  # a subclass may attend to the future, which would change what is cached
         self.cache = KVCache(model, min(self.context, length)) if use_cache and is_causal else None
-        self.rows: Int[Tensor, "n"] | None = None  # those that are read; all of them at first
+        self.rows = None  # those that are read; all of them at first
 
     @torch.no_grad()
     def __call__(self, text: Int[Tensor, "B T"]) -> Float[Tensor, "B V"]:

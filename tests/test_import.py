@@ -8,7 +8,6 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -284,10 +283,9 @@ def test_the_instruments_of_the_notebooks_are_reachable():
 # ── Shapes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_shapes_are_checked_in_every_module_that_states_them():
+def test_shapes_are_checked_in_every_module_that_states_them(pytestconfig):
     """Elsewhere the check of each call would find nothing and make the suite twice as slow."""
-    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
-    (option,) = [option for option in settings["addopts"] if option.startswith("--jaxtyping-packages=")]
+    (option,) = [option for option in pytestconfig.getini("addopts") if option.startswith("--jaxtyping-packages=")]
     *checked, checker = option.partition("=")[2].split(",")
     stating = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)

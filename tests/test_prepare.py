@@ -24,7 +24,7 @@ from gptlab.corpora import encoding, preparing, reading, shards
 from gptlab.corpora.encoding import tokenize
 from gptlab.corpora.preparing import prepare
 from gptlab.corpora.reading import Piece, Task, read_pieces, tasks
-from gptlab.corpora.shards import Row, ShardBatches, ShardError, Shards
+from gptlab.corpora.shards import Row, ShardError, Shards
 from gptlab.splitting import GPT2_PATTERN, GPT4_PATTERN, LLAMA3_PATTERN, O200K_PATTERN
 from gptlab.tokenizers import open_tokenizer
 from gptlab.tokens import ByteTokenizer, CharTokenizer, WordTokenizer
@@ -650,7 +650,7 @@ def test_a_row_is_read_in_order():
 @pytest.mark.parametrize("order", ["random", "ordered"])
 def test_batches_of_shards_are_those_of_one_long_array(order):
     numbers = np.arange(103)
-    ours = ShardBatches(Row(np.split(numbers, [7, 50, 51])), B=4, T=5, order=order, seed=3)
+    ours = Batches(Row(np.split(numbers, [7, 50, 51])), B=4, T=5, order=order, seed=3)
     theirs = Batches(numbers, B=4, T=5, order=order, seed=3)
     assert len(ours) == len(theirs)
     for step in range(len(ours) + 2):
@@ -667,15 +667,10 @@ def test_only_the_wanted_rows_of_a_batch_are_read():
             return super().__getitem__(wanted)
 
     row = Counting([np.arange(100)])
-    batches = ShardBatches(row, B=6, T=5)
+    batches = Batches(row, B=6, T=5)
+    row.read = 0
     part = batches.rows(3, slice(2, 4))
     assert row.read == 2 and torch.equal(part.ids, batches.batch(3).ids[2:4])
-
-
-@pytest.mark.parametrize("options", [{"order": "shuffled"}, {"B": 0}])
-def test_impossible_batches_are_refused(options):
-    with pytest.raises(ValueError, match=r"order=.*B="):
-        ShardBatches(Row([np.arange(50)]), **{"B": 2, "T": 5} | options)
 
 
 def test_a_part_shorter_than_a_sample_is_refused_with_what_helps(tmp_path):

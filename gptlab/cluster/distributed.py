@@ -60,7 +60,7 @@ class RowsOfRank:
     All ranks get the same number of rows. One that would have fewer gets rows in which no target counts.
 
     Args:
-        batches: with `batch(step)`, and possibly `rows` and `starts`, as `ShardBatches` has them.
+        batches: with `batch(step)`, and possibly `rows` and `starts`, as `Batches` has them.
         rank: which rank's.
         world_size: how many ranks there are.
 

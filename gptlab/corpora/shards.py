@@ -17,7 +17,7 @@ from gptlab import tokenizers
 from gptlab.files import write_whole
 
 if TYPE_CHECKING:
-    from gptlab.batches import Batch
+    from gptlab.batches import Batches
 
 MANIFEST, PROGRESS, TOKENIZER = "manifest.json", "progress.json", tokenizers.FILE
 
@@ -116,8 +116,8 @@ class Shards:
     def _map(self, file: str) -> np.ndarray:
         return np.memmap(self.folder / file, dtype=self.dtype, mode="r")
 
-    def batches(self, part: str, B: int, T: int, order: str = "random", seed: int = 0) -> "ShardBatches":
-        """[B, T] batches of a part, sampled as `gptlab.batches.Batches` samples them.
+    def batches(self, part: str, B: int, T: int, order: str = "random", seed: int = 0) -> "Batches":
+        """[B, T] batches of a part; a batch is read from the disk when it is asked for.
 
         Args:
             part: "train" or "validation".
@@ -135,65 +135,13 @@ class Shards:
                 f"the {part} part of {str(self.folder)!r} has {len(row)} tokens, fewer than one sample of T={T} and "
                 "its target: prepare more text, or choose a smaller context"
             )
-        return ShardBatches(row, B, T, order, seed)
+        from gptlab.batches import Batches  # here, because it loads torch
+
+        return Batches(row, B, T, order, seed)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count:,} {part}" for part, count in self.manifest["tokens"].items())
         return f"Shards({str(self.folder)!r}: {counts} tokens of {self.manifest['tokenizer']})"
-
-
-class ShardBatches:
-    """`gptlab.batches.Batches` over a `Row`: the same batch for the same step, seed and ids; read when it is asked for.
-
-    Args:
-        row: the ids.
-        B: sequences in a batch.
-        T: tokens in a sequence.
-        order: "random" or "ordered".
-        seed: of the random order.
-
-    >>> batches = ShardBatches(Row([np.arange(50), np.arange(50, 100)]), B=2, T=5, order="ordered")
-    >>> batches.batch(4).ids.tolist()
-    [[40, 41, 42, 43, 44], [45, 46, 47, 48, 49]]
-    """
-
-    def __init__(self, row: Row, B: int, T: int, order: str = "random", seed: int = 0):
-        if order not in ("random", "ordered") or B < 1:
-            raise ValueError(f"order={order!r} must be 'random' or 'ordered', and B={B} at least 1")
-        self.row, self.B, self.T, self.order, self.seed = row, B, T, order, seed
-
-    def __len__(self) -> int:
-        """Steps for one pass through the text."""
-        blocks = -(-(len(self.row) - 1) // self.T)
-        return -(-blocks // self.B)
-
-    def batch(self, step: int) -> "Batch":
-        """The batch of a step; the same for the same step, whatever was asked before."""
-        return self.rows(step, slice(None))
-
-    def starts(self, step: int) -> list[int]:
-        """The position in the text at which each row of a batch begins."""
-        if self.order == "random":
-            import torch
-
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-            return torch.randint(len(self.row) - self.T, (self.B,), generator=generator).tolist()
-        first = step % len(self) * self.B * self.T
-        return list(range(first, min(first + self.B * self.T, len(self.row) - 1), self.T))
-
-    def rows(self, step: int, wanted: slice) -> "Batch":
-        """Some rows of the batch of a step; the others are not read from the disk."""
-        import torch
-
-        from gptlab.batches import IGNORE, Batch
-
-        starts = self.starts(step)[wanted]
-        ids = torch.zeros((len(starts), self.T), dtype=torch.int64)
-        targets = torch.full_like(ids, IGNORE)
-        for b, start in enumerate(starts):
-            block = torch.from_numpy(self.row[start : start + self.T + 1].astype(np.int64))  # [T + 1]
-            ids[b, : len(block) - 1], targets[b, : len(block) - 1] = block[:-1], block[1:]
-        return Batch(ids, targets)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -1042,7 +1042,7 @@ _PRINTABLE = Exercise(
     signature="def printable(data: bytes) -> str",
     inputs=_byte_inputs,
     solution=printable,
-    reference=lambda data: "".join(bpe.byte_characters()[byte] for byte in data),
+    reference=lambda data: "".join(bpe.bytes_to_unicode()[byte] for byte in data),
     mistakes=[
         Mistake(
             "bytes that cannot be seen stay as they are",
@@ -1119,12 +1119,12 @@ _PRINTABLE = Exercise(
         ),
         Mistake(
             "the characters stay a list",
-            lambda data: [bpe.byte_characters()[byte] for byte in data],
+            lambda data: [bpe.bytes_to_unicode()[byte] for byte in data],
             'A text is expected: `"".join(...)` puts the characters together.',
         ),
         Mistake(
             "the bytes stay numbers",
-            lambda data: [ord(bpe.byte_characters()[byte]) for byte in data],
+            lambda data: [ord(bpe.bytes_to_unicode()[byte]) for byte in data],
             '`chr` turns each number into its character, and `"".join(...)` puts them together.',
         ),
         Mistake(
@@ -1139,7 +1139,7 @@ _PRINTABLE = Exercise(
         "character.",
         "The next free character is `chr(256 + n)`, where n counts how many were used so far.",
     ],
-    package="gptlab.bpe.byte_characters",
+    package="gptlab.bpe.bytes_to_unicode",
 )
 
 # ---- bpe.7 -----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ class Mutant:
     tests: str
 
 
-
 MUTANTS = [
     # Attention
     Mutant(
