@@ -2,28 +2,11 @@
 
 import pytest
 import torch
+from small_models import VARIANTS, draw_ids, small
 
 from gptlab.cache import KVCache, LayerCache, cache_bytes
 from gptlab.llama import llama_config
-from gptlab.model import GPT, GPTConfig
-
-VARIANTS = [
-    {},
-    {"position": "rope", "n_kv_head": 2, "norm": "rmsnorm", "mlp": "swiglu"},
-    {"position": "rope", "qk_norm": True, "convolution": 3, "mlp": "relu2"},
-]
-
-
-def small(**changes) -> GPT:
-    torch.manual_seed(0)
-    model = GPT(GPTConfig(40, 12, **{"n_layer": 2, "n_head": 4, "n_embd": 24, **changes})).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.25)
-    return model
-
-
-def draw_ids(B: int, T: int) -> torch.Tensor:
-    return torch.randint(0, 40, (B, T), generator=torch.Generator().manual_seed(1))
+from gptlab.model import GPTConfig
 
 
 @pytest.mark.parametrize("changes", VARIANTS)

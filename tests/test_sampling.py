@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import VARIANTS, draw_ids, small
 from unchecked import unchecked
 
 from gptlab import sampling
@@ -30,23 +31,6 @@ from gptlab.sampling import (
 
 __all__ = ["unchecked"]
 LOGITS = torch.tensor([0.0, 3.0, 1.0, 2.0])
-VARIANTS = [
-    {},
-    {"position": "rope", "n_kv_head": 2, "norm": "rmsnorm", "mlp": "swiglu"},
-    {"position": "rope", "qk_norm": True, "convolution": 3, "mlp": "relu2"},
-]
-
-
-def small(**changes) -> GPT:
-    torch.manual_seed(0)
-    model = GPT(GPTConfig(40, 12, **{"n_layer": 2, "n_head": 4, "n_embd": 24, **changes})).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.25)
-    return model
-
-
-def draw_ids(B: int, T: int) -> torch.Tensor:
-    return torch.randint(0, 40, (B, T), generator=torch.Generator().manual_seed(1))
 
 
 def test_temperature_sharpens_and_flattens():
