@@ -24,6 +24,7 @@ FORMATS = "ipynb,text//py:percent"  # as in pyproject.toml
 CELL_TIMEOUT = 660  # seconds, as in the tests
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
+ANSWER = "answers-prediction"  # the tag of a cell whose output answers a guess
 _VOLATILE = ("execution", "ExecuteTime", "executionInfo", "collapsed", "scrolled", "trusted", "outputId", "colab")
 _PEAK_MEMORY = """
 import sys as _sys
@@ -175,7 +176,8 @@ def tidy(notebook: Any) -> None:
     """Remove what changes from run to run and machine to machine, in place.
 
     A cell's `alt` metadata, the description of its picture, is copied to the pictures in its output, which is where
-    nbconvert looks for it.
+    nbconvert looks for it. The output of a cell with the tag `answers-prediction` is collapsed, so that nobody reads
+    the answer before guessing.
     """
     notebook.metadata.clear()
     notebook.metadata.update(
@@ -185,6 +187,9 @@ def tidy(notebook: Any) -> None:
     for cell in notebook.cells:
         for name in _VOLATILE:
             cell.metadata.pop(name, None)
+        cell.metadata.pop("jupyter", None)
+        if ANSWER in cell.metadata.get("tags", []):
+            cell.metadata["jupyter"] = {"outputs_hidden": True}
         cell.id = _identity(cell.cell_type, cell.source, seen)
         for output in cell.get("outputs", []):
             pictures = [kind for kind in output.get("data", {}) if kind.startswith("image/")]
@@ -211,6 +216,8 @@ def twin_text(notebook: Any) -> str:
     import nbformat
 
     copy = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    for cell in copy.cells:
+        cell.metadata.pop("jupyter", None)  # follows from the tags
     only = "kernelspec,jupytext,-jupytext.text_representation.jupytext_version"
     copy.metadata = nbformat.from_dict(
         {"jupytext": {"formats": FORMATS, "notebook_metadata_filter": only}, "kernelspec": KERNEL}

@@ -4,6 +4,7 @@ A rule is a function from a notebook (an nbformat node) to a list of complaints.
 """
 
 import copy
+import itertools
 import re
 from pathlib import Path
 
@@ -178,10 +179,24 @@ def calm_words(notebook):
     return complaints
 
 
+def guesses_are_not_answered_in_sight(notebook):
+    """After each `predict`, and before the next one, the cell whose output answers it is tagged, so collapsed."""
+    cells = code_cells(notebook)
+    guesses = [index for index, (_, cell) in enumerate(cells) if re.search(r"^predict\(", cell.source, re.MULTILINE)]
+    complaints = []
+    for index, following in itertools.pairwise([*guesses, len(cells)]):
+        answers = [cell for _, cell in cells[index + 1 : following] if tool.ANSWER in tags(cell)]
+        if not answers:
+            complaints.append(f"the guess of cell {cells[index][0]} is answered by no cell tagged {tool.ANSWER}")
+        elif not all(cell.metadata.get("jupyter", {}).get("outputs_hidden") for cell in answers):
+            complaints.append(f"the answer to the guess of cell {cells[index][0]} can be seen before guessing")
+    return complaints
+
+
 RULES = [
     executed_in_order, kernel_is_python3, nothing_on_stderr, no_unexpected_error, no_widget_state, no_timestamps,
     enough_checked_cells, short_cells, small_enough, nothing_loaded_from_elsewhere, no_tricks, pictures_have_alt_text,
-    calm_words,
+    calm_words, guesses_are_not_answered_in_sight,
 ]  # fmt: skip
 
 
@@ -226,6 +241,9 @@ def good():
         "display_data", data={"image/png": "iVBORw0KGgo="}, metadata={"image/png": {"alt": "squares, rising"}}
     )
     cells.append(new_code_cell("draw()", execution_count=6, outputs=[picture]))
+    cells.append(new_code_cell('predict("squares.a", ...)', execution_count=7))
+    answer = {"tags": [tool.ANSWER], "jupyter": {"outputs_hidden": True}}
+    cells.append(new_code_cell("6**2", execution_count=8, metadata=answer))
     return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
 
 
@@ -294,6 +312,8 @@ BREACHES = [
     (calm_words, lambda n: with_prose(n, "It is Just a table."), "Just"),
     (calm_words, lambda n: with_prose(n, "Obviously, it learns."), "Obviously"),
     (calm_words, lambda n: with_prose(n, "It learns!"), "exclamation"),
+    (guesses_are_not_answered_in_sight, lambda n: n.cells[8].metadata.clear(), "no cell tagged"),
+    (guesses_are_not_answered_in_sight, lambda n: n.cells[8].metadata.pop("jupyter"), "before guessing"),
 ]
 
 
