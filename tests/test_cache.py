@@ -11,6 +11,7 @@ VARIANTS = [
     {},
     {"position": "rope", "n_kv_head": 2, "norm": "rmsnorm", "mlp": "swiglu"},
     {"position": "rope", "qk_norm": True, "convolution": 3, "mlp": "relu2"},
+    {"position": "rope", "convolution": 1},  # a window without a past
 ]
 
 
@@ -27,7 +28,7 @@ def draw_ids(B: int, T: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
-@pytest.mark.parametrize("chunks", [[12], [1] * 12, [5, 4, 3], [1, 11]])
+@pytest.mark.parametrize("chunks", [[12], [1] * 12, [5, 4, 3], [1, 11], [10, 2]])
 def test_the_cache_gives_the_logits_of_the_full_pass(changes, chunks):
     model, ids = small(**changes), draw_ids(3, 12)
     expected, cache, done = model(ids)[0], KVCache(model), 0
