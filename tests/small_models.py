@@ -8,6 +8,7 @@ VARIANTS = [
     {},
     {"position": "rope", "n_kv_head": 2, "norm": "rmsnorm", "mlp": "swiglu"},
     {"position": "rope", "qk_norm": True, "convolution": 3, "mlp": "relu2"},
+    {"position": "rope", "convolution": 1},  # a window without a past
 ]
 
 

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gptlab.batches import (
@@ -37,8 +37,16 @@ def covers_every_pair_once(batches, n, B, T):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(2, 80), st.integers(1, 5), st.integers(1, 9))
+@example(n=13, B=2, T=4)  # the last block ends with the text
+@example(n=14, B=2, T=4)  # the last block is one pair
+@example(n=9, B=2, T=4)  # the only batch ends with the text
 def test_an_ordered_walk_covers_every_pair_of_neighbours_exactly_once(n, B, T):
     assert covers_every_pair_once(Batches(list(range(n)), B, T, order="ordered"), n, B, T)
+
+
+def test_no_batch_is_left_over_where_the_blocks_end_with_the_text():
+    lengths = {n: len(Batches(list(range(n)), B=2, T=4, order="ordered")) for n in (8, 9, 10, 16, 17, 18)}
+    assert lengths == {8: 1, 9: 1, 10: 2, 16: 2, 17: 2, 18: 3}
 
 
 class _StrideTooLong(Batches):

@@ -1,6 +1,7 @@
 """The benchmarks run, at a size of toys, and compare like with like. What they measure is read, never asserted."""
 
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,15 @@ def ratios(printed, *names):
     ]
 
 
+def assert_faster_is_more(printed):
+    """The ratios of a table are its speeds over that of the first line."""
+    found = re.findall(r"^(?:transformers|gptlab), .*? {2,}([\d.]+) +([\d.]+)\b", printed, re.MULTILINE)
+    (first, _), *_ = rows = [(float(speed), float(ratio)) for speed, ratio in found]
+    assert len(rows) >= 3
+    for speed, ratio in rows:
+        assert ratio == pytest.approx(speed / first, rel=0.05, abs=0.02)
+
+
 def test_generating_is_compared_on_the_same_weights_and_text(small_peer, monkeypatch, capsys):
     from gptlab.commands.bench import generate
 
@@ -45,6 +55,7 @@ def test_generating_is_compared_on_the_same_weights_and_text(small_peer, monkeyp
     generate.bench_generate(rounds=1)
     printed = capsys.readouterr().out
     assert "8 of 8 with float32" in printed
+    assert_faster_is_more(printed)
     assert ratios(printed, "transformers, cache, float32") == [1.0]
     assert "int8 weights (picked here)" in printed and "without: " in printed
 
@@ -59,6 +70,7 @@ def test_steps_are_compared_from_the_same_beginning(small_peer, monkeypatch, cap
     printed = capsys.readouterr().out
     losses = [line.split()[-1] for line in printed.splitlines() if "float32" in line]
     assert len(losses) == 3 and len(set(losses)) == 1
+    assert_faster_is_more(printed)
     assert "gptlab, bfloat16 (picked here)" in printed
 
 

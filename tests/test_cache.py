@@ -10,7 +10,7 @@ from gptlab.model import GPTConfig
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
-@pytest.mark.parametrize("chunks", [[12], [1] * 12, [5, 4, 3], [1, 11]])
+@pytest.mark.parametrize("chunks", [[12], [1] * 12, [5, 4, 3], [1, 11], [10, 2]])
 def test_the_cache_gives_the_logits_of_the_full_pass(changes, chunks):
     model, ids = small(**changes), draw_ids(3, 12)
     expected, cache, done = model(ids)[0], KVCache(model), 0

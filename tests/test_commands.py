@@ -70,7 +70,7 @@ def documented():
     """The lines of README, CONTRIBUTING and notebooks that a reader is to type, with their file."""
     told = re.compile(
         r"(?:# )? *(?:\$ )?(?:(?:srun )?torchrun .*|python3? )?-m gptlab "
-        r"((?:train|bench|prepare|export|sample|fetch|doctor)\b.*)"
+        r"((?:train|bench|prepare|export|sample|fetch|wheels|doctor)\b.*)"
     )
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "notebooks" / "text").glob("*.py"))):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -178,7 +178,7 @@ def root(tmp_path, monkeypatch):
 
     monkeypatch.setattr(environment, "create", make)
     monkeypatch.setattr(environment, "works", lambda python: (tmp_path / ".venv" / "python runs").exists())
-    monkeypatch.setattr(environment, "install", lambda root, python, extras: log.append(("install", extras)))
+    monkeypatch.setattr(environment, "install", lambda root, python, extras, cpu: log.append(("install", extras)))
     return SimpleNamespace(path=tmp_path, log=log, venv=tmp_path / ".venv")
 
 
@@ -414,7 +414,7 @@ def test_start_becomes_jupyterlab(monkeypatch, tmp_path):
     seen = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(environment, "clone", lambda: tmp_path)
-    monkeypatch.setattr(environment, "prepare", lambda root: Path("python"))
+    monkeypatch.setattr(environment, "prepare", lambda root, cpu: Path("python"))
     run = (lambda program, command, variables: seen.append(command)) if os.name == "posix" else None
     monkeypatch.setattr(environment.os, "execve", run, raising=False)
     monkeypatch.setattr(environment, "run_to_its_end", lambda command, variables: seen.append(command) or 0)
@@ -432,7 +432,7 @@ def test_tests_run_all_paths_with_what_the_caller_adds(monkeypatch, tmp_path):
         return 5
 
     monkeypatch.setattr(environment, "clone", lambda: tmp_path)
-    monkeypatch.setattr(environment, "prepare", lambda root, extra: Path("python"))
+    monkeypatch.setattr(environment, "prepare", lambda root, extra, cpu: Path("python"))
     monkeypatch.setattr(environment, "run_to_its_end", run)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert environment.main("test", ["-k", "masking"]) == 5

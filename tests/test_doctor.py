@@ -159,6 +159,12 @@ def test_memory(total, level):
     assert levels(doctor.check_memory(total)) == [level]
 
 
+def test_the_borders_of_disk_and_memory_are_where_the_numbers_say():
+    disk = [levels(doctor.check_disk(free)) for free in (199_999_999, 200_000_000, 1_999_999_999, 2_000_000_000)]
+    assert disk == [["problem"], ["note"], ["note"], ["ok"]]
+    assert [levels(doctor.check_memory(total)) for total in (3_500_000_000, 3_500_000_001)] == [["note"], ["ok"]]
+
+
 def test_memory_of_this_machine_is_known():
     assert doctor.total_memory() > 10**8
 

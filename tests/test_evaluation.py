@@ -88,6 +88,16 @@ def test_dropout_is_off_while_a_model_is_measured():
     assert mean_loss(model, batches) == mean_loss(model, batches) == mean_loss(model.eval(), batches)
 
 
+def test_dropout_is_off_while_stories_are_measured_and_on_again_after():
+    stories = fables.tell(3, seed=3)
+    tokenizer = CharTokenizer.from_text("".join(story.text for story in stories) + "|")
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(tokenizer.vocab_size, context=1000, n_layer=1, n_head=1, n_embd=4, dropout=0.9)).train()
+    measure = StoryEvaluation(stories, tokenizer, tokenizer.encode("|")[0])
+    assert measure(model) == measure(model) and model.training
+    assert measure(model.eval()) == measure(model) and not model.training
+
+
 class Uniform(torch.nn.Module):
     """Every character is equally likely."""
 

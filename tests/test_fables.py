@@ -73,6 +73,22 @@ def test_the_entropy_is_the_mean_surprise():
     assert abs(mean - fables.entropy()) < 4 * deviation / len(nats) ** 0.5
 
 
+def test_the_entropy_is_that_of_all_pairs_of_facts_counted_one_by_one():
+    """Of a fact that may not repeat another, by the chain rule: the entropy of both less that of the first."""
+    entropy_of = lambda chances: -sum(p * math.log(p) for p in chances)  # noqa: E731
+    nats = 0.0
+    for fact, table in grammar.TABLES.items():
+        chances = {value: weight / sum(table.values()) for value, weight in table.items()}
+        if not fact.startswith("friend."):
+            nats += entropy_of(chances.values())
+            continue
+        first = {value: weight / sum(table.values()) for value, weight in grammar.TABLES[f"hero.{fact[7:]}"].items()}
+        both = [first[a] * chances[b] / (1 - chances[a]) for a in first for b in chances if a != b]
+        assert sum(both) == pytest.approx(1)
+        nats += entropy_of(both) - entropy_of(first.values())
+    assert fables.entropy() == pytest.approx(nats, abs=1e-9)
+
+
 def test_how_often_a_thing_is_drawn_is_its_weight():
     drawn = [story.facts["hero.animal"] for story in fables.tell(2000, seed=11)]
     total = sum(grammar.ANIMALS.values())

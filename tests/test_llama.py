@@ -128,6 +128,11 @@ def test_the_short_convolution_is_the_librarys_and_sees_no_future():
     assert torch.allclose(layer(x), expected, atol=1e-6)
 
 
+def test_a_convolution_of_one_position_scales_each_channel():
+    layer, x = ShortConvolution(6, 1), draw(2, 7, 6)
+    assert torch.allclose(layer(x), x * (1 + layer.weight[0]), atol=1e-6)
+
+
 def test_frequencies_fall_geometrically_from_one_radian_a_token():
     angles = rope_angles(8, T=2, theta=10_000.0)[1]
     assert angles.tolist() == pytest.approx([1.0, 0.1, 0.01, 0.001], rel=1e-5)

@@ -1,6 +1,7 @@
 """A text of your own: read as documents, trained on as its length asks for, and written from at the end."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -59,6 +60,27 @@ def test_the_end_token_stands_between_documents_in_training(folder):
         beginnings = [setup.tokenizer.decode(ids[i + 1 : i + 12]) for i in (ids[:-12] == end).nonzero()[0]]
         assert len(beginnings) > 20 and all(text[0].isdigit() for text in beginnings)
         assert END_OF_TEXT not in setup.tokenizer.decode([id for id in ids.tolist() if id != end])
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+def test_validation_is_a_tenth_of_the_documents_from_everywhere_and_that_is_said(folder, tokens):
+    (folder / "my.txt").write_text("\n\n".join(f"<{n}> {PARAGRAPH}" for n in range(100)))
+    parts = {}
+    for seed in (0, 1):
+        options = Options(("my.txt",), context=16, tokens=tokens, vocab_size=300, seed=seed)
+        setup = runs.build(settings_from(options).recipe)
+        held_out = setup.evaluate.keywords["batches"].ids
+        texts = [
+            setup.tokenizer.decode([id for id in ids.tolist() if id != setup.end])
+            for ids in (setup.batches.ids, held_out)
+        ]
+        assert setup.batches.ids[0] == setup.batches.ids[-1] == held_out[0] == held_out[-1] == setup.end
+        learned, validated = ([int(n) for n in re.findall(r"<(\d+)>", text)] for text in texts)
+        assert sorted(learned + validated) == list(range(100)) and 9 <= len(validated) <= 11
+        assert min(validated) < 50 and max(validated) >= 50 and validated != sorted(validated)
+        assert setup.about.endswith(f"a tenth of them, drawn by --seed {seed}, is for validation")
+        parts[seed] = validated
+    assert parts[0] != parts[1]
 
 
 def test_the_end_token_is_learned(folder):

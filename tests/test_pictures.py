@@ -207,6 +207,8 @@ def test_axes_say_what_they_measure(figures):
         assert figures[name].axes[0].get_xlabel(), name
     assert "nats per token" in figures["training"].axes[0].get_ylabel()
     assert "nats per story" in figures["excess"].axes[0].get_ylabel()
+    assert (figures["training"].axes[0].get_xlabel(), figures["rate"].axes[0].get_xlabel()) == ("step", "step")
+    assert figures["rate"].axes[0].get_ylabel() == "learning rate"
     assert "seconds" in figures["several"].axes[0].get_xlabel()
     assert "%" in figures["next_token"].axes[0].get_xlabel()
 

@@ -52,6 +52,7 @@ def test_lines_draw_the_points_and_their_labels():
     assert list(axes.lines[0].get_ydata()) == [2.0, 3.0] and axes.get_xscale() == "log"
     assert {"one", "limit: 4", "floor: 2.5"} <= {text.get_text() for text in axes.texts}
     assert "limit at 4" in pictures.describe(figure) and axes.get_xlabel() == "size"
+    assert axes.get_ylabel() == "time (ms)" and list(axes.lines[0].get_xdata()) == [1, 10]
     with pytest.raises(ValueError, match="no points"):
         pictures.lines({"a": []}, "x", "y")
 

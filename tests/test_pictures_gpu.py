@@ -21,6 +21,7 @@ def test_the_roof_is_what_the_machine_can_do_at_most_everywhere(rate, bandwidth,
     assert xs[1] == pytest.approx(roof.ridge)
     points = {tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() not in ("None", None, "")}
     assert points == {(intensity, measured), (2 * intensity, roof.attainable(2 * intensity))}
+    assert "FLOPs for each byte" in axes.get_xlabel() and axes.get_ylabel() == "FLOP/s"
     (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     assert all(low < x < high and bottom < y < top for x, y in points)
 

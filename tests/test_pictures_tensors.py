@@ -24,6 +24,7 @@ def test_the_heat_map_is_the_weights():
     figure = pictures.attention(w, list("abcd"), SENTENCE)
     for head, axes in zip(w, figure.axes, strict=False):
         assert np.allclose(axes.images[0].get_array(), head)
+    assert "query" in figure.get_supylabel() and "key" in figure.get_supxlabel()
     alone = pictures.attention(w[0], list("abcd"), SENTENCE)
     assert [t.get_text() for t in alone.axes[0].get_xticklabels()] == ["Ada", "␣the", "␣fox", "␣was", "␣proud", ","]
     assert [t.get_text() for t in alone.axes[0].get_yticklabels()] == list("abcd")
@@ -70,6 +71,8 @@ def test_a_mask_is_filled_where_it_keeps():
     keep = torch.ones(4, 6).tril().bool()
     axes = pictures.mask(keep).axes[0]
     assert ((axes.images[0].get_array() > 0) == keep.numpy()).all() and len(axes.lines) == int((~keep).sum())
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("query (position)", "key (position)")
+    assert len(axes.get_xticks()) == 6 and len(axes.get_yticks()) == 4
     with pytest.raises(ValueError, match=r"keep_mask\[0\]"):
         pictures.mask(keep[None])
 

@@ -334,6 +334,14 @@ def test_a_vocabulary_that_needs_more_than_two_bytes_gets_four(tmp_path):
     assert made.train[:].tolist() == [70_000, 99, 70_001] and made.manifest["dtype"] == "uint32"
 
 
+@pytest.mark.parametrize(("V", "dtype"), [(65_536, "uint16"), (65_537, "uint32")])
+def test_two_bytes_hold_65536_tokens_and_not_one_more(tmp_path, V, dtype):
+    tokenizer = BPETokenizer({bytes([i]): i for i in range(256)}, special_tokens={"<|endoftext|>": V - 1})
+    (tmp_path / "a.txt").write_text("abc")
+    made = prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "out", validation=0.0)
+    assert tokenizer.vocab_size == V and made.manifest["dtype"] == dtype and made.train[-1:].tolist() == [V - 1]
+
+
 def test_two_processes_write_what_one_does(tmp_path, lines, monkeypatch):
     monkeypatch.setattr(preparing, "tasks", lambda pieces: tasks(pieces, size=500))
     made = [prepare([lines], BYTES, tmp_path / str(n), validation=0.1, shard_tokens=999, workers=n) for n in (1, 2)]

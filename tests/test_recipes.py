@@ -1,13 +1,17 @@
 """Recipes: what a name stands for, and what is built from it."""
 
 import dataclasses
+import re
 
 import pytest
 
 from gptlab import runs, training
 from gptlab.corpora import fables
+from gptlab.corpora.preparing import prepare
 from gptlab.model import GPT
+from gptlab.runs import building
 from gptlab.runs.recipes import model_config
+from gptlab.tokenizers import open_tokenizer
 
 
 def brief(recipe: runs.Recipe, **changes) -> runs.Recipe:
@@ -27,6 +31,44 @@ def test_a_recipe_on_a_text_of_yours_trains_on_its_beginning_and_validates_on_it
     seen = {i for step in range(50) for i in prepared.batches.batch(step).ids.flatten().tolist()}
     assert set(prepared.tokenizer.decode(sorted(seen))) == set("abcd")  # 90 % of the text ends before the first x
     assert history.evaluations[-1]["validation"] > 0
+
+
+@pytest.mark.parametrize("kind", ["a text", "shards"])
+def test_what_a_recipe_validates_on_it_is_not_trained_on(tmp_path, monkeypatch, kind):
+    """The text counts upwards, so two parts that share nothing share no number."""
+    source = tmp_path / "text.txt"
+    source.write_text("\n\n".join(f"{n:05}" for n in range(400)))
+    if kind == "shards":
+        source = tmp_path / "shards"
+        prepare([tmp_path / "text.txt"], open_tokenizer("bytes"), source, validation=0.1)
+    recipe = brief(runs.RECIPES["shakespeare"], corpus=str(source))
+    prepared = runs.build(dataclasses.replace(recipe, model=recipe.model | dict(context=8)))
+    measured = []
+    monkeypatch.setattr(building, "mean_loss", lambda model, batches, steps=None: measured.append(batches) or 0.0)
+    prepared.evaluate(prepared.model)
+    numbers = [
+        set(re.findall(r"\d{5}", prepared.tokenizer.decode([int(id) for id in part])))
+        for part in (
+            getattr(batches, "row" if kind == "shards" else "ids")[:] for batches in (prepared.batches, *measured)
+        )
+    ]
+    assert len(numbers[0]) > 300 and len(numbers[1]) > 30 and not numbers[0] & numbers[1]
+
+
+def test_fables_are_measured_on_stories_that_no_seed_trains_on(monkeypatch):
+    asked, really = [], fables.tell
+    monkeypatch.setattr(
+        fables, "tell", lambda n, seed: asked.append((n, seed)) or really(4 if n == 256 else n, seed=seed)
+    )
+    monkeypatch.setattr(
+        fables, "book", lambda: fables.COMMITTED.read_text(encoding="utf-8")
+    )  # telling it takes a while
+    recipe = brief(runs.RECIPES["fables"], tokens="characters")
+    prepared = runs.build(dataclasses.replace(recipe, seed=3))
+    (trained, seed), (evaluated, other) = asked[-2:]
+    assert (trained, evaluated) == (4, 256) and seed == 1003 and other == 1
+    learned = {prepared.tokenizer.decode(document[:-1]) for document in prepared.batches.documents}
+    assert not learned & {story.text for story in prepared.evaluate.stories}
 
 
 def test_the_fables_of_a_recipe_are_told_afresh_and_measured_against_their_floor():

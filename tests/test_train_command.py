@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from gptlab import checkpoints, commands, gpu, runs
+from gptlab import checkpoints, commands, gpu, runs, sampling
 from gptlab.checkpoints import storage
 from gptlab.commands.bench import training as race
 from gptlab.commands.sample import sample
@@ -23,6 +23,7 @@ from gptlab.commands.train import train
 from gptlab.gpu import devices
 from gptlab.model import GPT
 from gptlab.ranks import SingleProcess
+from gptlab.runs import building
 from gptlab.runs.program import join
 from gptlab.runs.recipes import model_config
 from gptlab.runs.records import read
@@ -39,15 +40,60 @@ def text(tmp_path):
     return dict(TINY, corpus=str(tmp_path / "text.txt"), tokens="characters", context=16)
 
 
-def test_a_trained_model_is_exported_and_writes(tmp_path, capsys):
-    train(Options("fables", folder=tmp_path / "run", steps=2, export=tmp_path / "mine", **TINY))
+@pytest.mark.parametrize(
+    ("parts", "kind", "expected"),
+    [
+        ("gpt2", "GPT2LMHeadModel", ("layernorm", "learned", "gelu", None)),
+        ("llama", "LlamaForCausalLM", ("rmsnorm", "rope", "swiglu", 1)),
+        ("modern", "GPTLabForCausalLM", ("layernorm", "rope", "relu2", None)),
+    ],
+)
+def test_a_text_of_your_own_becomes_a_model_that_transformers_opens_and_lets_write(
+    tmp_path, monkeypatch, capsys, parts, kind, expected
+):
+    """The way of the README from its first command to its last, as it is typed."""
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.txt").write_text("".join(f"{n}. The fox asked the hen for a grape.\n\n" for n in range(40)))
+    size = "--batch-size 2 --n-layer 1 --n-head 2 --n-embd 16 --context 16 --device cpu --steps 4"
+    for command in (
+        f"train my.txt --parts {parts} {size} --learning-rate 0.05 --warmup 1 --export saved",
+        "sample runs/my --prompt The --max-new-tokens 12 --temperature 0",
+        "export runs/my my-model",
+    ):
+        assert commands.run(command.split()) == 0
+    said = capsys.readouterr().out
+    assert "step      4" in said and "validation" in said and f"my-model: a {kind} of" in said
+    config = checkpoints.load_model(tmp_path / "runs" / "my")[0].config
+    assert (config.norm, config.position, config.mlp, config.n_kv_head) == expected
+    notes = json.loads((tmp_path / "saved" / "notes.json").read_text())
+    assert notes["recipe"]["parts"] == parts and notes["history"]["tokens"] == 4 * 2 * 16
+
+    trust = {"trust_remote_code": True} if parts == "modern" else {}
+    write = transformers.pipeline("text-generation", model="my-model", **trust)
+    text = write("The")[0]["generated_text"]
+    assert text.startswith("The") and len(text) > 3
+    model, tokenizer = checkpoints.load_model(tmp_path / "runs" / "my")
+    ids = torch.tensor([[tokenizer.end, *tokenizer.encode("The")]])
+    ours = sampling.generate(model, ids, 12, temperature=0, stop=tokenizer.end)[0].tolist()
+    theirs = write.model.generate(ids, do_sample=False, max_new_tokens=12)[0].tolist()
+    assert theirs == ours
+    written = tokenizer.decode([id for id in ours if id != tokenizer.end])
+    assert written.startswith("The") and len(written) > 3 and f"\n{written}\n" in said
+
+
+def test_a_recipe_is_trained_with_its_excess_and_its_notes(tmp_path, capsys, monkeypatch):
+    really = building.StoryEvaluation
+    monkeypatch.setattr(building, "StoryEvaluation", lambda stories, *rest: really(stories[:8], *rest))  # not 256
+    short = dict(TINY, vocab_size=300, context=500)  # byte pairs that are learned in a second
+    train(Options("fables", folder=tmp_path / "run", steps=2, export=tmp_path / "mine", **short))
     said = capsys.readouterr().out
     assert "step      2" in said and "excess" in said
     notes = json.loads((tmp_path / "mine" / "notes.json").read_text())
     assert notes["recipe"]["training"]["steps"] == 2 and notes["history"]["tokens"] > 200
-    for folder in ("mine", "run"):  # the run itself can be opened, too
-        sample(tmp_path / folder, prompt="Once, in a", max_new_tokens=5, n=2)
-        assert capsys.readouterr().out.count("Once, in a") == 2
+    sample(tmp_path / "mine", prompt="Once, in a", max_new_tokens=5, n=2)
+    assert capsys.readouterr().out.count("Once, in a") == 2
 
 
 def test_a_model_is_not_exported_over_other_files_and_that_is_said_before_training(tmp_path, text):
@@ -87,7 +133,40 @@ def test_a_stopped_run_goes_on_in_the_same_folder(tmp_path, text, capsys):
     train(Options(folder=tmp_path / "run", steps=2, **text))
     train(Options(folder=tmp_path / "run", steps=3, resume=True, device="cpu"))  # the rest is in config.yaml
     assert checkpoints.latest(tmp_path / "run").name == "step-00000003"
-    assert "going on after step 2" in capsys.readouterr().out
+    assert "going on after step 2\n" in capsys.readouterr().out
+    train(Options(folder=tmp_path / "run", resume=True, device="cpu"))
+    assert "going on after step 3; there is nothing left to do, unless --steps gives more" in capsys.readouterr().out
+
+
+def test_fewer_steps_than_a_run_has_made_are_refused_with_both_numbers(tmp_path, text):
+    train(Options(folder=tmp_path / "run", steps=3, **text))
+    words = r"run' has made 3 steps already, and --steps is 2: give it more than 3 to go on, or choose another --folder"
+    with pytest.raises(ValueError, match=words):
+        train(Options(folder=tmp_path / "run", steps=2, resume=True, device="cpu"))
+
+
+def test_a_lost_tokenizer_is_named_and_made_anew_when_a_run_goes_on(tmp_path, text, capsys):
+    train(Options(folder=tmp_path / "run", steps=1, **text))
+    path = tmp_path / "run" / "tokenizer.json"
+    before = path.read_bytes()
+    path.unlink()
+    with pytest.raises(checkpoints.CheckpointError, match="n_embd"):  # a refused run leaves things as they are
+        train(Options(folder=tmp_path / "run", steps=2, resume=True, n_embd=24, device="cpu"))
+    assert not path.exists()
+    capsys.readouterr()
+    train(Options(folder=tmp_path / "run", steps=2, resume=True, device="cpu"))
+    assert f"{str(path)!r} is missing: it is made anew from {text['corpus']!r}" in capsys.readouterr().out
+    assert path.read_bytes() == before
+    train(Options(folder=tmp_path / "run", steps=3, resume=True, device="cpu"))
+    assert "is missing" not in capsys.readouterr().out
+
+
+def test_a_folder_of_texts_as_a_corpus_points_to_the_way_that_takes_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my essays").mkdir()
+    (tmp_path / "my essays" / "one.txt").write_text("A fox. " * 300)
+    assert commands.run(["train", "--corpus", "my essays", "--steps", "1"]) == 1
+    assert "is trained by `python -m gptlab train 'my essays'`" in capsys.readouterr().out
 
 
 def test_a_text_of_your_own_is_trained_on(tmp_path, text, capsys):
@@ -226,21 +305,6 @@ def test_the_options_are_listed_before_torch_is_loaded(tmp_path):
     code = "import sys; from gptlab.commands import train; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "False", done.stderr
-
-
-@pytest.mark.parametrize("parts", ["gpt2", "llama", "modern"])
-def test_the_parts_of_a_model_are_chosen_on_the_command_line(tmp_path, parts):
-    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
-    size = "--batch-size 2 --n-layer 1 --n-head 2 --n-embd 12 --context 16 --tokens characters --device cpu --steps 1"
-    words = ["train", "--corpus", tmp_path / "text.txt", "--folder", tmp_path / "run", "--parts", parts, *size.split()]
-    assert commands.run(list(map(str, words))) == 0
-    config = checkpoints.load_model(tmp_path / "run")[0].config
-    expected = {
-        "gpt2": ("layernorm", "learned", "gelu", None),
-        "llama": ("rmsnorm", "rope", "swiglu", 1),
-        "modern": ("layernorm", "rope", "relu2", None),
-    }
-    assert (config.norm, config.position, config.mlp, config.n_kv_head) == expected[parts]
 
 
 # ---------------------------------------------------------------------------------------------------------- accidents

@@ -22,6 +22,7 @@ COMMANDS = {
     "reset": "lay a notebook in my_course/ again, and keep your copy beside it",
     "doctor": "look at Python, packages, device, files and Jupyter, and say what to do about each problem",
     "fetch": "get texts and vocabularies now, for lessons without a network",
+    "wheels": "download the packages of the course, for machines without a network",
     "prepare": "tokenize texts of any size into shards to train on",
     "train": "train a GPT on a text",
     "sample": "generate text with a trained GPT",

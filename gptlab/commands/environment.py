@@ -35,6 +35,7 @@ from gptlab.commands.isolation import sandboxed
 from gptlab.files import WriteError, write_whole
 
 STAMP = "gptlab-stamp.json"
+CPU = "on Linux, install the small torch, for the CPU only"
 
 PYTEST_OPTIONS = [
     "--nbval-lax",  # every cell must run; the outputs of those tagged nbval-check-output must be the stored ones
@@ -59,7 +60,8 @@ def main(name: str, arguments: list[str]) -> int:
         print(f"\n{problem}", flush=True)
         return 1
     except KeyboardInterrupt:
-        print(f"\nInterrupted. `{python_call()} {name}` continues where it stopped.", flush=True)
+        call = " ".join([python_call(), name, *["--cpu"] * ("--cpu" in arguments)])
+        print(f"\nInterrupted. `{call}` continues where it stopped.", flush=True)
         return 130
 
 
@@ -71,10 +73,11 @@ def start(arguments: list[str]) -> int:
         epilog="Any other option is passed on to JupyterLab, for example --ip=0.0.0.0 on a remote machine.",
     )
     parser.add_argument("--no-browser", action="store_true", help="print the address, without opening a browser")
+    parser.add_argument("--cpu", action="store_true", help=CPU)
     parser.add_argument("--port", type=int, help="the port to serve at (default: 8888, or the next free one)")
     options, further = parser.parse_known_args(arguments)
     root = clone()
-    python = prepare(root)
+    python = prepare(root, cpu=options.cpu)
     quiet_jupyter(root / ".venv")
     first = first_notebook(root)
     command = [str(python), "-m", "jupyterlab", *lab_options(root, first, options.no_browser, options.port), *further]
@@ -92,13 +95,15 @@ def test(arguments: list[str]) -> int:
         print(
             f"usage: {call} [arguments of pytest]\n\nSet everything up in .venv and run all tests: the package's, the"
             f" examples in its docstrings, and\nevery notebook from top to bottom, without a network.\n\n"
+            f"  {call} --cpu                          {CPU}\n"
             f"  {call} -k masking                     only tests whose name has this word\n"
             f"  {call} notebooks/06_attention.ipynb   one notebook\n"
             f"  {call} tests -n0 -x                   no notebooks, one process, stop at the first failure"
         )
         return 0
     root = clone()
-    python = prepare(root, extra="test")
+    python = prepare(root, extra="test", cpu="--cpu" in arguments)
+    arguments = [word for word in arguments if word != "--cpu"]
     with tempfile.TemporaryDirectory(prefix="gptlab-", ignore_cleanup_errors=True) as sandbox:
         variables = sandboxed(Path(sandbox), child_environment())
         variables.setdefault("OMP_NUM_THREADS", "1")  # a process for each core; more threads would get in their way
@@ -121,30 +126,40 @@ def this_command() -> str:
 # The environment
 
 
-def prepare(root: Path, extra: str = "") -> Path:
+def prepare(root: Path, extra: str = "", cpu: bool = False) -> Path:
     """Bring `.venv` to what requirements.txt and pyproject.toml ask for, and return its interpreter.
 
-    What is up to date already costs a second, and needs no network.
+    What is up to date already costs a second, and needs no network. What was asked for once stays: the next `start`
+    keeps what `test` has added, and an update of a torch for the CPU is one for the CPU.
 
     Args:
         root: the folder of the course.
         extra: "" or "test".
+        cpu: take the build of torch for the CPU, which is a choice on Linux only.
 
     Raises:
         CannotGoOn: no `venv` in this Python, no space, no network, or pip failed for another reason.
     """
     venv = root / ".venv"
     python = python_in(venv)
-    extras = sorted({*stamp(venv).get("extras", []), *([extra] if extra else [])})  # `start` keeps what `test` added
+    before = stamp(venv)
+    wanted = {
+        "fingerprint": fingerprint(root),
+        "extras": sorted({*before.get("extras", []), *([extra] if extra else [])}),
+    }
+    if cpu and not sys.platform.startswith("linux"):
+        print("--cpu changes nothing here: only on Linux does torch come with CUDA unless told otherwise.", flush=True)
+    elif cpu or before.get("cpu"):
+        wanted["cpu"] = True
     usable = works(python)
-    if usable and stamp(venv) == {"fingerprint": fingerprint(root), "extras": extras}:
+    if usable and before == wanted:
         return python
     (venv / STAMP).unlink(missing_ok=True)
     if not usable:
         require_space(root)
         create(venv)
-    install(root, python, extras)
-    write_stamp(venv, {"fingerprint": fingerprint(root), "extras": extras})
+    install(root, python, wanted["extras"], wanted.get("cpu", False))
+    write_stamp(venv, wanted)
     return python
 
 
@@ -168,7 +183,7 @@ def write_stamp(venv: Path, content: dict) -> None:
 
     Args:
         venv: the virtual environment.
-        content: the fingerprint, and the extras that are installed.
+        content: the fingerprint, the extras that are installed, and whether torch is that for the CPU.
     """
     write_whole(venv / STAMP, json.dumps(content))
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 PIP_LOG = "gptlab-pip.log"
 SPACE_NEEDED = 3 * 10**9  # bytes: what a CPU build of torch and JupyterLab take, with their downloads
 SETUPTOOLS = "setuptools>=70.1"  # the first that makes an editable install without the package `wheel`
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # torch's own; the selector on pytorch.org gives it for "CPU"
 
 
 class CannotGoOn(Exception):
@@ -119,22 +121,25 @@ def require_space(root: Path) -> None:
     if free < SPACE_NEEDED:
         raise CannotGoOn(
             f"{free / 1e9:.1f} GB are free on the disk of {root}, and the packages need about "
-            f"{SPACE_NEEDED / 1e9:.0f} GB (three times that with torch for NVIDIA cards). Free some space, or move the "
-            "clone to a larger disk."
+            f"{SPACE_NEEDED / 1e9:.0f} GB (three times that with torch for NVIDIA cards; on Linux `--cpu` takes the "
+            "small one). Free some space, or move the clone to a larger disk."
         )
 
 
-def install(root: Path, python: Path, extras: list[str]) -> None:
+def install(root: Path, python: Path, extras: list[str], cpu: bool = False) -> None:
     """Install requirements.txt, the extras and the package itself (editable: the clone's files are the package).
 
     Args:
         root: the folder of the course.
         python: the interpreter of the virtual environment.
         extras: of pyproject.toml, such as "test".
+        cpu: take torch from its index of builds for the CPU, whatever is there.
 
     Raises:
         CannotGoOn: pip failed, with the reason if it is a common one.
     """
+    if problem := offline_problem(root):
+        raise CannotGoOn(problem)
     print("Installing the packages; the first time this takes a few minutes …", flush=True)
     log = root / ".venv" / PIP_LOG
     log.unlink(missing_ok=True)
@@ -144,20 +149,104 @@ def install(root: Path, python: Path, extras: list[str]) -> None:
     pip = [str(python), "-m", "pip", "install", "--log", str(log)]
     itself = f".[{','.join(extras)}]" if extras else "."
     # Without build isolation pip fetches nothing to build with: one thing less that an offline class would need.
-    for what in (["-r", "requirements.txt", SETUPTOOLS], ["--no-build-isolation", "-e", itself]):
+    calls = [["-r", "requirements.txt", SETUPTOOLS], ["--no-build-isolation", "-e", itself]]
+    if cpu and not has_cpu_torch(python):
+        # From that index alone, so that no build for CUDA is chosen; what torch needs itself comes with the others.
+        calls.insert(0, ["--no-deps", "--force-reinstall", "--index-url", CPU_INDEX, torch_requirement(root)])
+    for what in calls:
         began = time.time()
         if subprocess.run([*pip, *what], cwd=root, env=variables).returncode:
             output = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-            reason = why_it_failed(output, shutil.disk_usage(root).free)
+            reason = why_it_failed(output, shutil.disk_usage(root).free, root)
             raise CannotGoOn(reason or f"pip failed after {time.time() - began:.0f} s. Its output is in {log}.")
 
 
-def why_it_failed(output: str, free: int) -> str:
+def torch_requirement(root: Path) -> str:
+    """The line of requirements.txt that names torch."""
+    lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return next((line.strip() for line in lines if re.match(r"torch\b", line)), "torch")
+
+
+def has_cpu_torch(python: Path) -> bool:
+    """Whether an environment has a torch that was built without CUDA and ROCm; torch itself isn't loaded."""
+    code = (
+        "import importlib.util, os, runpy, sys; found = importlib.util.find_spec('torch'); found or sys.exit(1); "
+        "of = runpy.run_path(os.path.join(os.path.dirname(found.origin), 'version.py')); "
+        "sys.exit(bool(of.get('cuda') or of.get('hip')))"
+    )
+    return subprocess.run([str(python), "-c", code], capture_output=True, env=child_environment()).returncode == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Without a network: a folder of wheels
+
+
+def wheel_folders(root: Path) -> list[Path]:
+    """The folders that PIP_FIND_LINKS names, where PIP_NO_INDEX forbids everything else; a relative one is the clone's.
+
+    >>> wheel_folders(Path("course"))
+    []
+    """
+    if os.environ.get("PIP_NO_INDEX", "").lower() not in ("1", "true", "yes", "on", "t", "y"):
+        return []
+    places = os.environ.get("PIP_FIND_LINKS", "").split()
+    return [root / os.path.expanduser(place) for place in places if "://" not in place]
+
+
+def offline_problem(root: Path) -> str:
+    """What is wrong with the folder of wheels before pip has looked for any, with its remedy; "" if nothing is.
+
+    Args:
+        root: the folder of the course.
+    """
+    folders = wheel_folders(root)
+    if not folders or any(any(folder.glob("*.whl")) for folder in folders):
+        return ""
+    empty = next((folder for folder in folders if folder.is_dir()), None)
+    what = f"there is no folder {folders[0]}" if empty is None else f"the folder {empty} holds no wheels"
+    return f"PIP_NO_INDEX is set, and {what}. {_fill(folders[0] if empty is None else empty)}"
+
+
+def _fill(folder: Path) -> str:
+    """How a folder gets the wheels for this machine."""
+    options = f"--platform {this_platform()} --python {sys.version_info[0]}.{sys.version_info[1]}"
+    return (
+        f"On a machine with a network and the course, `{python_call()} wheels {options}` makes the folder `wheels` for "
+        f"this one: copy its files into {folder}, and run the same command again."
+    )
+
+
+def this_platform() -> str:
+    """This machine, as `wheels --platform` calls it."""
+    if sys.platform == "darwin":
+        return "macos"
+    if os.name == "nt":
+        return "windows"
+    return "linux-arm64" if platform.machine().lower() in ("aarch64", "arm64") else "linux"
+
+
+def _not_in_the_folder(requirement: str, root: Path) -> str:
+    """What a folder of wheels has in place of a package that pip did not find in it, and the remedy."""
+    folders = wheel_folders(root)
+    if not folders:
+        return (
+            f"PIP_NO_INDEX is set, so pip looked for {requirement} nowhere: unset it, or name a folder of wheels with "
+            f"PIP_FIND_LINKS. {_fill(root / 'wheels')}"
+        )
+    name = re.split(r"[^\w.-]", requirement)[0].lower().replace("-", "_")
+    found = [file.name for folder in folders for file in sorted(folder.glob("*.whl"))]
+    others = [file for file in found if file.split("-")[0].lower() == name]
+    has = f"{', '.join(others[:3])}, which is for another system or Python, or too old" if others else "no such file"
+    return f"pip needs {requirement}, and in {folders[0]} there is {has}. {_fill(folders[0])}"
+
+
+def why_it_failed(output: str, free: int, root: Path = Path()) -> str:
     """One sentence for the most common reasons why an installation fails; "" for all others.
 
     Args:
         output: of pip or venv.
         free: bytes on the disk.
+        root: the folder of the course.
 
     >>> why_it_failed("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", 0)
     'The disk is full (0.0 GB free). Free some space, then run the same command again; what is done stays done.'
@@ -177,9 +266,10 @@ def why_it_failed(output: str, free: int) -> str:
             "README.md says, under 'Without a network', how to carry the packages over in a folder `wheels`."
         )
     if found := re.search(r"No matching distribution found for (\S+)", output):
+        if os.environ.get("PIP_NO_INDEX"):
+            return _not_in_the_folder(found[1], root)
         return (
             f"pip found no build of {found[1]} for Python {sys.version_info[0]}.{sys.version_info[1]} on this system. "
-            "Remove .venv and try with another Python (3.11 and 3.12 have the most builds); with PIP_NO_INDEX set, "
-            "the folder of PIP_FIND_LINKS must hold it."
+            "Remove .venv and try with another Python (3.11 and 3.12 have the most builds)."
         )
     return ""

@@ -86,6 +86,11 @@ def _check_folder(options: Options, settings: Settings, folder: Path) -> None:
             f"{str(folder)!r} has a run already, up to {newest.name}: go on with `{_resume_command(folder)}`, "
             "or choose another --folder, or delete this one"
         )
+    if newest is not None and (done := int(newest.name.removeprefix("step-"))) > settings.recipe.training.steps:
+        raise ValueError(
+            f"the run in {str(folder)!r} has made {done:,} steps already, and --steps is "
+            f"{settings.recipe.training.steps:,}: give it more than {done:,} to go on, or choose another --folder"
+        )
     if newest is not None and options.record is not None:
         raise ValueError(
             f"--record stores what one process measured from its first step, and {str(folder)!r} has {newest.name} "

@@ -17,6 +17,7 @@ True
 
 import difflib
 import os
+import shlex
 from pathlib import Path
 
 from gptlab.corpora import fables, pydocs, shakespeare  # noqa: F401  (each registers its corpus; add yours here)
@@ -81,7 +82,10 @@ def _your_file(name: str | os.PathLike) -> Corpus:
     path = Path(name).expanduser()
     names = ", ".join(f'"{known}"' for known in ENTRIES)
     if path.is_dir():
-        raise ValueError(f"{name} is a folder: give the path of one text file in it, or a name: {names}.")
+        raise ValueError(
+            f"{name} is a folder: give the path of one text file in it, or a name: {names}. "
+            f"A model of all texts in it is trained by `python -m gptlab train {shlex.quote(str(name))}`."
+        )
     if not path.exists():
         raise _nothing_there(name, names)
     if path.suffix.lower() in STRUCTURED:

@@ -57,8 +57,9 @@ def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = Tru
 
     New fables are generated, each seen once, and the model is evaluated against the exact entropy of others that it is
     never trained on. Shards stay on the disk, have a tokenizer of their own, and are evaluated on their validation
-    part. Any other text is split once, 90 % to train on and 10 % to validate on; the documents of your own `texts`
-    stand between end tokens, so that the model learns where one begins and ends.
+    part. Any other text is split once, the first 90 % to train on and the last 10 % to validate on. The documents of
+    your own `texts` stand between end tokens, so that the model learns where one begins and ends, and are shuffled by
+    the seed before they are split, so that validation isn't the end of a book or the newest of your notes.
 
     Args:
         recipe: what is built.
@@ -120,9 +121,8 @@ def _build_texts(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
     if recipe.tokens == "characters":
         learned_from = "".join(sorted(set().union(*texts)))
     tokenizer = _tokenizer(recipe, learned_from)
-    end = np.array([tokenizer.end], dtype=np.int32)
-    rows = (part for text in texts for part in (end, np.array(tokenizer.encode(text), dtype=np.int32)))
-    train_ids, held_out = split(np.concatenate([*rows, end]))
+    ids = [np.array(tokenizer.encode(text), dtype=np.int32) for text in texts]
+    train_ids, held_out = _split_documents(ids, tokenizer.end, recipe.seed)
     model = _model(recipe, tokenizer, device)
     T = model.config.context
     batches = Batches(train_ids, recipe.batch_size, T, seed=recipe.seed)
@@ -131,10 +131,24 @@ def _build_texts(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
     what = "characters" if recipe.tokens == "characters" else "byte pairs"
     about = (
         f"{recipe.corpus}: {characters:,} characters in {len(texts):,} documents, read as {what} (V = "
-        f"{tokenizer.vocab_size:,}); a tenth is for validation"
+        f"{tokenizer.vocab_size:,}); a tenth of them, drawn by --seed {recipe.seed}, is for validation"
     )
     evaluate = functools.partial(_validation_loss, batches=validation, steps=steps)
     return TrainingSetup(model, batches, evaluate, tokenizer, tokenizer.end, about)
+
+
+def _split_documents(documents: list[np.ndarray], end: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nine tenths of the documents to train on, in an order drawn by the seed, and the others; `end` around each.
+
+    A document is cut only where a single one has more than nine tenths of all tokens.
+    """
+    order = torch.randperm(len(documents), generator=torch.Generator().manual_seed(seed)).tolist()
+    sign = np.array([end], dtype=np.int32)
+    ids = np.concatenate([*(part for i in order for part in (sign, documents[i])), sign])
+    cut = len(split(ids)[0])
+    begins = itertools.accumulate(len(documents[i]) + 1 for i in order)
+    cut = max((start for start in begins if start <= cut), default=cut)
+    return ids[: cut + 1], ids[cut:]
 
 
 def _validation_loss(model: GPT, batches: Batches, steps: int) -> dict[str, float]:

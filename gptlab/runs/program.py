@@ -75,8 +75,9 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
         setup = build(recipe, device, options.verify and first)
         if first:
             stack.enter_context(checkpoints.locked(folder))
+        lost = False
         if resuming:
-            _check_tokenizer(setup.tokenizer, folder)
+            lost = not _check_tokenizer(setup.tokenizer, folder)
         elif first:
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / CONFIG, to_yaml(settings))
@@ -109,7 +110,13 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
             if not stop.started:  # a resumed run, before its first step: now its settings are known to fit
                 if first:
                     write_whole(folder / CONFIG, to_yaml(settings))
-                say(f"going on after step {history.steps}")
+                if lost:
+                    say(_without_tokenizer(folder, recipe))
+                    if first:
+                        setup.tokenizer.save(folder / checkpoints.TOKENIZER)
+                finished = history.steps == recipe.training.steps
+                more = "; there is nothing left to do, unless --steps gives more" if finished else ""
+                say(f"going on after step {history.steps}{more}")
             elif history.evaluations and history.evaluations[-1]["step"] == history.steps:
                 alone = processes.world_size == 1 and not compiled  # a compiled model would be compiled for each length
                 written = reporting.sample(setup.model, setup.tokenizer, setup.end) if alone else ""
@@ -165,11 +172,11 @@ def _check_export(export: Path, folder: Path) -> None:
     checkpoints.check_folder(export)
 
 
-def _check_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Check that the ids mean what they meant when the run in `folder` was started."""
+def _check_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:
+    """Check that the ids mean what they meant when the run in `folder` was started; False if nothing there says so."""
     path = folder / checkpoints.TOKENIZER
     if not path.is_file():
-        return
+        return False
     saved = checkpoints.read_tokenizer(path)
     there, here = (json.loads(json.dumps(one.to_json())) for one in (saved, tokenizer))
     if there != here:
@@ -177,6 +184,15 @@ def _check_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
             f"the run in {str(folder)!r} was made with other tokens ({saved} there, {tokenizer} here): go on with the "
             "--corpus, --tokens and --vocab-size that it started with, or choose another --folder"
         )
+    return True
+
+
+def _without_tokenizer(folder: Path, recipe: Recipe) -> str:
+    """What is said of a run whose tokenizer was lost."""
+    return (
+        f"{str(folder / checkpoints.TOKENIZER)!r} is missing: it is made anew from {recipe.corpus!r}, and right only "
+        "if that is what it was when the run began"
+    )
 
 
 def _save_best(folder: Path, setup: TrainingSetup, history: History) -> None:
