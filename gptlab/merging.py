@@ -12,6 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from gptlab.entrances import guard
+
 # ---- Train, as in a textbook -----------------------------------------------------------------------------------------
 
 
@@ -297,3 +299,6 @@ class ChunkCache(dict):
                 self.clear()
             self[chunk] = ids
         return ids
+
+
+guard(globals())

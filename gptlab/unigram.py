@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 from gptlab import sentencepiece_model
 from gptlab.em import em_step, prune, seed_pieces, train_pieces, without_rare_characters
+from gptlab.entrances import Whole, guard
 from gptlab.merging import ChunkCache
 from gptlab.segmentation import (
     SPACE,
@@ -78,7 +79,7 @@ class UnigramTokenizer(BaseTokenizer):
 
     pieces: list[str]
     scores: list[float | None]
-    unknown: int | None = None
+    unknown: Whole | None = None
     dummy_prefix: bool = True
     remove_extra_whitespaces: bool = False
     precompiled_charsmap: bytes = b""
@@ -298,3 +299,6 @@ class UnigramTokenizer(BaseTokenizer):
 
     def __repr__(self) -> str:
         return f"UnigramTokenizer(V={self.vocab_size}, byte_fallback={bool(self._byte_ids)})"
+
+
+guard(globals())
