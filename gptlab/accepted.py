@@ -11,7 +11,7 @@ import operator
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 
@@ -77,11 +77,13 @@ class Accepted:
         holds: whether a value is accepted. Of a long list it looks at the first items only, so that it costs nothing.
         holds_wholly: the same, and all items are looked at.
         words: what follows "must be": "a whole number of at least 1 or None".
+        kind_holds: the same without a range that comes from the argument's name; None if there is no such range.
     """
 
     holds: Callable[[Any], bool]
     holds_wholly: Callable[[Any], bool]
     words: str
+    kind_holds: Callable[[Any], bool] | None = None
 
 
 def accepted(hint: Any, name: str = "") -> Accepted | None:
@@ -94,9 +96,14 @@ def accepted(hint: Any, name: str = "") -> Accepted | None:
     >>> accepted(Count | None).words, accepted(Count).holds(0), accepted(list[int]).holds([1, "a"])
     ('a whole number of at least 1 or None', False, False)
     """
-    parts = _alternatives(
-        hint, Range(least=1) if name in SIZES else Range(least=0 if name in COUNTED_FROM_ZERO else None)
-    )
+    if (least := 1 if name in SIZES else 0 if name in COUNTED_FROM_ZERO else None) is not None:
+        kind, ranged = accepted(hint), _accepted(hint, Range(least=least))
+        return None if kind is None or ranged is None else replace(ranged, kind_holds=kind.holds)
+    return _accepted(hint, Range())
+
+
+def _accepted(hint: Any, allowed: Range) -> Accepted | None:
+    parts = _alternatives(hint, allowed)
     if parts is None or all(words.startswith(("a tensor [", "None")) for _, words in parts):
         return None
 

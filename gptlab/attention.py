@@ -1,7 +1,4 @@
-"""Attention: each query is compared with all keys, and the values are averaged by how well they fit.
-
-From top to bottom: the weights, the weighted average, one head, many heads, two sequences; and a way to look inside.
-"""
+"""Attention: each query is compared with all keys, and the values are averaged by how well they fit."""
 
 import math
 from collections.abc import Callable

@@ -202,6 +202,12 @@ def _refused(function: Any, signature: Any, args: tuple, options: dict, rules: d
     except TypeError as error:
         return TypeError(f"{where}: {error}; its arguments are {signature_in_words(function)}")
     name = next(name for name, rule in rules.items() if name in given and not rule.holds(given[name]))
+    if rules[name].kind_holds is not None and rules[name].kind_holds(given[name]):
+        try:  # only the range that its name says: the function may know better words
+            function(*args, **options)
+        except Exception as error:
+            if _ours(error):
+                return error
     return ValueError(_refusal(where, name, given[name], rules[name]))
 
 

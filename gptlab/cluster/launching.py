@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gptlab.entrances import Positive, guard
+from gptlab.entrances import Count, Positive, guard
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class LaunchResult:
 
 def launch(
     command: Sequence[str],
-    world_size: int = 2,
+    world_size: Count = 2,
     time_limit: Positive = 600,
     launcher: Sequence[str] = (sys.executable, "-m", "torch.distributed.run", "--standalone"),
 ) -> LaunchResult:
