@@ -6,7 +6,7 @@ product of its pieces' probabilities is largest; and as the model knows how like
 
 The way of the notebook begins in `gptlab.segmentation`, `gptlab.em` learns a vocabulary, and here is the tokenizer.
 `UnigramTokenizer.from_sentencepiece` opens a model of the library SentencePiece (Kudo and Richardson 2018) and gives
-the library's ids for every text. Everywhere, `logp` maps a piece to ln p (its *score*, in nats); a space is written ▁ (U+2581).
+the library's ids for every text. Everywhere, `logp` maps a piece to ln p (its *score*, in nats); a space is ▁ (U+2581).
 """
 
 import codecs
