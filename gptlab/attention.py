@@ -1,7 +1,4 @@
-"""Attention: each query is compared with all keys, and the values are averaged by how well they fit.
-
-From top to bottom: the weights, the weighted average, one head, many heads, two sequences; and a way to look inside.
-"""
+"""Attention: each query is compared with all keys, and the values are averaged by how well they fit."""
 
 import math
 from collections.abc import Callable
@@ -14,6 +11,7 @@ from torch import Tensor, nn
 
 from gptlab.cache import LayerCache
 from gptlab.checks import and_causal, check_heads, check_mask, mask_for_heads
+from gptlab.entrances import Fraction, guard
 
 Rotation = Callable[[Tensor], Tensor]  # rotates queries or keys by their positions (notebook `llama`)
 
@@ -130,7 +128,7 @@ class MultiHeadAttention(nn.Module):
         H: int,
         n_kv_head: int | None = None,
         bias: bool = True,
-        dropout: float = 0.0,
+        dropout: Fraction = 0.0,
         norm: Callable[[int], nn.Module] | None = None,
     ):
         super().__init__()
@@ -297,3 +295,6 @@ def watch(module: nn.Module, *inputs: Any, **options: Any) -> list[Float[Tensor,
     if not seen:
         raise ValueError(f"{type(module).__name__} called none of its {len(parts)} attentions: there is nothing to see")
     return seen
+
+
+guard(globals())

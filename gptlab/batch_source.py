@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Int
 from torch import Tensor
 
+from gptlab.entrances import guard
+
 IGNORE = -100  # a target with this id costs nothing: padding, or a prompt that is not to be learned
 
 
@@ -112,3 +114,6 @@ def _pair(item: Any) -> Batch:
             "shifted by one"
         )
     return Batch(*item)
+
+
+guard(globals())

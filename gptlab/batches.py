@@ -6,9 +6,9 @@ of T, `StoryBatches` puts one document in each row. Both give step n's batch fro
 file, `Batches.from_file` reads what it needs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from gptlab.batch_source import IGNORE, Batch, BatchSource, Epochs, as_batch_source
+from gptlab.entrances import Whole, guard
 
 __all__ = [
     "IGNORE", "Batch", "BatchSource", "Batches", "Ids", "StoryBatches", "as_batch_source", "growing_contexts",
@@ -23,9 +24,10 @@ __all__ = [
 ]  # fmt: skip
 
 Ids = Sequence[int] | np.ndarray | Tensor  # one row of token ids
+IdType = Literal["uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64"]  # in a file
 
 
-def rolling_windows(ids: Ids, T: int, pad: int) -> tuple[Int[Tensor, "N T"], Int[Tensor, " N"]]:
+def rolling_windows(ids: Ids, T: int, pad: Whole) -> tuple[Int[Tensor, "N T"], Int[Tensor, " N"]]:
     """Contexts of one fixed size, padded on the left where there is no past yet; and the token after each.
 
     Args:
@@ -114,7 +116,7 @@ class Batches(Epochs):
     100
     """
 
-    def __init__(self, ids: Ids | Any, B: int, T: int, order: str = "random", seed: int = 0):
+    def __init__(self, ids: Ids | Sized, B: int, T: int, order: str = "random", seed: int = 0):
         if order not in ("random", "ordered"):
             raise ValueError(f"unknown order {order!r}: choose 'random' or 'ordered'")
         _check_sizes(B=B, T=T)
@@ -128,7 +130,7 @@ class Batches(Epochs):
         self.B, self.T, self.order, self.seed = B, T, order, seed
 
     @classmethod
-    def from_file(cls, path: str | Path, B: int, T: int, dtype: str = "uint16", **options: Any) -> "Batches":
+    def from_file(cls, path: str | Path, B: int, T: int, dtype: IdType = "uint16", **options: Any) -> "Batches":
         """Batches of a file of raw token ids, read as needed: the text may be larger than memory.
 
         Args:
@@ -215,7 +217,7 @@ class StoryBatches(Epochs):
         return _batch([torch.from_numpy(row) for row in rows], fill=0)
 
 
-def write_tokens(path: str | Path, pieces: Iterable[Ids], dtype: str = "uint16") -> int:
+def write_tokens(path: str | Path, pieces: Iterable[Ids], dtype: IdType = "uint16") -> int:
     """Write rows of ids one after the other into a file for `Batches.from_file`; how many there are.
 
     Only one piece at a time is in memory.
@@ -278,3 +280,6 @@ def _check_length(length: int, T: int) -> None:
             f"a text of {length} tokens is shorter than one sample of T={T} and its target: "
             f"pass at least {T + 1} tokens, or choose a smaller T"
         )
+
+
+guard(globals())

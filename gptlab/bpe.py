@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 from gptlab.byte_level import bytes_to_unicode, from_printable, to_printable
+from gptlab.entrances import guard
 from gptlab.merging import (
     ChunkCache,
     Merge,
@@ -287,3 +288,6 @@ class BPETokenizer(BaseTokenizer):
 
     def __repr__(self) -> str:
         return f"BPETokenizer(V={self.vocab_size}, special_tokens={list(self.special_tokens)})"
+
+
+guard(globals())

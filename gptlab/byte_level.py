@@ -6,6 +6,8 @@ bytes a character of its own. It is a spelling and nothing more.
 
 from functools import cache
 
+from gptlab.entrances import guard
+
 
 @cache
 def bytes_to_unicode() -> dict[int, str]:
@@ -40,3 +42,6 @@ def from_printable(token: str) -> bytes:
     b' fox'
     """
     return bytes([_unicode_to_bytes()[character] for character in token])
+
+
+guard(globals())

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gptlab.config import GPTConfig
+from gptlab.entrances import guard
 
 
 class LayerCache:
@@ -167,3 +168,6 @@ def cache_bytes(config: GPTConfig, T: int, B: int = 1, width: int = 4) -> int:
     per_token = 2 * config.n_layer * (config.n_kv_head or config.n_head) * hs
     window = config.n_layer * max(0, config.convolution - 1) * config.n_embd
     return B * (T * per_token + window) * width
+
+
+guard(globals())

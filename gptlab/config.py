@@ -7,6 +7,8 @@ import json
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
+from gptlab.entrances import NotNegative, guard
+
 # The parts to choose among. GPT-2 has the first of each; the others come with notebook `llama`.
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("learned", "sinusoidal", "none", "rope")
@@ -92,7 +94,7 @@ class GPTConfig:
     qk_norm: bool = False
     convolution: int = 0
     init: str = "gpt2"
-    norm_eps: float = 1e-5
+    norm_eps: NotNegative = 1e-5
     rope_theta: float | int = 10_000.0
     rope_scaling: RopeScaling | None = None
     mlp_bias: bool | None = None
@@ -182,3 +184,6 @@ def _check_entries(kind: type, entries: dict[str, Any], where: str) -> None:
         raise ValueError(f"{where} has entries this version does not know: {sorted(unknown)}")
     if missing := [field.name for field in fields(kind) if field.default is MISSING and field.name not in entries]:
         raise ValueError(f"{where} does not say what {', '.join(missing)} should be")
+
+
+guard(globals())

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
 
+from gptlab.entrances import NotNegative, Whole, guard
 from gptlab.segmentation import LONGEST, best_path, expected_counts, lattice, score, viterbi
 
 
@@ -47,7 +48,7 @@ def _normalised(counts: Mapping[str, int | float]) -> dict[str, float]:
 
 
 def em_step(
-    words: Mapping[str, int], logp: Mapping[str, float], rarest: float = 0.5, at_least: int = 0
+    words: Mapping[str, int], logp: Mapping[str, float], rarest: NotNegative = 0.5, at_least: Whole = 0
 ) -> dict[str, float]:
     """One round of EM: count the pieces that the model expects to use, and let these counts be the new model.
 
@@ -160,3 +161,6 @@ def without_rare_characters(words: Mapping[str, int], coverage: float) -> dict[s
             if part:
                 parts[part] += count
     return dict(sorted(parts.items()))
+
+
+guard(globals())

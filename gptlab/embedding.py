@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gptlab.batches import IGNORE
 from gptlab.checks import check_ids, check_targets
+from gptlab.entrances import guard
 
 
 def sinusoidal(T: int, C: int) -> Float[Tensor, "T C"]:
@@ -115,3 +116,6 @@ class BigramLanguageModel(nn.Module):
             return logits, None
         check_targets(targets, ids, self.table.num_embeddings)
         return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), ignore_index=IGNORE)
+
+
+guard(globals())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gptlab import downloads
 from gptlab.byte_level import bytes_to_unicode, from_printable
 from gptlab.downloads import Found, PublishedFile, Url, WheelMember
+from gptlab.entrances import guard
 from gptlab.splitting import GPT2_PATTERN, LLAMA3_PATTERN, O200K_PATTERN
 from gptlab.splitting import GPT4_PATTERN as CL100K_PATTERN
 from gptlab.tokenizing import END_OF_TEXT
@@ -262,3 +263,6 @@ def _ranks_from_merges(text: str) -> dict[bytes, int]:
     tokens = [bytes([byte]) for byte in bytes_to_unicode()]
     tokens += [from_printable(line.replace(" ", "")) for line in text.split("\n")[1:-1]]
     return {token: rank for rank, token in enumerate(tokens)}
+
+
+guard(globals())

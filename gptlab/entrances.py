@@ -1,8 +1,9 @@
 """Checked entrances: what a function or a settings class accepts stands in its annotations, and nowhere else.
 
-`checked` tests plain arguments before a function runs: whole numbers, finite numbers, ranges, one of several words.
-`explained` costs nothing while all is well: when a call fails, it holds the tensors against the annotated shapes, and
-says in the course's words which two sides disagree. Both raise ValueError. The shapes are jaxtyping's.
+A module ends with `guard(globals())`: its public functions and classes then answer wrong arguments in words. Plain ones
+are tested before a call (`checked`): whole numbers, finite numbers, ranges, one of several words. Tensors cost nothing
+while all is well (`explained`): when a call fails, they are held against the annotated shapes, types and devices, and
+the message says which two sides disagree. All raise ValueError. The shapes are jaxtyping's.
 
 >>> @checked
 ... def half(steps: Count, rate: Fraction = 0.5) -> float:
@@ -13,66 +14,30 @@ Traceback (most recent call last):
 ValueError: half: steps=0 must be a whole number of at least 1
 """
 
+import dis
 import functools
 import inspect
-import math
-import numbers
-import operator
+import itertools
+import sys
 import types
 import typing
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Collection
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from gptlab.accepted import Accepted, Count, Fraction, NotNegative, Positive, Range, Whole, accepted, short
+from gptlab.accepted_tensors import tensor_hint, tensor_problem, unfit, unlike
+
+__all__ = [
+    "Count", "Fraction", "NotNegative", "Positive", "Range", "Whole", "check_fields", "checked", "explained", "guard",
+    "signature_in_words",
+]  # fmt: skip
 
 F = typing.TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers that are accepted.
-
-    Attributes:
-        least: the smallest.
-        above: every number above this one.
-        most: the largest.
-        below: every number below this one.
-        infinite: whether infinity is accepted.
-    """
-
-    least: float | int | None = None
-    above: float | int | None = None
-    most: float | int | None = None
-    below: float | int | None = None
-    infinite: bool = False
-
-    def holds(self, value: float | int) -> bool:
-        """Whether a number is accepted."""
-        return (
-            (self.least is None or value >= self.least)
-            and (self.above is None or value > self.above)
-            and (self.most is None or value <= self.most)
-            and (self.below is None or value < self.below)
-        )
-
-    def __str__(self) -> str:
-        said = [
-            f"{words} {limit}"
-            for words, limit in (
-                ("of at least", self.least), ("above", self.above), ("of at most", self.most), ("below", self.below),
-            )
-            if limit is not None
-        ]  # fmt: skip
-        return " and ".join(said).replace(" and of at most", " and at most")
-
-
-Count = Annotated[int, Range(least=1)]
-Whole = Annotated[int, Range(least=0)]
-Positive = Annotated[float | int, Range(above=0)]
-NotNegative = Annotated[float | int, Range(least=0)]
-Fraction = Annotated[float | int, Range(least=0, most=1)]
-
-
-# ---- Plain arguments -------------------------------------------------------------------------------------------------
+FAILURES = (
+    RuntimeError, TypeError, IndexError, KeyError, AttributeError, ValueError, ArithmeticError, AssertionError,
+)  # fmt: skip
+RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def checked(function: F) -> F:
@@ -81,21 +46,48 @@ def checked(function: F) -> F:
     Raises:
         ValueError: with the function, the argument, its value, and what it must be.
     """
-    signature = inspect.signature(function)
-    rules = _rules(function)
+    return _entrance(function, before=True, after=False)
 
-    @functools.wraps(function)
-    def entrance(*args: Any, **options: Any) -> Any:
-        try:
-            given = signature.bind(*args, **options).arguments
-        except TypeError as error:
-            raise TypeError(f"{function.__name__}: {error}; its arguments are {signature_in_words(function)}") from None
-        for name, rule in rules.items():
-            if name in given and (problem := _problem(given[name], rule)):
-                raise ValueError(f"{function.__name__}: {name}={_short(given[name])} {problem}")
-        return function(*args, **options)
 
-    return typing.cast("F", entrance)
+def explained(function: F) -> F:
+    """When a call fails, say which argument is not what its annotation says: for a tensor its shape, type or device.
+
+    An error that the package raises itself is clear already, and stands. An object that is built with C or hs, or with
+    a configuration, knows these sizes: an input of another C is explained too. A class may name its own in `sizes`.
+
+    Raises:
+        ValueError: with the two sides that disagree; if nothing disagrees, the call's own error stands.
+    """
+    return _entrance(function, before=False, after=True)
+
+
+def guard(module: dict[str, Any], unchecked: Collection[str] = ()) -> None:
+    """Check and explain the calls of all public functions and classes that a module defines: its last line.
+
+    Args:
+        module: its `globals()`.
+        unchecked: names of functions that are called so often that even a test would cost too much: explained only.
+    """
+    for name, found in list(module.items()):
+        if name.startswith("_") or getattr(found, "__module__", None) != module["__name__"]:
+            continue
+        if inspect.isclass(found):
+            if not issubclass(found, tuple | BaseException) and not getattr(found, "_is_protocol", False):
+                _guard_class(found, unchecked)
+        elif inspect.isfunction(inspect.unwrap(found)) and found.__name__ == name:
+            module[name] = _entrance(found, before=name not in unchecked, after=True)
+            for more in ("cache_clear", "cache_info"):  # of functools.cache
+                if hasattr(found, more):
+                    setattr(module[name], more, getattr(found, more))
+
+
+def _guard_class(found: type, unchecked: Collection[str]) -> None:
+    for name, part in list(vars(found).items()):
+        function = getattr(part, "__func__", part)
+        if not inspect.isfunction(function) or (name.startswith("_") and name not in ("__init__", "__call__")):
+            continue
+        once = _entrance(function, name not in unchecked, True, found if name == "__init__" else None)
+        setattr(found, name, type(part)(once) if isinstance(part, classmethod | staticmethod) else once)
 
 
 def check_fields(settings: Any) -> None:
@@ -108,8 +100,8 @@ def check_fields(settings: Any) -> None:
     rules = _rules(type(settings))
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if field.name in rules and (problem := _problem(value, rules[field.name])):
-            raise ValueError(f"{type(settings).__name__}: {field.name}={_short(value)} {problem}")
+        if field.name in rules and not rules[field.name].holds(value):
+            raise ValueError(_refusal(type(settings).__name__, field.name, value, rules[field.name]))
 
 
 def signature_in_words(function: Callable[..., Any]) -> str:
@@ -122,172 +114,172 @@ def signature_in_words(function: Callable[..., Any]) -> str:
     return ", ".join(name.name if name.default is inspect.Parameter.empty else f"[{name.name}]" for name in parameters)
 
 
-@functools.cache
-def _rules(owner: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(owner, include_extras=True)
-    return {name: hint for name, hint in hints.items() if name != "return" and _is_plain(hint)}
+# ---- The entrance ----------------------------------------------------------------------------------------------------
 
 
-def _is_plain(hint: Any) -> bool:
-    """Whether this module knows how to test it."""
-    origin = typing.get_origin(hint)
-    if origin is Annotated:
-        return _is_plain(typing.get_args(hint)[0])
-    if origin in (typing.Union, types.UnionType):
-        return all(_is_plain(part) for part in typing.get_args(hint))
-    return origin is Literal or hint in (int, float, bool, str, type(None))
+def _entrance(function: F, before: bool, after: bool, builds: type | None = None) -> F:
+    """A function that tests its arguments before a call, explains a call that fails, or both."""
+    rules, signature = _rules(function) if before else {}, inspect.signature(function)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    places = [rules.get(name) for name, parameter in signature.parameters.items() if parameter.kind in kinds]
+    failures = FAILURES if after else (TypeError,)
+    # What the function below needs, as its own variables: it gets the globals of the function that it stands for.
+    pair, refused, explanation, remember = zip, _refused, _explained_error, _remember
+    several = any(places) or bool(rules)
+    tensors = before and any(tensor_hint(parameter.annotation) for parameter in signature.parameters.values())
+    mixed, chain = _mixed, itertools.chain
 
-
-def _problem(value: Any, hint: Any) -> str:
-    """What is wrong with a value, in words that follow "name=value"; "" if nothing is."""
-    kinds, allowed, words = _kinds(hint), _range(hint), []
-    for kind in kinds:
-        if isinstance(kind, tuple):
-            if any(value is word or (type(value) is type(word) and value == word) for word in kind):
-                return ""
-            words.append("one of " + ", ".join(map(repr, kind)))
-        elif kind is type(None):
-            if value is None:
-                return ""
-            words.append("None")
-        elif kind in (bool, str):
-            if isinstance(value, kind):
-                return ""
-            words.append({bool: "True or False", str: "text"}[kind])
-    if float in kinds or int in kinds:
-        whole = float not in kinds
-        number = _number(value, whole)
-        if number is not None and (allowed.infinite or math.isfinite(number)) and allowed.holds(number):
-            return ""
-        words.insert(0, f"{'a whole number' if whole else 'a number'} {allowed}".strip())
-    return f"must be {' or '.join(words)}"
-
-
-def _range(hint: Any) -> Range:
-    """The range that an annotation names anywhere in it; one without ends if it names none."""
-    if isinstance(hint, Range):
-        return hint
-    parts = (*typing.get_args(hint), *getattr(hint, "__metadata__", ()))
-    return next((found for part in parts if (found := _range(part)) != Range()), Range())
-
-
-def _kinds(hint: Any) -> list[Any]:
-    origin = typing.get_origin(hint)
-    if origin is Annotated:
-        return _kinds(typing.get_args(hint)[0])
-    if origin in (typing.Union, types.UnionType):
-        return [kind for part in typing.get_args(hint) for kind in _kinds(part)]
-    return [typing.get_args(hint)] if origin is Literal else [hint]
-
-
-def _number(value: Any, whole: bool) -> float | int | None:
-    """A value as a number; None for what only looks like one: True, text, a fraction where a whole one is meant."""
-    if isinstance(value, bool):
-        return None
-    try:
-        return operator.index(value)
-    except TypeError:
-        pass
-    return float(value) if not whole and isinstance(value, numbers.Real) and not math.isnan(value) else None
-
-
-def _short(value: Any, most: int = 60) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-# ---- Tensors ---------------------------------------------------------------------------------------------------------
-
-
-def explained(function: F) -> F:
-    """When a call fails, say which tensor does not have its annotated shape, type or device.
-
-    A class may name its own sizes in a property `sizes`, {"C": 12}: then an input of another C is explained too.
-
-    Raises:
-        ValueError: with the two sides that disagree; if nothing disagrees, the call's own error stands.
-    """
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def entrance(*args: Any, **options: Any) -> Any:
+    def entrance(*args, **options):
+        if several:
+            for rule, value in pair(places, args):
+                if rule is not None and not rule.holds(value):
+                    raise refused(function, signature, args, options, rules, builds)
+            for name, value in options.items():
+                if name in rules and not rules[name].holds(value):
+                    raise refused(function, signature, args, options, rules, builds)
+        if tensors:  # PyTorch joins a tensor without numbers with one that has them, and gives nonsense
+            for value in chain(args, options.values()):
+                if getattr(value, "is_meta", False) and (clear := mixed(function, signature, args, options, builds)):
+                    raise clear
         try:
-            return function(*args, **options)
-        except (RuntimeError, TypeError, IndexError, AttributeError, ValueError) as error:
-            said = None if getattr(error, "explained", False) else _explanation(function, signature, args, options)
-            if said is None:
+            result = function(*args, **options)
+        except failures as error:
+            clear = explanation(function, signature, args, options, builds, error, after)
+            if clear is None:
                 raise
-            clear = ValueError(said)
-            clear.explained = True
             raise clear from error
+        if builds is not None:
+            remember(args[0], signature, args, options)
+        return result
 
-    return typing.cast("F", entrance)
+    plain = inspect.unwrap(entrance)  # the tests check the types of this package's functions, this one's too
+    bound = types.FunctionType(
+        plain.__code__, vars(sys.modules[function.__module__]), function.__name__, None, plain.__closure__
+    )
+    return typing.cast("F", functools.wraps(function)(bound))
 
 
-def _explanation(function: Callable[..., Any], signature: inspect.Signature, args: tuple, options: dict) -> str | None:
+@functools.cache
+def _rules(owner: Any) -> dict[str, Accepted]:
+    try:
+        hints = typing.get_type_hints(owner, include_extras=True)
+    except (NameError, AttributeError):  # a name that is imported for type checkers only
+        hints = {name: hint for name, hint in owner.__annotations__.items() if not isinstance(hint, str)}
+    named = not inspect.isclass(owner) and not is_dataclass(_class_of(owner))  # a dataclass says its ranges itself
+    rules = {name: accepted(hint, name if named else "") for name, hint in hints.items() if name != "return"}
+    if not inspect.isclass(owner):  # the items of *args and **options are not looked at
+        kinds = {name: parameter.kind for name, parameter in inspect.signature(owner).parameters.items()}
+        several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        rules = {name: rule for name, rule in rules.items() if kinds.get(name) not in several}
+    return {name: rule for name, rule in rules.items() if rule is not None}
+
+
+def _class_of(function: Callable[..., Any]) -> Any:
+    """The class whose constructor a function is, or None."""
+    owner = function.__qualname__.rpartition(".")[0] if function.__name__ == "__init__" else ""
+    return getattr(sys.modules.get(function.__module__), owner, None)
+
+
+def _where(function: Callable[..., Any], args: tuple, builds: type | None) -> str:
+    """What a message calls the function: the class that is built, `Class.method`, or its name."""
+    if builds is not None:
+        return type(args[0]).__name__ if args else builds.__name__
+    owner = function.__qualname__.rpartition(".")[0].rpartition(".")[2]
+    if owner in ("", "<locals>"):
+        return function.__name__
+    owner = getattr(args[0], "__name__", type(args[0]).__name__) if args else owner
+    return f"{owner}.{function.__name__}".removesuffix(".forward").removesuffix(".__call__")
+
+
+def _refusal(where: str, name: str, value: Any, rule: Accepted) -> str:
+    return f"{where}: {name}={short(value)} must be {rule.words}"
+
+
+def _refused(function: Any, signature: Any, args: tuple, options: dict, rules: dict, builds: type | None) -> Exception:
+    where = _where(function, args, builds)
     try:
         given = signature.bind(*args, **options).arguments
+    except TypeError as error:
+        return TypeError(f"{where}: {error}; its arguments are {signature_in_words(function)}")
+    name = next(name for name, rule in rules.items() if name in given and not rule.holds(given[name]))
+    if rules[name].kind_holds is not None and rules[name].kind_holds(given[name]):
+        try:  # only the range that its name says: the function may know better words
+            function(*args, **options)
+        except Exception as error:
+            if _ours(error):
+                return error
+    return ValueError(_refusal(where, name, given[name], rules[name]))
+
+
+def _mixed(function: Any, signature: Any, args: tuple, options: dict, builds: type | None) -> Exception | None:
+    """The error for tensors on the device meta beside others; None if all are there."""
+    try:
+        said = _explanation(function, signature, signature.bind(*args, **options).arguments)
     except TypeError:
         return None
-    owner = given.get("self")
-    where = f"{type(owner).__name__}.{function.__name__}" if owner is not None else function.__name__
-    where = where.removesuffix(".forward")
-    sizes = {letter: (size, where) for letter, size in getattr(owner, "sizes", {}).items()}
-    devices: dict[str, str] = {}
+    return None if said is None else ValueError(f"{_where(function, args, builds)}: {said}")
+
+
+def _ours(error: BaseException) -> bool:
+    """Whether an error comes from a `raise` in this package, so in the course's words."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if type(error).__module__.startswith(("jaxtyping", "beartype")):
+        return True
+    if trace is None or trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "gptlab":
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == RAISE
+
+
+def _explained_error(
+    function: Any, signature: Any, args: tuple, options: dict, builds: type | None, error: Exception, after: bool
+) -> Exception | None:
+    """The error in the course's words, or None where the call's own stands."""
+    if _ours(error):
+        return None
+    where = _where(function, args, builds)
+    try:
+        given = signature.bind(*args, **options).arguments
+    except TypeError as problem:
+        return TypeError(f"{where}: {problem}; its arguments are {signature_in_words(function)}")
+    said = (_explanation(function, signature, given) or unfit(given, error)) if after else None
+    return None if said is None else ValueError(f"{where}: {said}")
+
+
+def _explanation(function: Callable[..., Any], signature: inspect.Signature, given: dict[str, Any]) -> str | None:
+    """What disagrees with the annotations of a function, in words; None if nothing does."""
+    rules, owner = _rules(function), given.get("self")
+    for name, rule in rules.items():
+        if name in given and not rule.holds_wholly(given[name]):
+            return f"{name}={short(given[name])} must be {rule.words}"
+    sizes = {letter: (size, type(owner).__name__) for letter, size in _sizes(owner).items()}
+    alike: dict[str, dict[str, str]] = {"device": {}, "dtype": {}}
     for name, parameter in signature.parameters.items():
-        expected = _tensor_hint(parameter.annotation)
-        if expected is None or name not in given or given[name] is None:
+        expected = tensor_hint(parameter.annotation)
+        if expected is None or name not in given:
             continue
-        if problem := _tensor_problem(name, given[name], expected, sizes, devices):
-            return f"{where}: {problem}"
-    return None
-
-
-def _tensor_hint(annotation: Any) -> Any:
-    """The jaxtyping part of an annotation, alone or beside None."""
-    parts = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
-    return next((part for part in (annotation, *parts) if hasattr(part, "dim_str")), None)
-
-
-def _tensor_problem(
-    name: str, value: Any, expected: Any, sizes: dict[str, tuple[int, str]], devices: dict[str, str]
-) -> str | None:
-    letters = expected.dim_str.split()
-    shape_in_words = "[" + ", ".join(letter.lstrip("#") for letter in letters).replace("*", "…") + "]"
-    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        return f"{name} must be a tensor {shape_in_words}, and is {_short(value)}: torch.tensor(…) makes one"
-    dtype, kinds = str(value.dtype).removeprefix("torch."), expected.dtypes
-    if isinstance(kinds, (tuple, list)) and not any(_fits(dtype, kind) for kind in kinds):
-        kind = {"Bool": "True and False (torch.bool)", "Int": "integers (torch.long)", "Float": "floats"}
-        return f"{name} must hold {kind.get(expected.__name__.split('[')[0], expected.__name__)}, and holds {dtype}"
-    shape = list(value.shape)
-    named = [letter for letter in letters if not letter.startswith(("*", "..."))]
-    if len(shape) < len(named) or (len(named) == len(letters) and len(shape) != len(named)):
-        way = f": {name}[None] adds a batch of one" if len(shape) + 1 == len(named) and letters[0] == "B" else ""
-        return f"{name} has the shape {shape} and must be {shape_in_words}{way}"
-    front = next((i for i, letter in enumerate(letters) if letter.startswith(("*", "..."))), len(letters))
-    behind = len(letters) - front - 1
-    pairs = list(zip(letters[:front], shape[:front], strict=False))
-    if front < len(letters):
-        pairs += list(zip(letters[front + 1 :], shape[len(shape) - behind :] if behind else [], strict=False))
-    for letter, size in pairs:
-        broadcasts, letter = letter.startswith("#"), letter.lstrip("#")
-        if letter.isdigit():
-            if size != int(letter):
-                return f"{name} has the shape {shape} and must be {shape_in_words}"
+        if given[name] is None and (expected is not parameter.annotation or parameter.default is None):
             continue
-        known, who = sizes.setdefault(letter, (size, name))
-        if size != known and not (broadcasts and 1 in (size, known)):
-            return f"{name} has {letter}={size}, and {who} has {letter}={known}: they must agree"
-    other = next(((who, device) for who, device in devices.items() if device != str(value.device)), None)
-    devices[name] = str(getattr(value, "device", "cpu"))
-    if other is not None:
-        return f"{name} is on {value.device} and {other[0]} on {other[1]}: move one with .to({other[1]!r})"
-    return None
+        if problem := tensor_problem(name, given[name], expected, sizes, alike):
+            return problem
+    weight = next(iter(getattr(owner, "parameters", tuple)()), None)
+    held = {} if weight is None else {"device": str(weight.device), "dtype": str(weight.dtype)}
+    return next(filter(None, (unlike(what, type(owner).__name__, value, alike) for what, value in held.items())), None)
 
 
-def _fits(dtype: str, kind: Any) -> bool:
-    return dtype == kind if isinstance(kind, str) else bool(kind.fullmatch(dtype))
+def _sizes(owner: Any) -> dict[str, int]:
+    return {**getattr(owner, "__dict__", {}).get("_built_with", {}), **getattr(owner, "sizes", {})}
+
+
+def _remember(built: Any, signature: inspect.Signature, args: tuple, options: dict) -> None:
+    """Keep the channels that a layer was built with, to name them when an input has others."""
+    if not hasattr(built, "forward"):
+        return
+    given = signature.bind(*args, **options).arguments
+    config = given.get("config")
+    sizes = {letter: given[letter] for letter in ("C", "hs") if letter in given and letter != "hs"}
+    if hasattr(config, "n_embd"):
+        sizes["C"] = config.n_embd
+    if sizes:
+        built.__dict__["_built_with"] = sizes

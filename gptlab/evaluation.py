@@ -8,6 +8,7 @@ from torch import nn
 
 from gptlab.batches import IGNORE, BatchSource, StoryBatches, as_batch_source
 from gptlab.corpora.fables import Fable
+from gptlab.entrances import guard
 from gptlab.model import device_of, evaluating
 from gptlab.tokens import Tokenizer
 
@@ -113,3 +114,6 @@ class StoryEvaluation:
                 key = ("free", choice.fact)
                 total[key] = total.get(key, 0.0) - choice.nats / len(self.stories)
         return total
+
+
+guard(globals())

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gptlab.config import GPTConfig, RopeScaling
+from gptlab.entrances import guard
 from gptlab.parts import (
     RMSNorm,
     RotaryPositions,
@@ -115,3 +116,6 @@ def llama_config(size: str = "8B", **changes: Any) -> GPTConfig:
     parts = dict(norm="rmsnorm", position="rope", mlp="swiglu", bias=False, tie_weights=False)
     shape = dict(n_layer=n_layer, n_head=n_head, n_kv_head=n_kv_head, n_embd=n_embd, mlp_size=mlp_size)
     return GPTConfig(**(parts | shape | settings | changes))
+
+
+guard(globals())

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from gptlab.checks import check_mask
+from gptlab.entrances import NotNegative, guard
 
 Device = torch.device | str | None
 
@@ -192,7 +193,7 @@ def to_additive(keep_mask: Shaped[Tensor, "*B Tq Tk"], dtype: torch.dtype = torc
 
 
 def assert_causal(
-    model: Callable[[Tensor], Tensor | tuple], ids: Int[Tensor, "B T"], vocab_size: int, tolerance: float | int = 1e-4
+    model: Callable[[Tensor], Tensor | tuple], ids: Int[Tensor, "B T"], vocab_size: int, tolerance: NotNegative = 1e-4
 ) -> None:
     """Change one token at a time: nothing before it may move. Shape tests cannot see a leak; this can.
 
@@ -243,3 +244,6 @@ def assert_causal(
                 f"the future leaks: changing the token at position {t} moved the output at position {first} "
                 f"by {moved[first]:.3g}"
             )
+
+
+guard(globals())

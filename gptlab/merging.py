@@ -1,8 +1,7 @@
 r"""The merges of byte-pair encoding as plain functions: first the textbook's, then the same result fast.
 
-Training finds merges, encoding applies them. Each has a definition that can be followed with a pencil
-(`train_textbook`, `encode_textbook`), and fast forms that give the same: `train_fast` touches only what a merge
-changes, `merge_by_rank` does not walk through all merges, `merge_by_heap` does not walk through the chunk each time.
+Each has a definition that can be followed with a pencil (`train_textbook`, `encode_textbook`), and fast forms that give
+the same, without walking through all merges (`merge_by_rank`) or the chunk (`merge_by_heap`) each time.
 """
 
 import heapq
@@ -11,6 +10,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+from gptlab.entrances import guard
 
 # ---- Train, as in a textbook -----------------------------------------------------------------------------------------
 
@@ -112,7 +113,6 @@ def train_fast(chunks: Iterable[str], steps: int) -> list[Merge]:
         before.extend(range(start - 1, end - 1))
         if end > start:
             after[-1] = before[start] = -1
-
     counts: defaultdict[tuple[int, int], int] = defaultdict(int)
     positions: defaultdict[tuple[int, int], list[int]] = defaultdict(list)  # where a pair begins, or once began
     for left, right in enumerate(after):
@@ -122,7 +122,6 @@ def train_fast(chunks: Iterable[str], steps: int) -> list[Merge]:
             positions[pair].append(left)
     heap = [(-count, pair) for pair, count in counts.items()]
     heapq.heapify(heap)
-
     merges: list[Merge] = []
     while heap and len(merges) < steps:
         count, pair = heap[0]
@@ -136,7 +135,6 @@ def train_fast(chunks: Iterable[str], steps: int) -> list[Merge]:
         first, second = pair
         new_id = 256 + len(merges)
         merges.append(Merge(pair, new_id, -count))
-
         new_pairs = set()
         for left in sorted(positions.pop(pair)):  # left to right: in "aaa" the first two are merged
             right = after[left]
@@ -297,3 +295,6 @@ class ChunkCache(dict):
                 self.clear()
             self[chunk] = ids
         return ids
+
+
+guard(globals())

@@ -19,6 +19,7 @@ from gptlab.cache import KVCache, LayerCache
 from gptlab.checks import check_batch, check_mask, check_targets
 from gptlab.config import GPTConfig, RopeScaling
 from gptlab.embedding import TokenAndPositionEmbedding
+from gptlab.entrances import guard
 from gptlab.parts import MLP, ShortConvolution, make_mlp, make_norm, make_rotation
 from gptlab.pretrained import reading
 
@@ -268,3 +269,6 @@ def current_names(weights: Mapping[str, Value]) -> dict[str, Value]:
             name = name.replace(old, new)
         renamed[name] = value
     return renamed
+
+
+guard(globals())

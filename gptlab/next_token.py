@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gptlab.entrances import Count, guard
+
 
 def penalise(
     logits: Float[Tensor, "*batch V"], seen: Int[Tensor, "*batch T"], penalty: float | int
@@ -27,13 +29,16 @@ def penalise(
         penalty: above 0; 1 changes nothing.
 
     Raises:
-        ValueError: for a penalty of 0 or below.
+        ValueError: for a penalty of 0 or below, or another number of rows in `seen`.
 
     >>> penalise(torch.tensor([2.0, -2.0, 5.0]), seen=torch.tensor([0, 1, 1]), penalty=2)
     tensor([ 1., -4.,  5.])
     """
     if penalty <= 0:
         raise ValueError(f"repetition_penalty={penalty} must be above 0: 1 changes nothing, 1.2 is a usual choice")
+    if seen.shape[:-1] != logits.shape[:-1]:
+        rows = f"logits of shape {list(logits.shape)} and seen of shape {list(seen.shape)}"
+        raise ValueError(f"{rows}: give the text so far of each row")
     found = logits.gather(-1, seen)  # [*batch, T]
     return logits.scatter(-1, seen, torch.where(found < 0, found * penalty, found / penalty))
 
@@ -204,7 +209,7 @@ class SamplingOptions:
     top_p: float | int | None = None
     min_p: float | int | None = None
     repetition_penalty: float | int = 1.0
-    vocab_size: int | None = None
+    vocab_size: Count | None = None
 
     @classmethod
     def from_keywords(cls, keywords: dict[str, Any]) -> "SamplingOptions":
@@ -260,3 +265,6 @@ def refuse_unknown(names: Iterable[str]) -> None:
     for name in names:
         known = ", ".join([*SamplingOptions.__dataclass_fields__, "generator", "stop", "use_cache"])
         raise TypeError(f"there is no setting {name!r} here: use {_OURS.get(name, known)}")
+
+
+guard(globals())

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gptlab import ranks
+from gptlab.entrances import guard
 from gptlab.schedule import TrainConfig
 
 
@@ -130,3 +131,6 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
     if for_matrices and matrices:
         optimizers.append(for_matrices(matrices, config))
     return optimizers
+
+
+guard(globals())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gptlab.cache import LayerCache
 from gptlab.config import GPTConfig, RopeScaling
+from gptlab.entrances import NotNegative, Positive, guard
 
 # ── Norms ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -29,7 +30,7 @@ class RMSNorm(nn.Module):
     1.0
     """
 
-    def __init__(self, size: int, eps: float = 1e-5):
+    def __init__(self, size: int, eps: NotNegative = 1e-5):
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(size))
@@ -42,9 +43,7 @@ class RMSNorm(nn.Module):
 # ── Rotary positions ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def rope_frequencies(
-    hs: int, theta: float | int = 10_000.0, scaling: RopeScaling | None = None
-) -> Float[Tensor, " half"]:
+def rope_frequencies(hs: int, theta: Positive = 10_000.0, scaling: RopeScaling | None = None) -> Float[Tensor, " half"]:
     """The angle in radians by which one position rotates pair i of a head's channels: 1 / theta^(2i / hs).
 
     Su et al. 2021. With `scaling`, as in Llama 3.1 (Dubey et al. 2024): high frequencies tell neighbours apart and are
@@ -74,7 +73,7 @@ def rope_frequencies(
 
 
 def rope_angles(
-    hs: int, T: int, theta: float | int = 10_000.0, scaling: RopeScaling | None = None
+    hs: int, T: int, theta: Positive = 10_000.0, scaling: RopeScaling | None = None
 ) -> Float[Tensor, "T half"]:
     """The angle in radians by which position t rotates pair i: t times the pair's frequency.
 
@@ -136,7 +135,7 @@ class RotaryPositions(nn.Module):
     torch.Size([1, 2, 4])
     """
 
-    def __init__(self, hs: int, T: int, theta: float | int = 10_000.0, scaling: RopeScaling | None = None):
+    def __init__(self, hs: int, T: int, theta: Positive = 10_000.0, scaling: RopeScaling | None = None):
         super().__init__()
         angles = rope_angles(hs, T, theta, scaling)
         self.register_buffer("cos", torch.cat((angles.cos(), angles.cos()), dim=-1), persistent=False)  # [T, hs]
@@ -277,3 +276,6 @@ def make_rotation(config: GPTConfig) -> RotaryPositions | None:
     if config.position != "rope":
         return None
     return RotaryPositions(config.n_embd // config.n_head, config.context, config.rope_theta, config.rope_scaling)
+
+
+guard(globals())

@@ -5,7 +5,7 @@ How one token is chosen stands in `gptlab.next_token`, the KV cache in `gptlab.c
 
 import operator
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, SupportsIndex
+from typing import Annotated, Any, SupportsIndex
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gptlab.cache import KVCache, LayerCache, cache_bytes
 from gptlab.checks import check_batch
+from gptlab.entrances import Range, guard
 from gptlab.model import GPT, device_of, evaluating, unwrapped
 from gptlab.next_token import (
     SamplingOptions,
@@ -32,7 +33,7 @@ __all__ = [
     "keep_min_p", "keep_top_k", "keep_top_p", "penalise", "probabilities", "stream", "tell_stories",
 ]  # fmt: skip
 
-Stop = SupportsIndex | Collection[SupportsIndex] | None  # a token that ends a text, or one of several
+Stop = Annotated[SupportsIndex, Range(least=0)] | Collection[SupportsIndex] | None  # what ends a text
 
 
 class _Reader:
@@ -298,3 +299,6 @@ def _stops(stop: Stop) -> set[int]:
         return set() if stop is None else {operator.index(stop)}
     except TypeError:
         return {operator.index(token) for token in stop}
+
+
+guard(globals())

@@ -7,7 +7,9 @@ import functools
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Annotated, Literal, get_args, get_type_hints
+
+from gptlab.entrances import Fraction, NotNegative, Range, Whole, guard
 
 # Names of the first edition. Its config.yaml files and its readers' code still have them.
 OLD_NAMES = {
@@ -36,6 +38,9 @@ def _also_by_old_names(config: type) -> type:
 
     config.__init__ = __init__
     return config
+
+
+Average = Annotated[float | int, Range(least=0, below=1)]  # how much of it stays
 
 
 @_also_by_old_names
@@ -72,19 +77,19 @@ class TrainConfig:
 
     steps: int = 1000
     optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float | int = 3e-3
-    muon_lr: float | int = 0.02
-    warmup: int = 50
+    learning_rate: NotNegative = 3e-3
+    muon_lr: NotNegative = 0.02
+    warmup: Whole = 50
     decay_fraction: float | int = 0.7
     schedule: Literal["linear", "cosine"] = "linear"
-    min_lr_ratio: float | int = 0.0
-    betas: tuple[float | int, float | int] = (0.9, 0.95)
-    weight_decay: float | int = 0.0
-    max_grad_norm: float | int = 1.0
+    min_lr_ratio: Fraction = 0.0
+    betas: tuple[Average, Average] = (0.9, 0.95)
+    weight_decay: NotNegative = 0.0
+    max_grad_norm: Annotated[float | int, Range(infinite=True)] = 1.0
     gradient_accumulation: int = 1
     gradient_checkpointing: bool = False
-    evaluate_every: int = 100
-    save_every: int = 500
+    evaluate_every: Whole = 100
+    save_every: Whole = 500
     save_total_limit: int = 2
 
     def __post_init__(self):
@@ -124,3 +129,6 @@ def lr_multiplier(step: int, config: TrainConfig) -> float:
     if config.schedule == "cosine":
         remaining = 0.5 - 0.5 * math.cos(math.pi * remaining)
     return config.min_lr_ratio + (1 - config.min_lr_ratio) * remaining
+
+
+guard(globals())

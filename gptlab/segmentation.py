@@ -13,6 +13,8 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
+from gptlab.entrances import Count, guard
+
 LONGEST = 16  # characters in a piece
 SPACE = "▁"  # how a space is written in a piece
 
@@ -65,7 +67,7 @@ def segmentations(text: str, logp: Mapping[str, float]) -> Iterator[list[str]]:
 Lattice = list[list[tuple[int, float]]]  # lattice[end]: (start, score) of each piece text[start:end]; starts ascend
 
 
-def lattice(text: str, logp: Mapping[str, float], unknown: float | None = None, longest: int = LONGEST) -> Lattice:
+def lattice(text: str, logp: Mapping[str, float], unknown: float | None = None, longest: Count = LONGEST) -> Lattice:
     """The pieces that end at each position of the text.
 
     Args:
@@ -262,3 +264,6 @@ def expected_counts(text: str, logp: Mapping[str, float]) -> dict[str, float]:
             piece = text[start:end]
             counts[piece] = counts.get(piece, 0.0) + math.exp(before[start] + step + after[end] - before[n])
     return counts
+
+
+guard(globals())

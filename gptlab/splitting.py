@@ -14,6 +14,8 @@ from functools import cache
 
 import regex
 
+from gptlab.entrances import guard
+
 # `++` and `?+` are the greedy `+` and `?` that never give back what they took: the same chunks, found faster.
 
 # GPT-2: contractions in small letters, words, numbers of any length, punctuation, and a single space before each.
@@ -127,3 +129,6 @@ def _leaves_out(pattern: regex.Pattern, text: str) -> ValueError:
         f"the pattern leaves out {text[end]!r} at position {end}, so decoding could not give the text back: "
         f"end the pattern with an alternative for everything else, such as '|(?s:.)'"
     )
+
+
+guard(globals())

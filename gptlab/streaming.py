@@ -4,6 +4,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 from typing import SupportsIndex
 
+from gptlab.entrances import guard
 from gptlab.tokenizing import Tokenizer
 
 
@@ -57,3 +58,6 @@ def stream_decode(tokenizer: Tokenizer, ids: Iterable[SupportsIndex]) -> Iterato
             yield text
     if text := decoder.flush():
         yield text
+
+
+guard(globals())

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, SupportsIndex, runtime_checkable
 
 import gptlab
+from gptlab.entrances import guard
 from gptlab.files import write_whole
 
 END_OF_TEXT = "<|endoftext|>"  # the special token that ends a document: GPT-2's, GPT-4's and this course's
@@ -264,3 +265,6 @@ def load(path: str | os.PathLike) -> Tokenizer:
             f"{path} is not a complete tokenizer of kind {kind!r}, a field is missing, unknown or wrong "
             f"({type(error).__name__}: {error}): save the tokenizer again"
         ) from error
+
+
+guard(globals())

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, SupportsIndex
 
+from gptlab.entrances import guard
 from gptlab.streaming import StreamDecoder, stream_decode
 from gptlab.tokenizing import (
     END_OF_TEXT,
@@ -286,3 +287,6 @@ class ByteTokenizer(BaseTokenizer):
     def to_json(self) -> dict[str, Any]:
         """Nothing: all such tokenizers are alike."""
         return {}
+
+
+guard(globals())

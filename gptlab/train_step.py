@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gptlab.batches import IGNORE, Batch
+from gptlab.entrances import guard
 from gptlab.model import device_of
 from gptlab.optimizers import make_optimizers
 from gptlab.ranks import Processes, whole
@@ -185,3 +186,6 @@ class TrainStep:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         return rate
+
+
+guard(globals())

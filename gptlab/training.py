@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from gptlab import checkpoints, ranks
 from gptlab.batches import BatchSource, as_batch_source
+from gptlab.entrances import guard
 from gptlab.model import device_of
 from gptlab.schedule import TrainConfig
 from gptlab.train_step import NonFiniteLoss, TrainStep, activation_checkpoints
@@ -288,3 +289,6 @@ def _save(folder: str | Path, train_step: TrainStep, history: History) -> None:
         write=processes.rank == 0,
     )
     processes.sum(0)  # the other ranks wait here for the one that writes, and not inside the next step
+
+
+guard(globals())

@@ -4,12 +4,9 @@ Byte-pair encoding grows a vocabulary by merging. Unigram (Kudo 2018) goes the o
 pieces, gives each a probability, and drops those that the text can best do without. A text is then cut so that the
 product of its pieces' probabilities is largest; and as the model knows how likely *every* cut is, it can sample one.
 
-The way of the notebook begins in `gptlab.segmentation`: the score of a segmentation, all segmentations, the lattice
-that holds them, the best path, the sum over all paths, a sample, expected counts. `gptlab.em` learns a vocabulary with
-them. Here is the tokenizer. `UnigramTokenizer.from_sentencepiece` opens a model of the library SentencePiece (Kudo and
-Richardson 2018) and gives the library's ids for every text.
-
-Everywhere, `logp` maps a piece to ln p (its *score*, in nats); a space is written ▁ (U+2581).
+The way of the notebook begins in `gptlab.segmentation`, `gptlab.em` learns a vocabulary, and here is the tokenizer.
+`UnigramTokenizer.from_sentencepiece` opens a model of the library SentencePiece (Kudo and Richardson 2018) and gives
+the library's ids for every text. Everywhere, `logp` maps a piece to ln p (its *score*, in nats); a space is ▁ (U+2581).
 """
 
 import codecs
@@ -23,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 from gptlab import sentencepiece_model
 from gptlab.em import em_step, prune, seed_pieces, train_pieces, without_rare_characters
+from gptlab.entrances import Whole, guard
 from gptlab.merging import ChunkCache
 from gptlab.segmentation import (
     SPACE,
@@ -49,7 +47,6 @@ __all__ = [
     "Lattice", "UnigramTokenizer", "best_path", "em_step", "expected_counts", "forward", "lattice", "log_total",
     "prune", "sample_path", "score", "seed_pieces", "segmentations", "viterbi", "words_of",
 ]  # fmt: skip
-
 UNKNOWN_PENALTY = 10.0  # nats below the least likely piece: what a character that no piece covers costs
 
 
@@ -78,7 +75,7 @@ class UnigramTokenizer(BaseTokenizer):
 
     pieces: list[str]
     scores: list[float | None]
-    unknown: int | None = None
+    unknown: Whole | None = None
     dummy_prefix: bool = True
     remove_extra_whitespaces: bool = False
     precompiled_charsmap: bytes = b""
@@ -298,3 +295,6 @@ class UnigramTokenizer(BaseTokenizer):
 
     def __repr__(self) -> str:
         return f"UnigramTokenizer(V={self.vocab_size}, byte_fallback={bool(self._byte_ids)})"
+
+
+guard(globals())

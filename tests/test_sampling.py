@@ -419,7 +419,7 @@ def test_settings_may_come_by_position_up_to_the_generator():
 
 @pytest.mark.usefixtures("unchecked")
 def test_a_number_in_the_place_of_the_generator_is_explained():
-    with pytest.raises(ValueError, match=r"generator=0\.05 is not a torch\.Generator: .*by name, such as min_p"):
+    with pytest.raises(ValueError, match=r"generator=0\.05 must be a torch\.Generator .*by name, such as min_p"):
         generate(small(), draw_ids(1, 3), 3, 1.0, 50, 0.9, 0.05)
 
 

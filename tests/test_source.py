@@ -11,11 +11,7 @@ def test_what_is_shown_can_be_run_and_does_the_same():
     """The source shown is the function: executed, it gives what the function gives."""
     space = {"Float": {}, "Tensor": None}
     text = gptlab.show(attention_weights, attend).text
-    space = dict(
-        attention_weights.__wrapped__.__globals__
-        if hasattr(attention_weights, "__wrapped__")
-        else vars(gptlab.attention)
-    )
+    space = dict(vars(gptlab.attention))
     del space["attend"]
     exec(text, space)
     q, k, v = torch.randn(2, 3, 4), torch.randn(2, 5, 4), torch.randn(2, 5, 6)

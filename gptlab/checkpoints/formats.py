@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any, TypedDict
 
-from gptlab import entrances
+from gptlab.accepted import accepted, short
 from gptlab.entrances import Whole
 
 __all__ = ["TypedDict", "Whole", "problem"]
@@ -48,8 +48,8 @@ def problem(value: Any, expected: Any, where: str = "") -> str:
     if expected is float or set(parts) == {float, int}:
         wrong = not isinstance(value, float if expected is float else float | int) or isinstance(value, bool)
         return f"{_said(where, value)} must be a number" if wrong else ""
-    said = entrances._problem(value, expected)
-    return f"{_said(where, value)} {said}" if said else ""
+    rule = accepted(expected)
+    return "" if rule is None or rule.holds_wholly(value) else f"{_said(where, value)} must be {rule.words}"
 
 
 def _entries(value: dict[str, Any], expected: Any, parts: tuple, where: str) -> str:
@@ -70,4 +70,4 @@ def _first(problems: Iterable[str]) -> str:
 
 
 def _said(where: str, value: Any) -> str:
-    return f"{where}={entrances._short(value)}" if where else f"the content, {entrances._short(value)},"
+    return f"{where}={short(value)}" if where else f"the content, {short(value)},"

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gptlab.entrances import guard
+
 ALWAYS = {"cpu", "python", "python.gauss", "numpy", "numpy.gauss"}
 
 
@@ -66,3 +68,6 @@ def restore_generators(states: dict[str, Tensor], device: torch.device | str = "
             getattr(torch, kind).set_rng_state(states[kind])
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"the state of the random generator {name!r} is damaged: {error}") from error
+
+
+guard(globals())

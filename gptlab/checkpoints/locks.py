@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gptlab.checkpoints.storage import CheckpointError
+from gptlab.entrances import guard
 
 LOCK = ".lock"
 
@@ -53,3 +54,6 @@ def locked(folder: str | Path) -> Iterator[None]:
             with contextlib.suppress(OSError):  # Windows deletes no open file
                 path.unlink()
         lock.release()
+
+
+guard(globals())

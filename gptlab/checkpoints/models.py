@@ -12,6 +12,7 @@ from gptlab import tokenizers
 from gptlab.checkpoints import storage
 from gptlab.checkpoints.storage import CONFIG, MODEL, NOTES, TOKENIZER, CheckpointError
 from gptlab.config import GPTConfig
+from gptlab.entrances import guard
 from gptlab.model import GPT, unwrapped
 from gptlab.tokenizing import Tokenizer
 
@@ -136,3 +137,6 @@ def committed(name: str) -> tuple[GPT, Tokenizer | None]:
         known = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
         raise CheckpointError(f"there is no model {name!r} in data/models of the course: choose one of {known}")
     return load_model(folder / name)
+
+
+guard(globals())

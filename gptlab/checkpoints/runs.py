@@ -19,7 +19,7 @@ from gptlab.checkpoints import formats, optimizer_states, storage
 from gptlab.checkpoints.generators import generator_states, restore_generators
 from gptlab.checkpoints.optimizer_states import SavedOptimizer
 from gptlab.checkpoints.storage import CONFIG, MODEL, OPTIMIZERS, STATE, CheckpointError
-from gptlab.entrances import Whole
+from gptlab.entrances import Whole, guard
 from gptlab.model import device_of
 
 
@@ -172,3 +172,6 @@ def _check_config(checkpoint: Path, model: nn.Module) -> None:
             f"the checkpoint {str(checkpoint)!r} is of another configuration ({differ}): "
             "build the model with the saved one, or choose another folder"
         )
+
+
+guard(globals())

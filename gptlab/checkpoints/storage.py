@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gptlab import files, ranks
 from gptlab.checkpoints import formats
 from gptlab.config import GPTConfig
+from gptlab.entrances import guard
 from gptlab.model import current_names
 
 MODEL = "model.safetensors"
@@ -246,3 +247,6 @@ def fill(model: nn.Module, path: Path) -> None:
         raise CheckpointError(f"{str(path)!r} does not fit this model: {', '.join(wrong[:5])}")
     for name, parameter in own.items():
         parameter.copy_(ranks.spread(saved[name], like=parameter))
+
+
+guard(globals())

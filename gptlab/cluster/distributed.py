@@ -52,6 +52,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from gptlab.batches import IGNORE, Batch
+from gptlab.entrances import guard
 
 
 class RowsOfRank:
@@ -200,3 +201,6 @@ def join(device: torch.device | str, sharded: bool = False, patience: float | in
     finally:
         if not (on_gpu and sys.exc_info()[0]):  # on GPUs it would wait for the lost rank
             dist.destroy_process_group()
+
+
+guard(globals())

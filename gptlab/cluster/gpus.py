@@ -6,6 +6,8 @@
 
 from dataclasses import dataclass
 
+from gptlab.entrances import Count, Positive, guard
+
 KERNELS = 0.55  # a guess: the fraction of the peak that one GPU reaches while nothing makes it wait
 USABLE = 0.9  # of a GPU's memory; the rest is torch's own, and fragmentation
 
@@ -25,12 +27,12 @@ class GPU:
     """
 
     name: str
-    peak: float | int
-    memory: float | int
-    bandwidth: float | int
-    link: float | int
-    network: float | int
-    node: int = 8
+    peak: Positive
+    memory: Positive
+    bandwidth: Positive
+    link: Positive
+    network: Positive
+    node: Count = 8
 
 
 # NVIDIA's data sheets (SXM boards, dense 16-bit products): V100 2017, T4 2018, A100 80 GB 2020, H100 2022, H200 2023.
@@ -46,3 +48,6 @@ GPUS: dict[str, GPU] = {
         GPU("H200", peak=989e12, memory=141e9, bandwidth=4.8e12, link=450e9, network=50e9),
     )
 }
+
+
+guard(globals())

@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gptlab.entrances import Count, Positive, guard
+
 
 @dataclass(frozen=True)
 class LaunchResult:
@@ -29,8 +31,8 @@ class LaunchResult:
 
 def launch(
     command: Sequence[str],
-    world_size: int = 2,
-    time_limit: float | int = 600,
+    world_size: Count = 2,
+    time_limit: Positive = 600,
     launcher: Sequence[str] = (sys.executable, "-m", "torch.distributed.run", "--standalone"),
 ) -> LaunchResult:
     """Run a Python program on several ranks of this machine with torchrun, and wait for it, not longer than the limit.
@@ -88,3 +90,6 @@ def reason_in(output: str) -> str:
         if code < 0
         else f"rank {rank} failed (exit code {code})"
     )
+
+
+guard(globals())

@@ -12,11 +12,13 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from gptlab.cluster.gpus import GPU, KERNELS
 from gptlab.config import GPTConfig
+from gptlab.entrances import Count, Range, guard
 from gptlab.gpu.account import count_parameters, flops_per_token
 from gptlab.gpu.memory import Memory, estimate_memory
 
@@ -34,11 +36,11 @@ class Layout:
         gradient_checkpointing: whether activations are computed again in the backward pass.
     """
 
-    data: int = 1
-    tensor: int = 1
-    pipeline: int = 1
-    shard: int = 0
-    sequences: int = 1
+    data: Count = 1
+    tensor: Count = 1
+    pipeline: Count = 1
+    shard: Annotated[int, Range(least=0, most=3)] = 0
+    sequences: Count = 1
     gradient_checkpointing: bool = False
 
     def __str__(self) -> str:
@@ -159,3 +161,6 @@ def step_time(
         sent["pipeline"] = micro * chunks * 2 * stream / t
         waiting += sent["pipeline"] / (gpu.link if gpus <= gpu.node else gpu.network) / micro
     return compute, sent, waiting
+
+
+guard(globals())

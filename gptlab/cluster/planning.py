@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from gptlab.cluster.gpus import GPU, GPUS, USABLE
 from gptlab.cluster.layouts import Layout, layouts, memory_per_gpu, step_time
 from gptlab.config import GPTConfig
+from gptlab.entrances import Positive, guard
 from gptlab.gpu.account import count_parameters, flops_per_token
 
 
@@ -89,8 +90,8 @@ def plan(
     config: GPTConfig,
     gpus: int = 8,
     gpu: str | GPU = "H100",
-    tokens: float | int | None = None,
-    batch_tokens: float | int | None = None,
+    tokens: Positive | None = None,
+    batch_tokens: Positive | None = None,
     T: int | None = None,
     mfu: float | None = None,
     optimizer: str = "adamw",
@@ -176,3 +177,6 @@ def _advice(layout: Layout, memory: dict[str, int], gpu: GPU) -> str:
     if layout.gradient_checkpointing:
         words.append("Activations are computed again, a third more work, because they would not fit.")
     return " ".join(words)
+
+
+guard(globals())

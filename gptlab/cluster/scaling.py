@@ -8,14 +8,17 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+from gptlab.entrances import NotNegative, Positive, guard
 
 # Hoffmann et al. 2022, table 3 (approach 1) and table A3 (2 and 3): the best tokens for 1e9 and for 1e12 parameters.
 _BEST_TOKENS = {1: (20.2e9, 21.2e12), 2: (20.0e9, 26.5e12), 3: (27.1e9, 94.1e12)}
 
 
-def chinchilla_tokens(parameters: float | int, approach: int = 1) -> float:
+def chinchilla_tokens(parameters: Positive, approach: int = 1) -> float:
     """The compute-optimal number of tokens for a model of so many parameters (Hoffmann et al. 2022).
 
     Their three approaches: 1, the best model at each amount of compute, along the curves of many runs; 2, the lowest
@@ -49,7 +52,9 @@ def chinchilla_tokens(parameters: float | int, approach: int = 1) -> float:
 _LOSS = {"hoffmann": (1.69, 406.4, 0.34, 410.7, 0.28), "besiroglu": (1.8172, 482.01, 0.3478, 2085.43, 0.3658)}
 
 
-def chinchilla_loss(parameters: float | int, tokens: float | int, fit: str = "besiroglu") -> float:
+def chinchilla_loss(
+    parameters: Positive, tokens: Positive, fit: Literal["hoffmann", "besiroglu"] = "besiroglu"
+) -> float:
     """The loss in nats per token that their formula gives on their data (MassiveText): E + A / N^α + B / D^β.
 
     Args:
@@ -119,7 +124,7 @@ class ScalingLaw:
         return self.floor + excess * math.exp(-reach), self.floor + excess * math.exp(reach)
 
 
-def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float], floor: float | int | None = None) -> ScalingLaw:
+def fit_scaling_law(sizes: Sequence[float], losses: Sequence[float], floor: NotNegative | None = None) -> ScalingLaw:
     """The law L(N) = E + A / N^alpha that fits the runs best, by least squares of the logarithm above the floor.
 
     With a known floor E this is a straight line through the logarithms. Without, every floor below the smallest loss is
@@ -184,3 +189,6 @@ def student_t(probability: float, freedom: int) -> float:
     density = scale * np.cos(u) ** (freedom - 1)
     total = 0.5 + np.concatenate(([0.0], np.cumsum((density[1:] + density[:-1]) / 2) * (u[1] - u[0])))
     return float(math.sqrt(freedom) * math.tan(np.interp(probability, total, u)))
+
+
+guard(globals())

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from gptlab.corpora import fables, pydocs, shakespeare  # noqa: F401  (each registers its corpus; add yours here)
 from gptlab.corpora.registry import ENTRIES, Corpus, Entry
+from gptlab.entrances import guard
 
 __all__ = ["ENTRIES", "Corpus", "Entry", "available", "load"]
 
@@ -118,3 +119,6 @@ def _nothing_there(name: str | os.PathLike, names: str) -> Exception:
     return FileNotFoundError(
         f"There is no file {name} (looked from {Path.cwd()}): check the path, or take one of the names {names}."
     )
+
+
+guard(globals())

@@ -14,6 +14,7 @@ import numpy as np
 from gptlab import tokenizers
 from gptlab.corpora.reading import Task
 from gptlab.corpora.shards import ShardError
+from gptlab.entrances import guard
 from gptlab.tokenizing import BaseTokenizer, Tokenizer
 
 
@@ -128,3 +129,6 @@ def tokenize_all(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+guard(globals())

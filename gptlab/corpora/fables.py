@@ -20,6 +20,7 @@ from gptlab.corpora import grammar
 from gptlab.corpora.parsing import Contradiction, Reading, read
 from gptlab.corpora.registry import Entry, register
 from gptlab.corpora.story import Mark, Story, first_word, rival
+from gptlab.entrances import guard
 
 __all__ = [
     "SEPARATOR", "TRAVELLER", "Contradiction", "Fable", "Mark", "Reading", "book", "count", "entropy", "read", "tell",
@@ -160,3 +161,6 @@ def _read() -> tuple[str, str]:
 
 
 ENTRY = register(Entry(name="fables", about="stories from a grammar with a known entropy; always here", read=_read))
+
+
+guard(globals())

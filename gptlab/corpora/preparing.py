@@ -22,6 +22,7 @@ from gptlab.corpora.encoding import id_type, tokenize_all
 from gptlab.corpora.reading import existing_file, read_pieces, tasks
 from gptlab.corpora.shards import MANIFEST, PROGRESS, TOKENIZER, ShardError, Shards, read_json, write_json
 from gptlab.corpora.writing import ShardWriter
+from gptlab.entrances import guard
 from gptlab.tokenizing import Tokenizer
 
 SAVED_EVERY = 5.0  # seconds between two records of the progress
@@ -214,3 +215,6 @@ def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
     old, new = before["sources"], now["sources"]
     alike = len(old) == len(new) and all(a == b[: len(a)] for a, b in zip(old, new, strict=True))
     return alike and before | {"sources": new} == now
+
+
+guard(globals())

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from gptlab import downloads
 from gptlab.downloads import PublishedFile
+from gptlab.entrances import guard
 
 
 @dataclass(frozen=True)
@@ -113,3 +114,6 @@ def register(entry: Entry) -> Entry:
         raise ValueError(f"there is a corpus {entry.name!r} already ({ENTRIES[entry.name].about}): choose another name")
     ENTRIES[entry.name] = entry
     return entry
+
+
+guard(globals())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gptlab import tokenizers
+from gptlab.entrances import guard
 from gptlab.files import write_whole
 
 if TYPE_CHECKING:
@@ -152,3 +153,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def write_json(path: Path, data: Any) -> None:
     """Write all of it or nothing."""
     write_whole(path, json.dumps(data, indent=1) + "\n")
+
+
+guard(globals())

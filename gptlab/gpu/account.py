@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 
 from gptlab.config import GPTConfig
+from gptlab.entrances import NotNegative, Positive, guard
 
 
 def mlp_width(config: GPTConfig) -> int:
@@ -113,7 +114,7 @@ def flops_per_token(config: GPTConfig, T: int, backward: bool = True) -> int:
     return sum(flops_by_part(config, T).values()) * (3 if backward else 1)
 
 
-def mfu(tokens_per_second: float | int, config: GPTConfig, T: int, peak: float | int) -> float:
+def mfu(tokens_per_second: NotNegative, config: GPTConfig, T: int, peak: Positive) -> float:
     """Model FLOPs utilisation: the fraction of the peak that went into the model (Chowdhery et al. 2022, app. B).
 
     Args:
@@ -183,3 +184,6 @@ def work_by_part(
     work["residual"] = Work(2 * L * N * C, s * 2 * L * N * 3 * C)
     work["loss"] = Work(N * 5 * V, s * N * V)
     return work
+
+
+guard(globals())

@@ -15,11 +15,15 @@ from typing import Any
 
 import torch
 
+from gptlab.entrances import guard
+
 # How far one batch may be from the CPU's float32. Rounding alone gives about 2e-3 in bfloat16 and 2e-4 in float16.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
 
-def one_batch(device: str, torch_module: Any = torch, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+def one_batch(
+    device: str | torch.device, torch_module: Any = torch, dtype: torch.dtype = torch.float32
+) -> list[torch.Tensor]:
     """A tiny attention, forward and backward: its loss and gradient, on the CPU.
 
     The numbers come from no random generator, so every device gets the same ones.
@@ -183,3 +187,6 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+guard(globals())

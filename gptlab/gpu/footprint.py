@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gptlab.entrances import guard
 from gptlab.model import device_of
 
 
@@ -135,3 +136,6 @@ def measure_memory(
 def _bytes(tensors: Iterable[Tensor]) -> int:
     """The bytes of some tensors, each piece of memory once."""
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+guard(globals())

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gptlab.cache import KVCache, LayerCache
+from gptlab.entrances import guard
 from gptlab.model import GPT
 
 
@@ -143,3 +144,6 @@ class GraphedDecoder:
                 self.graph.replay()
             new.append(self.token.clone())
         return torch.cat([self.ids, *new], dim=1)
+
+
+guard(globals())

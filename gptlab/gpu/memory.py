@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from gptlab.config import GPTConfig
+from gptlab.entrances import guard
 from gptlab.gpu.account import count_parameters, key_value_width, mlp_matrices, mlp_width
 
 LINES = ("weights", "gradients", "optimiser", "16-bit copies", "activations", "logits", "workspace")
@@ -236,3 +237,6 @@ def _muon_workspace(config: GPTConfig, device: str) -> int:
     size = 4 if device == "cpu" else 2
     largest = max(number * (3 * a * b + 2 * a * a) for (a, b), number in stacks.items())
     return 4 * L * _matrices(config) + size * largest
+
+
+guard(globals())

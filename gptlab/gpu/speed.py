@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
+from gptlab.entrances import Count, NotNegative, Positive, Whole, guard
 from gptlab.gpu.devices import synchronize
 
 
-def measure(work: Callable[[], object], device: str | torch.device = "cpu", repeats: int = 7, warmup: int = 2) -> float:
+def measure(
+    work: Callable[[], object], device: str | torch.device = "cpu", repeats: int = 7, warmup: Whole = 2
+) -> float:
     """Seconds that `work()` takes on a device: the median of several runs, after some that don't count.
 
     A GPU only queues its work and returns, so the clock is read after waiting, before and after. The median, because
@@ -42,7 +45,7 @@ def measure(work: Callable[[], object], device: str | torch.device = "cpu", repe
 
 
 def matmul_flops(
-    device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, n: int | None = None, repeats: int = 7
+    device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, n: Count | None = None, repeats: int = 7
 ) -> float:
     """The first ceiling: FLOP/s of a product of two n × n matrices, as fast as this machine makes one.
 
@@ -65,7 +68,7 @@ def matmul_flops(
     return 2 * n**3 / measure(lambda: torch.mm(a, b, out=out), device, repeats)
 
 
-def bandwidth(device: str | torch.device = "cpu", megabytes: float | int | None = None, repeats: int = 7) -> float:
+def bandwidth(device: str | torch.device = "cpu", megabytes: Positive | None = None, repeats: int = 7) -> float:
     """The second ceiling: bytes per second between memory and processor; a copy reads and writes each byte once.
 
     Args:
@@ -95,8 +98,8 @@ class Roofline:
     (50.0, 20.0, 100.0)
     """
 
-    rate: float | int
-    bandwidth: float | int
+    rate: Positive
+    bandwidth: Positive
 
     @classmethod
     def of(cls, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> "Roofline":
@@ -108,10 +111,13 @@ class Roofline:
         """FLOPs per byte: with more the matrix products are the limit, with fewer the memory is."""
         return self.rate / self.bandwidth
 
-    def attainable(self, intensity: float | int) -> float:
+    def attainable(self, intensity: NotNegative) -> float:
         """FLOP/s at most, for work with this many FLOPs per byte."""
         return min(float(self.rate), intensity * self.bandwidth)
 
-    def seconds(self, flops: float | int, moved: float | int) -> float:
+    def seconds(self, flops: NotNegative, moved: NotNegative) -> float:
         """Seconds at least, for so many FLOPs and bytes (of one `Work`): the slower of the two."""
         return max(flops / self.rate, moved / self.bandwidth)
+
+
+guard(globals())

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gptlab.entrances import guard
 from gptlab.gpu.devices import pick_dtype
 from gptlab.model import GPT
 
@@ -133,3 +134,6 @@ def pick_matrix_dtype(device: str | torch.device = "cpu", rows: int = 512) -> to
             seconds[dtype] = min(seconds.get(dtype, torch.inf), time.perf_counter() - start)
     # Casting costs too: a gain of a few per cent in the product is lost in a step.
     return torch.bfloat16 if seconds[torch.bfloat16] < 0.75 * seconds[torch.float32] else torch.float32
+
+
+guard(globals())

@@ -14,6 +14,7 @@ from typing import Any
 
 from gptlab.bpe import BPETokenizer
 from gptlab.byte_level import from_printable
+from gptlab.entrances import guard
 from gptlab.huggingface.tokenizers import for_oniguruma, tokenizer_json
 from gptlab.merging import recover_merges
 from gptlab.pretrained.layout import some
@@ -223,3 +224,6 @@ _READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "Unigram": _read_unigram,
     "WordLevel": _read_words,
 }
+
+
+guard(globals())

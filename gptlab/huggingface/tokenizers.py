@@ -7,6 +7,7 @@ from typing import Any
 
 from gptlab.bpe import BPETokenizer
 from gptlab.byte_level import to_printable
+from gptlab.entrances import guard
 from gptlab.tokenizing import Tokenizer
 
 
@@ -194,3 +195,6 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "bpe": _pairs,
     "unigram": _unigram,
 }
+
+
+guard(globals())

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gptlab.entrances import guard
 from gptlab.huggingface.tokenizers import tokenizer_json
 from gptlab.pretrained.configs import MODELING, OWN, write_config
 from gptlab.pretrained.layout import HEAD, NAMES, layout, parameters, some
@@ -197,3 +198,6 @@ def _tensors(model: "gptlab.model.GPT", family: str) -> "dict[str, torch.Tensor]
         name = stored.theirs if stored.theirs == HEAD else NAMES[family].prefix + stored.theirs
         tensors[name] = tensor.contiguous().cpu()
     return tensors
+
+
+guard(globals())

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from gptlab.config import GPTConfig, RopeScaling
+from gptlab.entrances import guard
 
 _GPT2_MLP = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu2": "relu2"}
 _SILU = ("silu", "swish")
@@ -245,3 +246,6 @@ def family_of(config: GPTConfig) -> str:
         if all(getattr(config, name) in has for name, has in parts.items()) and not (family == "gpt2" and shares_heads):
             return family
     return OWN
+
+
+guard(globals())
