@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gptlab import downloads
 from gptlab.byte_level import bytes_to_unicode, from_printable
 from gptlab.downloads import Found, PublishedFile, Url, WheelMember
+from gptlab.files import expanded
 from gptlab.splitting import GPT2_PATTERN, LLAMA3_PATTERN, O200K_PATTERN
 from gptlab.splitting import GPT4_PATTERN as CL100K_PATTERN
 from gptlab.tokenizing import END_OF_TEXT
@@ -153,7 +154,7 @@ def load(name: str, path: str | os.PathLike | None = None) -> "tiktoken.Encoding
     """
     _known(name, _ENCODINGS)
     _tiktoken()  # before any download: without it the file is of no use
-    return _build(name, fetch(name).path if path is None else _given(_FILES[name], Path(path).expanduser()))
+    return _build(name, fetch(name).path if path is None else _given(_FILES[name], expanded(path)))
 
 
 def available() -> list[str]:

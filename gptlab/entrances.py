@@ -70,6 +70,7 @@ Whole = Annotated[int, Range(least=0)]
 Positive = Annotated[float | int, Range(above=0)]
 NotNegative = Annotated[float | int, Range(least=0)]
 Fraction = Annotated[float | int, Range(least=0, most=1)]
+Seed = Annotated[int, Range(least=0, most=2**32 - 1)]  # what every generator takes: Python's, NumPy's and torch's
 
 
 # ---- Plain arguments -------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_the_same_parts_again_change_nothing():
     [
         (dict(parts="bert"), "unknown parts 'bert': choose one of gpt2, llama, modern"),
         (dict(tokens="words"), "unknown tokens 'words': choose one of characters, bpe"),
-        (dict(batch_size=0), "batch_size=0 must be at least 1"),
+        (dict(batch_size=0), "batch_size=0 must be a whole number of at least 1"),
     ],
 )
 def test_an_impossible_recipe_is_refused_by_name(changes, words):

@@ -169,7 +169,10 @@ def _check_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Check that the ids mean what they meant when the run in `folder` was started."""
     path = folder / checkpoints.TOKENIZER
     if not path.is_file():
-        return
+        raise checkpoints.CheckpointError(
+            f"the run in {str(folder)!r} has no {path.name}, so nobody knows what its ids mean: put the file back (the "
+            "same command with another --folder and --steps 1 makes one from the same text), or start again there"
+        )
     saved = checkpoints.read_tokenizer(path)
     there, here = (json.loads(json.dumps(one.to_json())) for one in (saved, tokenizer))
     if there != here:
