@@ -115,7 +115,9 @@ WRONG = {
     RUN.replace("--n-embd 12", "--n-embd 10000000"): "and this machine has",
     RUN.replace("--n-layer 1", "--n-layer 1000000000"): "at most 10000",
     RUN.replace("--context 16", "--context 1000000000"): "at most 67108864",
-    RUN.replace("--context 16", "--context 60000000 --position learned").replace("embd 12", "embd 1200"): "needs at least",
+    RUN.replace("--context 16", "--context 60000000 --position learned --mlp-size 9999999").replace(
+        "embd 12", "embd 1200"
+    ): "needs at least",
     # Texts, files and folders.
     "train fabels": "perhaps you mean 'fables'",
     "train nothere.txt": "there is no file 'nothere.txt'",
