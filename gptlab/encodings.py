@@ -4,7 +4,9 @@ A vocabulary is three things: the bytes of each token with its rank, the pattern
 any merging, and the special tokens. The first is a file of a few megabytes; the second is in `gptlab.splitting`, the
 third is below. `tiktoken` can fetch its own files, but waits without limit behind a firewall that drops packets, and
 deletes a cached file whose hash is wrong. So here the files are found by `gptlab.downloads`, on this machine first, and
-a test proves that the result is what `tiktoken.get_encoding` gives.
+a test proves that the result is what `tiktoken.get_encoding` gives. Ids are equal where both libraries have the same
+tables of Unicode: a letter of a newer version is one for `regex` (whose versions requirements.txt limits) before it is
+one for tiktoken.
 """
 
 import base64
