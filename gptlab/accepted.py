@@ -59,6 +59,7 @@ Whole = Annotated[int, Range(least=0)]
 Positive = Annotated[float | int, Range(above=0)]
 NotNegative = Annotated[float | int, Range(least=0)]
 Fraction = Annotated[float | int, Range(least=0, most=1)]
+Seed = Annotated[int, Range(least=0, most=2**32 - 1)]  # what every generator takes: Python's, NumPy's and torch's
 
 # Whole numbers that mean the same in the whole package, so that `T: int` says enough: sizes, and what may be zero.
 SIZES = frozenset(

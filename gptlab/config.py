@@ -5,15 +5,19 @@ Standard library only. `gptlab.parts` builds what a configuration names, `gptlab
 
 import json
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
-from gptlab.entrances import NotNegative, guard
+from gptlab.entrances import Count, NotNegative, Range, check_fields, guard
 
 # The parts to choose among. GPT-2 has the first of each; the others come with notebook `llama`.
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("learned", "sinusoidal", "none", "rope")
 MLPS = ("gelu", "gelu_tanh", "relu2", "swiglu")
 INITS = ("gpt2", "zero")
+
+# The deepest published models have some hundred layers and read some ten million tokens; what is far beyond is a slip.
+Layers = Annotated[int, Range(least=1, most=10_000)]
+Context = Annotated[int, Range(least=1, most=1 << 26)]
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,23 @@ class RopeScaling:
     context: int = 8192
 
     def __post_init__(self):
+        check_fields(self)
         if self.factor < 1 or not 0 < self.low < self.high or self.context < 1:
             raise ValueError(f"{self}: factor and context must be at least 1, and 0 < low < high")
+
+    @classmethod
+    def from_entries(cls, entries: Any, where: str = "") -> "RopeScaling":
+        """The stretching that a file describes.
+
+        Args:
+            entries: by the names above.
+            where: words before "rope_scaling" in an error.
+
+        Raises:
+            ValueError: they are not such entries, or one is unknown, missing, or not a number.
+        """
+        _check_entries(cls, entries, f"{where}rope_scaling")
+        return cls(**entries)
 
 
 @dataclass(frozen=True)
@@ -78,13 +97,13 @@ class GPTConfig:
     ValueError: C=30 channels cannot be split evenly among H=4 heads: choose n_embd a multiple of n_head
     """
 
-    vocab_size: int
-    context: int = 256
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 128
-    n_kv_head: int | None = None
-    mlp_size: int | None = None
+    vocab_size: Count
+    context: Context = 256
+    n_layer: Layers = 4
+    n_head: Count = 4
+    n_embd: Count = 128
+    n_kv_head: Count | None = None
+    mlp_size: Count | None = None
     norm: str = "layernorm"
     position: str = "learned"
     mlp: str = "gelu"
@@ -92,7 +111,7 @@ class GPTConfig:
     dropout: float = 0.0
     tie_weights: bool = True
     qk_norm: bool = False
-    convolution: int = 0
+    convolution: Annotated[int, Range(least=0, most=1000)] = 0
     init: str = "gpt2"
     norm_eps: NotNegative = 1e-5
     rope_theta: float | int = 10_000.0
@@ -100,12 +119,7 @@ class GPTConfig:
     mlp_bias: bool | None = None
 
     def __post_init__(self):
-        for name in ("vocab_size", "context", "n_layer", "n_head", "n_embd", "n_kv_head", "mlp_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        if self.convolution < 0:
-            raise ValueError(f"convolution={self.convolution} must be at least 0, which means none")
+        check_fields(self)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1): it is the fraction that training drops")
         if not self.rope_theta > 0:
@@ -174,12 +188,13 @@ class GPTConfig:
         entries = json.loads(text)
         _check_entries(cls, entries, "the configuration")
         if entries.get("rope_scaling") is not None:
-            _check_entries(RopeScaling, entries["rope_scaling"], "the configuration's rope_scaling")
-            entries["rope_scaling"] = RopeScaling(**entries["rope_scaling"])
+            entries["rope_scaling"] = RopeScaling.from_entries(entries["rope_scaling"], "the configuration's ")
         return cls(**entries)
 
 
-def _check_entries(kind: type, entries: dict[str, Any], where: str) -> None:
+def _check_entries(kind: type, entries: Any, where: str) -> None:
+    if not isinstance(entries, dict):
+        raise ValueError(f"{where} has no entries with names, such as factor or n_layer")
     if unknown := set(entries) - {field.name for field in fields(kind)}:
         raise ValueError(f"{where} has entries this version does not know: {sorted(unknown)}")
     if missing := [field.name for field in fields(kind) if field.default is MISSING and field.name not in entries]:

@@ -4,7 +4,9 @@ A vocabulary is three things: the bytes of each token with its rank, the pattern
 any merging, and the special tokens. The first is a file of a few megabytes; the second is in `gptlab.splitting`, the
 third is below. `tiktoken` can fetch its own files, but waits without limit behind a firewall that drops packets, and
 deletes a cached file whose hash is wrong. So here the files are found by `gptlab.downloads`, on this machine first, and
-a test proves that the result is what `tiktoken.get_encoding` gives.
+a test proves that the result is what `tiktoken.get_encoding` gives. Ids are equal where both libraries have the same
+tables of Unicode: a letter of a newer version is one for `regex` (whose versions requirements.txt limits) before it is
+one for tiktoken.
 """
 
 import base64
@@ -19,6 +21,7 @@ from gptlab import downloads
 from gptlab.byte_level import bytes_to_unicode, from_printable
 from gptlab.downloads import Found, PublishedFile, Url, WheelMember
 from gptlab.entrances import guard
+from gptlab.files import expanded
 from gptlab.splitting import GPT2_PATTERN, LLAMA3_PATTERN, O200K_PATTERN
 from gptlab.splitting import GPT4_PATTERN as CL100K_PATTERN
 from gptlab.tokenizing import END_OF_TEXT
@@ -154,7 +157,7 @@ def load(name: str, path: str | os.PathLike | None = None) -> "tiktoken.Encoding
     """
     _known(name, _ENCODINGS)
     _tiktoken()  # before any download: without it the file is of no use
-    return _build(name, fetch(name).path if path is None else _given(_FILES[name], Path(path).expanduser()))
+    return _build(name, fetch(name).path if path is None else _given(_FILES[name], expanded(path)))
 
 
 def available() -> list[str]:

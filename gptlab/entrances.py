@@ -25,12 +25,12 @@ from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from gptlab.accepted import Accepted, Count, Fraction, NotNegative, Positive, Range, Whole, accepted, short
+from gptlab.accepted import Accepted, Count, Fraction, NotNegative, Positive, Range, Seed, Whole, accepted, short
 from gptlab.accepted_tensors import tensor_hint, tensor_problem, unfit, unlike
 
 __all__ = [
-    "Count", "Fraction", "NotNegative", "Positive", "Range", "Whole", "check_fields", "checked", "explained", "guard",
-    "signature_in_words",
+    "Count", "Fraction", "NotNegative", "Positive", "Range", "Seed", "Whole", "check_fields", "checked", "explained",
+    "guard", "signature_in_words",
 ]  # fmt: skip
 
 F = typing.TypeVar("F", bound=Callable[..., Any])

@@ -35,6 +35,26 @@ class WriteError(OSError):
         )
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """A path with the home folder in place of `~`.
+
+    Args:
+        path: as a person has typed it.
+
+    Raises:
+        ValueError: nobody knows the home folder that it begins with.
+
+    >>> expanded("texts/my.txt").as_posix()
+    'texts/my.txt'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{str(path)!r} begins with the home folder of a user that is not known here: write the whole path"
+        ) from None
+
+
 def write_whole(path: str | os.PathLike, data: str | bytes) -> None:
     """Write a file so that a reader sees all of it or the one before it.
 

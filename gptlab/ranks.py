@@ -26,7 +26,7 @@ def is_one_of_several() -> bool:
 
     WORLD_SIZE alone isn't enough, because some machines set it for their own purposes: without RANK nobody waits.
     """
-    return int(os.environ.get("WORLD_SIZE") or 1) > 1 and "RANK" in os.environ
+    return os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1") and "RANK" in os.environ
 
 
 def leaves_at_once(command: Command) -> Command:

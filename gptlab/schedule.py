@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args, get_type_hints
 
-from gptlab.entrances import Fraction, NotNegative, Range, Whole, guard
+from gptlab.entrances import Count, Fraction, NotNegative, Range, Whole, check_fields, guard
 
 # Names of the first edition. Its config.yaml files and its readers' code still have them.
 OLD_NAMES = {
@@ -75,7 +75,7 @@ class TrainConfig:
     ValueError: decay_fraction=2 must be between 0 and 1
     """
 
-    steps: int = 1000
+    steps: Annotated[int, Range(least=1, most=10**12)] = 1000
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: NotNegative = 3e-3
     muon_lr: NotNegative = 0.02
@@ -86,20 +86,20 @@ class TrainConfig:
     betas: tuple[Average, Average] = (0.9, 0.95)
     weight_decay: NotNegative = 0.0
     max_grad_norm: Annotated[float | int, Range(infinite=True)] = 1.0
-    gradient_accumulation: int = 1
+    gradient_accumulation: Count = 1
     gradient_checkpointing: bool = False
     evaluate_every: Whole = 100
     save_every: Whole = 500
-    save_total_limit: int = 2
+    save_total_limit: Count = 2
 
     def __post_init__(self):
         hints = get_type_hints(type(self))
         for name in ("optimizer", "schedule"):
             if getattr(self, name) not in (known := get_args(hints[name])):
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose {' or '.join(map(repr, known))}")
-        for name in ("steps", "gradient_accumulation", "save_total_limit"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        check_fields(self)
+        if not (len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)):
+            raise ValueError(f"betas={self.betas} must be two numbers of at least 0 and below 1, such as 0.9 and 0.95")
         if not 0 <= self.decay_fraction <= 1:
             raise ValueError(f"decay_fraction={self.decay_fraction} must be between 0 and 1")
         if not self.max_grad_norm > 0:

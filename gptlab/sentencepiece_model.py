@@ -13,6 +13,8 @@ from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gptlab.saved_tokenizers import UNPACKED
+
 if TYPE_CHECKING:
     import sentencepiece
 
@@ -211,10 +213,19 @@ def fields_from_json(data: dict[str, Any]) -> dict[str, Any]:
     """The fields that `fields_to_json` wrote, or an older version of it, whose names were others."""
     fields = {_OLDER_NAMES.get(name, name): value for name, value in data.items()}
     for name in {"precompiled_charsmap", "denormalizer_charsmap"} & fields.keys():
-        fields[name] = zlib.decompress(base64.b64decode(fields[name]))
+        fields[name] = _unpacked(fields[name])
     if data.get("rules"):  # there, the table was stored inside the normaliser's settings
         fields["precompiled_charsmap"] = read_settings(fields["precompiled_charsmap"]).precompiled_charsmap
     return fields | {"user_defined_symbols": tuple(fields.get("user_defined_symbols", ()))}
+
+
+def _unpacked(text: str) -> bytes:
+    """Bytes that were packed with zlib and written in base64, unless a few of them mean a whole memory of zeros."""
+    unpacking = zlib.decompressobj()
+    found = unpacking.decompress(base64.b64decode(text), UNPACKED)
+    if unpacking.unconsumed_tail or not unpacking.eof:
+        raise ValueError(f"a table of characters is cut, or larger than {UNPACKED:,} bytes")
+    return found
 
 
 # ---- The format: each field is a number, a type and a value ----------------------------------------------------------

@@ -8,11 +8,11 @@ kind when it is defined. The notebooks `tokens`, `bpe` and `unigram` write the t
 import json
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, SupportsIndex, runtime_checkable
 
 import gptlab
+from gptlab import formats, saved_tokenizers
 from gptlab.entrances import guard
 from gptlab.files import write_whole
 
@@ -249,9 +249,9 @@ def load(path: str | os.PathLike) -> Tokenizer:
     CharTokenizer(V=3: 'abc')
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        data = formats.read_json(path, Any, most=saved_tokenizers.LARGEST)
     except ValueError as error:  # not UTF-8, or not JSON
-        raise ValueError(f"{path} is not a saved tokenizer: it is not JSON ({error})") from error
+        raise ValueError(f"{path} is not a saved tokenizer: {error}") from error
     kind = data.pop("kind", None) if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in _CLASS_OF:
         raise ValueError(
@@ -259,6 +259,8 @@ def load(path: str | os.PathLike) -> Tokenizer:
             f"{', '.join(_CLASS_OF)}; `from gptlab.tokenizers import load` knows all kinds of the course"
         )
     try:
+        if problem := saved_tokenizers.problem(kind, data):
+            raise ValueError(problem)
         return _CLASS_OF[kind].from_json(data)
     except Exception as error:  # whatever a damaged file makes the class stumble over
         raise ValueError(

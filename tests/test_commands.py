@@ -44,7 +44,7 @@ def test_without_a_command_all_are_listed(capsys):
 
 def test_an_unknown_command_lists_the_known_and_guesses(capsys):
     assert commands.run(["trian"]) == 2
-    text = capsys.readouterr().out
+    text = capsys.readouterr().err
     assert "perhaps you mean 'train'" in text
     assert all(name in text for name in commands.COMMANDS)
 
@@ -117,7 +117,7 @@ def raising(error):
 def test_bad_input_is_one_sentence_not_a_traceback(error, monkeypatch, capsys):
     command_that(raising(error), monkeypatch)
     assert commands.run(["doctor"]) == 1
-    assert capsys.readouterr().out.startswith("doctor: no corpus 'fabels'\n")
+    assert capsys.readouterr().err == "doctor: no corpus 'fabels'\n"
     monkeypatch.setenv("GPTLAB_DEBUG", "1")
     with pytest.raises(type(error)):
         commands.run(["doctor"])
@@ -126,7 +126,7 @@ def test_bad_input_is_one_sentence_not_a_traceback(error, monkeypatch, capsys):
 def test_an_interrupted_command_says_so(monkeypatch, capsys):
     command_that(raising(KeyboardInterrupt()), monkeypatch)
     assert commands.run(["doctor"]) == 130
-    assert "interrupted" in capsys.readouterr().out
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_a_commands_number_is_the_exit_code_and_nothing_else_is(monkeypatch):

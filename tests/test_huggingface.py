@@ -676,7 +676,7 @@ def test_a_model_of_the_course_or_from_elsewhere_is_never_overwritten(overwrite,
             save_model(small(n_layer=1), tmp_path / name, overwrite=overwrite)
     options = ["--overwrite"] * overwrite
     assert commands.run(["export", str(tmp_path / "mine"), str(tmp_path / "." / "mine"), *options]) == 1
-    assert "is the model itself" in capsys.readouterr().out
+    assert "is the model itself" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
@@ -872,7 +872,7 @@ def test_the_command_exports_a_model(with_tokenizer, tmp_path, capsys):
 
 def test_the_command_answers_what_cannot_be_with_one_line_and_exports_the_fables(tmp_path, capsys):
     assert commands.run(["export", str(tmp_path / "nothing"), str(tmp_path / "mine")]) == 1
-    assert "export: there is no model in" in capsys.readouterr().out
+    assert "export: there is no model in" in capsys.readouterr().err
     teller = Path(huggingface.__file__).parents[2] / "data" / "models" / "fables"
     assert commands.run(["export", str(teller), str(tmp_path / "mine")]) == 0
     said = capsys.readouterr().out

@@ -500,7 +500,7 @@ def test_a_broken_shard_is_named_with_the_command_that_makes_it_again(tmp_path, 
         Shards(tmp_path / "out")
     capsys.readouterr()
     assert commands.run(["train", "--corpus", str(tmp_path / "out"), "--folder", str(tmp_path / "run")]) == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "train-00000.bin" in said and "makes it again" in said
     assert commands.run(command) == 0
     assert Shards(tmp_path / "out").train[:].tolist() == good
@@ -731,4 +731,4 @@ def test_a_separator_is_read_as_a_shell_hands_it_on(tmp_path, capsys):
 
 def test_nothing_to_prepare_is_said(capsys):
     assert commands.run(["prepare"]) == 1
-    assert "name at least one file" in capsys.readouterr().out
+    assert "name at least one file" in capsys.readouterr().err

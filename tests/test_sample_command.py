@@ -134,7 +134,7 @@ def test_weights_that_are_not_numbers_are_named_before_anything_is_written(broke
         model.blocks[0].mlp.up.weight[3, 1] = broken
     checkpoints.save_model(model, tmp_path / "m", ByteTokenizer())
     assert commands.run(["sample", str(tmp_path / "m"), "--prompt", "hello", "--temperature", temperature]) == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.startswith("sample: ") and "NaN or infinite (blocks.0.mlp.up.weight)" in said and "hello" not in said
 
 
@@ -142,7 +142,7 @@ def test_a_setting_outside_its_range_is_named(tmp_path, capsys):
     for option, value in (("--n", "-1"), ("--temperature", "-1"), ("--top-p", "1.5"), ("--top-k", "0")):
         assert commands.run(["sample", option, value]) == 1
         name = option.removeprefix("--").replace("-", "_")
-        assert f"{name}={value} must be" in capsys.readouterr().out.replace(f"{value}.0", value)
+        assert f"{name}={value} must be" in capsys.readouterr().err.replace(f"{value}.0", value)
 
 
 def test_a_folder_of_hugging_faces_is_opened_with_its_tokenizer(tmp_path, capsys):

@@ -84,7 +84,7 @@ def test_the_same_parts_again_change_nothing():
     [
         (dict(parts="bert"), "unknown parts 'bert': choose one of gpt2, llama, modern"),
         (dict(tokens="words"), "unknown tokens 'words': choose one of characters, bpe"),
-        (dict(batch_size=0), "batch_size=0 must be at least 1"),
+        (dict(batch_size=0), "batch_size=0 must be a whole number of at least 1"),
     ],
 )
 def test_an_impossible_recipe_is_refused_by_name(changes, words):
@@ -167,7 +167,7 @@ def test_a_file_of_the_first_edition_is_read(tmp_path):
         ("training: {steps: 1.5}", "training.steps is 1.5, which is not a whole number"),
         ("training: {max_grad_norm: true}", "training.max_grad_norm is True, which is not a number"),
         ("training: {max_grad_norm: much}", "training.max_grad_norm is 'much', which is not a number"),
-        ("training: {betas: [1]}", "training.betas is .1., which is not a list of numbers"),
+        ("training: {betas: [1]}", "training.betas is .1., which is not a list of 2 numbers"),
         ("training: {optimizer: sgd}", "training.optimizer is 'sgd': choose one of adamw, muon"),
         ("model: {bias: 1}", "model.bias is 1, which is not true or false"),
         ("modern: perhaps", "modern is 'perhaps', which is not true or false"),

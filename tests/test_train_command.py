@@ -244,7 +244,7 @@ def test_where_nothing_can_be_resumed_no_other_run_starts(tmp_path, monkeypatch,
         ("runs/mz", "there is nothing to resume in 'runs/mz'; perhaps you mean 'runs/my': the runs in 'runs' are my"),
     ):
         assert commands.run(["train", "--resume", "--folder", folder, "--steps", "1"]) == 1
-        assert said.replace("/", os.sep) in capsys.readouterr().out
+        assert said.replace("/", os.sep) in capsys.readouterr().err
         assert not (tmp_path / folder).exists()
         (tmp_path / "runs" / "my").mkdir(parents=True, exist_ok=True)
         (tmp_path / "runs" / "my" / "config.yaml").write_text("corpus: fables")
@@ -321,7 +321,7 @@ def test_a_loss_that_is_not_finite_ends_with_a_word_and_a_usable_checkpoint(tmp_
     with monkeypatch.context() as patch:
         patch.setattr(GPT, "forward", spoilt)
         assert train(Options(folder=tmp_path / "run", steps=6, save_every=1, **text)) == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "train: the loss is nan at step 3 (learning rate" in said and "try a smaller learning rate" in said
     assert "The newest checkpoint is step-00000003" in said and "--resume --folder" in said
     assert train(Options(folder=tmp_path / "run", resume=True, device="cpu")) is None
@@ -341,7 +341,7 @@ def test_a_full_disk_ends_with_a_word_and_a_usable_checkpoint(tmp_path, text, mo
     with monkeypatch.context() as patch:
         patch.setattr(storage, "save_file", full)
         assert train(Options(folder=tmp_path / "run", steps=6, save_every=1, **text)) == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "No space left on device" in said and "free some space" in said
     assert "The newest checkpoint is step-00000002" in said
     assert not list((tmp_path / "run").glob(".*"))
@@ -351,7 +351,7 @@ def test_a_full_disk_ends_with_a_word_and_a_usable_checkpoint(tmp_path, text, mo
 def test_a_run_that_ends_before_its_first_checkpoint_says_that_there_is_none(tmp_path, text, capsys, monkeypatch):
     monkeypatch.setattr(storage, "save_file", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     assert train(Options(folder=tmp_path / "run", steps=3, save_every=1, **text)) == 1
-    assert "There is no checkpoint yet" in capsys.readouterr().out
+    assert "There is no checkpoint yet" in capsys.readouterr().err
 
 
 def test_curves_for_tensorboard_are_written_where_they_are_wanted(tmp_path, text, monkeypatch):
@@ -467,7 +467,7 @@ def test_too_little_memory_ends_with_what_helps_and_a_usable_checkpoint(tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(GPT, "forward", full)
         assert train(Options(folder=tmp_path / "run", steps=6, save_every=1, **text)) == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "train: CUDA out of memory. Tried to allocate 9 GiB.\n" in said and "more\n" not in said
     assert "use a larger --gradient-accumulation, --gradient-checkpointing True, or a smaller --batch-size" in said
     assert "The newest checkpoint is step-00000003" in said
@@ -507,7 +507,7 @@ def test_float16_brings_its_scaler_from_the_command_line(tmp_path, text):
 )
 def test_a_wrong_argument_ends_in_one_clear_line(arguments, words, capsys):
     assert commands.run(arguments) == 1
-    assert words in capsys.readouterr().out
+    assert words in capsys.readouterr().err
 
 
 def test_the_race_trains_all_in_turns_and_its_targets_are_found(tmp_path):

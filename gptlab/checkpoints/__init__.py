@@ -4,7 +4,7 @@
 - `runs`: a run in progress, with its optimisers, its random generators and its history.
 - `optimizer_states`, `generators`: what optimisers and random generators remember.
 - `locks`: one run in a folder at a time.
-- `storage`, `formats`: the files themselves, and what has to be in them.
+- `storage`: the files themselves.
 
 Tensors are in safetensors files, everything else in JSON; nothing is ever unpickled. A checkpoint is written to a
 temporary folder and renamed when it is complete: a crash or a full disk leaves the one before it untouched. A run's

@@ -13,6 +13,7 @@ from gptlab.checkpoints import storage
 from gptlab.checkpoints.storage import CONFIG, MODEL, NOTES, TOKENIZER, CheckpointError
 from gptlab.config import GPTConfig
 from gptlab.entrances import guard
+from gptlab.limits import least_numbers
 from gptlab.model import GPT, unwrapped
 from gptlab.tokenizing import Tokenizer
 
@@ -118,9 +119,7 @@ def _check_size(config: GPTConfig, folder: Path) -> None:
     """
     path = folder / MODEL
     size = path.stat().st_size if path.is_file() else math.inf
-    learned = config.context * config.n_embd if config.position == "learned" else 0
-    block = config.n_embd * (config.n_embd + (config.mlp_size or 4 * config.n_embd))
-    if (least := config.vocab_size * config.n_embd + learned + config.n_layer * block) > size:
+    if (least := least_numbers(config)) > size:
         raise storage.damaged(
             folder / CONFIG, f"it describes a model of more than {least:,} numbers, and {MODEL} has {size:,} bytes"
         )

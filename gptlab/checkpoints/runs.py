@@ -15,7 +15,8 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from gptlab.checkpoints import formats, optimizer_states, storage
+from gptlab import formats
+from gptlab.checkpoints import optimizer_states, storage
 from gptlab.checkpoints.generators import generator_states, restore_generators
 from gptlab.checkpoints.optimizer_states import SavedOptimizer
 from gptlab.checkpoints.storage import CONFIG, MODEL, OPTIMIZERS, STATE, CheckpointError

@@ -14,8 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gptlab import files, ranks
-from gptlab.checkpoints import formats
+from gptlab import files, formats, ranks
 from gptlab.config import GPTConfig
 from gptlab.entrances import guard
 from gptlab.model import current_names

@@ -167,6 +167,19 @@ def own_device() -> str | None:
     return f"cuda:{local}"
 
 
+def _check_rank(rank: str, world_size: str) -> None:
+    """Check that a rank is one of its world: the others would wait ten minutes for one that is not.
+
+    Raises:
+        RankLost: it isn't, with both numbers.
+    """
+    if not (rank.isdecimal() and world_size.isdecimal() and int(rank) < int(world_size)):
+        raise RankLost(
+            f"RANK={rank} and WORLD_SIZE={world_size} do not fit: ranks count from 0 to one below the world "
+            "size, and torchrun sets both"
+        )
+
+
 @contextlib.contextmanager
 def join(device: torch.device | str, sharded: bool = False, patience: float | int = 600) -> Iterator[ProcessGroup]:
     """Join the other ranks; inside, the `ProcessGroup` is what `training.run` takes as `processes`.
@@ -181,6 +194,7 @@ def join(device: torch.device | str, sharded: bool = False, patience: float | in
     """
     device = torch.device(device)
     on_gpu = device.type == "cuda"
+    _check_rank(os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", ""))
     try:
         dist.init_process_group(
             "nccl" if on_gpu else "gloo", timeout=timedelta(seconds=patience), device_id=device if on_gpu else None

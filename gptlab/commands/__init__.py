@@ -87,7 +87,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        print(unknown(name))
+        print(unknown(name), file=sys.stderr)
         return 2
     if name in _BEFORE_INSTALLATION:
         return environment.main(name, rest)
@@ -99,17 +99,23 @@ def _run(arguments: list[str]) -> int:
         if missing.name and missing.name.startswith("gptlab"):
             raise
         return _in_the_environment(arguments, missing.name or str(missing))
+    from gptlab.commands import failures
+
+    if twice := failures.repeated(rest):
+        print(f"{name}: {twice} is given twice: leave out one of them", file=sys.stderr)
+        return 2
     try:
         code = tyro.cli(command, prog=f"python -m gptlab {name}", args=rest)
     except BrokenPipeError:
         raise
-    except (ValueError, OSError) as error:
-        if os.environ.get("GPTLAB_DEBUG"):
+    except Exception as error:
+        said = failures.in_words(error, name)
+        if said is None or failures.wants_traceback():
             raise
-        print(f"{name}: {error}\n(With GPTLAB_DEBUG=1 set, Python shows where.)")
+        print(f"{name}: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\n{name}: interrupted.")
+        print(f"\n{name}: interrupted.", file=sys.stderr)
         return 130
     return code if type(code) is int else 0
 

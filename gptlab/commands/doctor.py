@@ -17,6 +17,7 @@ from typing import Any
 from gptlab.commands import environment
 from gptlab.commands.device_checks import check_device, import_torch, nvidia_card
 from gptlab.commands.findings import Finding, report
+from gptlab.limits import total_memory
 
 
 def doctor() -> int:
@@ -140,7 +141,7 @@ def check_data(named: str) -> list[Finding]:
     """
     if not named:
         return []
-    if Path(os.path.expanduser(named)).is_dir():
+    if Path(os.path.expanduser(named)).is_dir():  # `~nobody` stays as it is, and is no folder
         return [Finding("ok", f"GPTLAB_DATA: the folder {named}")]
     fill = f"{environment.python_call()} fetch --into FOLDER on a machine with a network"
     text = f"GPTLAB_DATA names {named!r}, and there is no such folder"
@@ -198,15 +199,6 @@ def check_disk(free: int) -> list[Finding]:
     if free < 2e8:
         return [Finding("problem", text, "free some space: a checkpoint of the course's largest CPU model takes 50 MB")]
     return [Finding("note" if free < 2e9 else "ok", text)]
-
-
-def total_memory() -> int | None:
-    """This machine's memory in bytes, None if it cannot be found out."""
-    try:
-        import psutil
-    except ImportError:
-        return None
-    return psutil.virtual_memory().total
 
 
 def check_memory(total: int | None) -> list[Finding]:

@@ -4,14 +4,18 @@ import os
 import shlex
 import time
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from gptlab.commands import environment
+from gptlab.entrances import Count, Range, checked
 
+Workers = Annotated[int, Range(least=1, most=1024)]
 SMALL = 2_000_000  # characters of a text that `train` reads as it is
 
 
+@checked
 def prepare(
     files: tyro.conf.Positional[tuple[str, ...]],
     /,
@@ -20,8 +24,8 @@ def prepare(
     field: str = "text",
     separator: str | None = None,
     validation: float = 0.01,
-    shard_tokens: int = 1 << 27,
-    workers: int | None = None,
+    shard_tokens: Count = 1 << 27,
+    workers: Workers | None = None,
 ) -> None:
     """Tokenize texts of any size into memory-mapped shards, on all cores; then train with --corpus and that folder.
 

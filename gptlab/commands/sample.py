@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptlab.entrances import Count, Fraction, NotNegative, Positive, Whole, checked
+from gptlab.entrances import Count, Fraction, NotNegative, Positive, Seed, Whole, checked
 
 if TYPE_CHECKING:
     from gptlab.model import GPT
@@ -25,7 +25,7 @@ def sample(
     top_p: Fraction | None = None,
     min_p: Fraction | None = None,
     repetition_penalty: Positive = 1.0,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Generate text with a trained GPT.
 

@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,11 +41,12 @@ def train(options: Annotated[Options, tyro.conf.arg(name="", constructor=from_gr
         except (training.NonFiniteLoss, checkpoints.CheckpointError, ConnectionError) as error:
             if isinstance(error, checkpoints.CheckpointError) and not stop.started:
                 raise  # it says what to do
-            print(f"train: {error}\n{_how_to_continue(folder)}", flush=True)
+            print(f"train: {error}\n{_how_to_continue(folder)}", file=sys.stderr, flush=True)
             return 1
         except torch.OutOfMemoryError as error:
             way = "use a larger --gradient-accumulation, --gradient-checkpointing True, or a smaller --batch-size"
-            print(f"train: {first_line(error)}\nTo need less, {way}. {_how_to_continue(folder)}", flush=True)
+            said = f"train: {first_line(error)}\nTo need less, {way}. {_how_to_continue(folder)}"
+            print(said, file=sys.stderr, flush=True)
             return 1
     if history.steps >= settings.recipe.training.steps:
         if rank == 0:
@@ -91,11 +93,23 @@ def _check_folder(options: Options, settings: Settings, folder: Path) -> None:
             f"the run in {str(folder)!r} has made {done:,} steps already, and --steps is "
             f"{settings.recipe.training.steps:,}: give it more than {done:,} to go on, or choose another --folder"
         )
+    if options.record is not None:
+        _check_record(options.record)
     if newest is not None and options.record is not None:
         raise ValueError(
             f"--record stores what one process measured from its first step, and {str(folder)!r} has {newest.name} "
             "already: leave out --record, or record a run that was not resumed, in another --folder"
         )
+
+
+def _check_record(path: Path) -> None:
+    """Check, before hours of training, that the record can be added to this file."""
+    from gptlab.runs import records
+
+    if path.is_dir():
+        raise ValueError(f"--record {str(path)!r} is a folder: give it the name of a file")
+    if path.exists():
+        records.read(path)
 
 
 def _text_of(settings: Settings) -> str:

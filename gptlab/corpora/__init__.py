@@ -23,6 +23,7 @@ from pathlib import Path
 from gptlab.corpora import fables, pydocs, shakespeare  # noqa: F401  (each registers its corpus; add yours here)
 from gptlab.corpora.registry import ENTRIES, Corpus, Entry
 from gptlab.entrances import guard
+from gptlab.files import expanded
 
 __all__ = ["ENTRIES", "Corpus", "Entry", "available", "load"]
 
@@ -80,7 +81,7 @@ def refuse_utf16(text: str, name: str) -> None:
 
 
 def _your_file(name: str | os.PathLike) -> Corpus:
-    path = Path(name).expanduser()
+    path = expanded(name)
     names = ", ".join(f'"{known}"' for known in ENTRIES)
     if path.is_dir():
         raise ValueError(

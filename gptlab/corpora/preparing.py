@@ -20,7 +20,7 @@ from typing import Any
 from gptlab import corpora
 from gptlab.corpora.encoding import id_type, tokenize_all
 from gptlab.corpora.reading import existing_file, read_pieces, tasks
-from gptlab.corpora.shards import MANIFEST, PROGRESS, TOKENIZER, ShardError, Shards, read_json, write_json
+from gptlab.corpora.shards import MANIFEST, PROGRESS, TOKENIZER, ShardError, Shards, Started, read_json, write_json
 from gptlab.corpora.writing import ShardWriter
 from gptlab.entrances import guard
 from gptlab.tokenizing import Tokenizer
@@ -80,7 +80,7 @@ def prepare(
         "tokenizer": hashlib.sha256(json.dumps(tokenizer.to_json()).encode()).hexdigest(),
         "field": field, "separator": separator, "validation": validation, "shard_tokens": shard_tokens,
     }  # fmt: skip
-    before = read_json(folder / MANIFEST) or read_json(folder / PROGRESS)
+    before = read_json(folder / MANIFEST, Started) or read_json(folder / PROGRESS, Started)
     if before is None and (found := [name for name in ("config.json", "config.yaml") if (folder / name).is_file()]):
         raise ValueError(
             f"{str(folder)!r} holds a model or a run ({found[0]}), whose {TOKENIZER} would be replaced: choose another "

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gptlab import corpora
+from gptlab.files import expanded
 
 LINES, COLUMNS, PACKED = (".jsonl", ".ndjson"), (".parquet",), ".gz"
 PIECE = 1 << 20  # characters of a document that are in memory at once, where it can be cut
@@ -102,7 +103,7 @@ def existing_file(source: str | os.PathLike, note: str = "") -> Path:
         FileNotFoundError: there is nothing.
         IsADirectoryError: it is a folder.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder: name the files in it, {path}/*.txt for example")
     if not path.is_file():
@@ -142,7 +143,7 @@ def _line_pieces(file: io.TextIOBase, name: str, field: str) -> Iterator[Piece]:
             continue
         try:
             entry = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number} of {name} is not JSON ({error}): write one document per line") from error
         if not isinstance(entry, dict) or field not in entry:
             there = ", ".join(map(repr, entry)) if isinstance(entry, dict) else type(entry).__name__

@@ -9,12 +9,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from gptlab import tokenizers
-from gptlab.entrances import guard
+from gptlab import formats, tokenizers
+from gptlab.entrances import Count, Whole, guard
 from gptlab.files import write_whole
 
 if TYPE_CHECKING:
@@ -25,6 +25,35 @@ MANIFEST, PROGRESS, TOKENIZER = "manifest.json", "progress.json", tokenizers.FIL
 
 class ShardError(OSError):
     """A shard is missing or broken, or cannot be written."""
+
+
+class Shard(TypedDict):
+    """A file of ids, in the manifest."""
+
+    file: str
+    tokens: Whole
+    sha256: str
+
+
+class Started(TypedDict):
+    """What is needed of `progress.json`, and of the manifest, before the work goes on."""
+
+    made_of: dict[str, Any]
+    command: str
+
+
+class Manifest(Started):
+    """What `manifest.json` says. A part is a row of pieces of files: [name, first id, the id after the last]."""
+
+    tokenizer: str
+    vocab_size: Count
+    end: Whole | None
+    dtype: Literal["uint16", "uint32"]
+    documents: Whole
+    characters: Whole
+    tokens: dict[str, Whole]
+    parts: dict[str, list[list[Any]]]
+    files: dict[str, Shard]
 
 
 def are_shards(folder: str | os.PathLike) -> bool:
@@ -79,14 +108,14 @@ class Shards:
     def __init__(self, folder: str | os.PathLike, verify: bool = True):
         self.folder = Path(folder)
         if not (self.folder / MANIFEST).is_file():
-            started = read_json(self.folder / PROGRESS)
+            started = read_json(self.folder / PROGRESS, Started)
             way = (
                 f"run `{started['command']}` again, and it goes on"
                 if started
                 else "make them with `python -m gptlab prepare`"
             )
             raise ShardError(f"there are no finished shards in {str(folder)!r}: {way}")
-        self.manifest = read_json(self.folder / MANIFEST)
+        self.manifest = _read_manifest(self.folder / MANIFEST)
         self.dtype = np.dtype(self.manifest["dtype"])
         for shard in self.manifest["files"].values():
             if problem := self._what_is_wrong(shard, verify):
@@ -115,6 +144,8 @@ class Shards:
         return "" if digest.hexdigest() == shard["sha256"] else "is not what was written (its SHA-256 is another)"
 
     def _map(self, file: str) -> np.ndarray:
+        if not self.manifest["files"][file]["tokens"]:
+            return np.empty(0, dtype=self.dtype)  # an empty file cannot be mapped
         return np.memmap(self.folder / file, dtype=self.dtype, mode="r")
 
     def batches(self, part: str, B: int, T: int, order: str = "random", seed: int = 0) -> "Batches":
@@ -145,9 +176,45 @@ class Shards:
         return f"Shards({str(self.folder)!r}: {counts} tokens of {self.manifest['tokenizer']})"
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """What a file of JSON says, or None if there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def _read_manifest(path: Path) -> Any:
+    """A manifest that fits together, and names files of its own folder only.
+
+    Raises:
+        ShardError: it is damaged, or names others.
+    """
+    manifest = read_json(path, Manifest)
+    assert manifest is not None
+    files = manifest["files"]
+    for name, shard in files.items():
+        if name != shard["file"] or Path(name).name != name or not name.endswith(".bin") or "\0" in name:
+            raise _damaged(path, f"files.{name} is not the name of a shard in its own folder")
+    for part in ("train", "validation"):
+        for row in manifest["parts"].get(part, [[]]):
+            if formats.problem(row[1:], list[Whole]) or len(row) != 3 or row[0] not in list(files):
+                raise _damaged(path, f"parts.{part} has a row {row!r:.60}, not a shard and two positions")
+            if not row[1] <= row[2] <= files[row[0]]["tokens"]:
+                raise _damaged(path, f"parts.{part} has positions {row[1]} to {row[2]} in {row[0]}")
+    return manifest
+
+
+def _damaged(path: Path, why: object) -> ShardError:
+    return ShardError(f"{path.name} in {str(path.parent)!r} is damaged ({why}): delete the folder and prepare it again")
+
+
+def read_json(path: Path, expected: Any = dict) -> Any:
+    """What a file of JSON beside shards says, or None if there is none.
+
+    Args:
+        path: the file.
+        expected: what it must contain, as `gptlab.formats.problem` has it.
+
+    Raises:
+        ShardError: it is damaged.
+    """
+    try:
+        return formats.read_json(path, expected, most=1 << 28) if path.exists() else None
+    except ValueError as error:
+        raise _damaged(path, str(error).partition("is damaged")[2].lstrip(":, ") or error) from error
 
 
 def write_json(path: Path, data: Any) -> None:

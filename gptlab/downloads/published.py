@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptlab.downloads.sources import Url, WheelMember
+from gptlab.files import expanded
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class DownloadError(OSError):
 def cache_folder() -> Path:
     """The folder for downloaded files: `GPTLAB_CACHE`, or the one that the operating system has for caches."""
     if folder := os.environ.get("GPTLAB_CACHE"):
-        return Path(folder).expanduser()
+        return _named_by("GPTLAB_CACHE", folder)
     import platformdirs
 
     return platformdirs.user_cache_path("gptlab", appauthor=False)
@@ -106,7 +107,14 @@ def cache_folder() -> Path:
 def data_folder() -> Path | None:
     """The folder named by `GPTLAB_DATA`, which is read and never written; None if the variable is not set."""
     folder = os.environ.get("GPTLAB_DATA")
-    return Path(folder).expanduser() if folder else None
+    return _named_by("GPTLAB_DATA", folder) if folder else None
+
+
+def _named_by(variable: str, folder: str) -> Path:
+    try:
+        return expanded(folder)
+    except ValueError as error:
+        raise ValueError(f"{variable}={error}") from None
 
 
 def offline() -> bool:

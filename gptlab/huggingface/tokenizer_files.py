@@ -12,12 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import regex
+
+from gptlab import formats
 from gptlab.bpe import BPETokenizer
 from gptlab.byte_level import from_printable
 from gptlab.entrances import guard
 from gptlab.huggingface.tokenizers import for_oniguruma, tokenizer_json
 from gptlab.merging import recover_merges
 from gptlab.pretrained.layout import some
+from gptlab.saved_tokenizers import LARGEST, LONGEST, TokenId
 from gptlab.splitting import GPT2_PATTERN, GPT4_PATTERN, LLAMA3_PATTERN, O200K_PATTERN
 from gptlab.tokenizing import Tokenizer
 from gptlab.tokens import CharTokenizer, WordTokenizer
@@ -54,22 +58,38 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
             raise FileNotFoundError(f"there is no {FILE} in {str(path.parent)!r}, and no {VOCAB} with {MERGES}")
         path = path.parent / VOCAB
     try:
-        data = _of_two_files(path.parent) if path.name == VOCAB else json.loads(path.read_text(encoding="utf-8-sig"))
+        data = _of_two_files(path.parent) if path.name == VOCAB else formats.read_json(path, most=LARGEST)
         if "kind" in data:
             raise ValueError("it is a tokenizer of this course: gptlab.tokenizers.load opens it")
         kind = data["model"].get("type", "BPE")
-        if kind not in _READERS:
+        _check_ids(data["model"], data.get("added_tokens") or [])
+        if not isinstance(kind, str) or kind not in _READERS:
             raise ValueError(f"model type {kind!r} is none of {', '.join(_READERS)}")
         return _READERS[kind](data)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as a tokenizer here: {error}") from error
-    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError, regex.error) as error:
         raise ValueError(f"{path} is not a complete tokenizer ({type(error).__name__}: {error})") from error
+
+
+def _check_ids(model: dict[str, Any], added: list[dict[str, Any]]) -> None:
+    """Check that a table with a row for each id is not absurd, and that no piece is."""
+    vocab = model.get("vocab")
+    kind = list[list[Any]] if isinstance(vocab, list) else dict[str, TokenId]
+    found = formats.problem(vocab, kind, "model.vocab")
+    found = found or formats.problem([token.get("id") for token in added], list[TokenId], "the ids of added_tokens")
+    if isinstance(vocab, list) and not found:
+        found = formats.problem([row[0] for row in vocab], list[str], "model.vocab")
+        found = found or formats.problem([row[1] for row in vocab], list[float | int], "the scores of model.vocab")
+        if not found and (longest := max((len(row[0]) for row in vocab), default=0)) > LONGEST:
+            found = f"a piece has {longest:,} characters"
+    if found:
+        raise ValueError(found)
 
 
 def _of_two_files(folder: Path) -> dict[str, Any]:
     """What GPT-2's two files mean, as one: what looks like <|this|> and no merge leads to is a special token."""
-    vocab = json.loads((folder / VOCAB).read_text(encoding="utf-8"))
+    vocab = formats.read_json(folder / VOCAB, dict[str, TokenId], most=LARGEST)
     lines = (folder / MERGES).read_text(encoding="utf-8").split("\n")
     merges = [line for line in lines if line and not line.startswith("#version")]
     made = {line.replace(" ", "") for line in merges}

@@ -8,8 +8,9 @@ import warnings
 from dataclasses import asdict, fields
 from typing import Any
 
+from gptlab import formats
 from gptlab.config import GPTConfig, RopeScaling
-from gptlab.entrances import guard
+from gptlab.entrances import Count, Fraction, NotNegative, Positive, guard
 
 _GPT2_MLP = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu2": "relu2"}
 _SILU = ("silu", "swish")
@@ -39,7 +40,7 @@ def read_config(entries: dict[str, Any]) -> GPTConfig:
     'gelu_tanh'
     """
     family = entries.get("model_type")
-    if family not in _READERS:
+    if not isinstance(family, str) or family not in _READERS:
         raise ValueError(
             f"model_type {family!r} is not supported: this course builds 'gpt2' and 'llama', and reads its own '{OWN}'"
         )
@@ -50,6 +51,9 @@ def read_config(entries: dict[str, Any]) -> GPTConfig:
     missing = [name for name in _NEEDED[family] if entries.get(name) is None]
     if missing:
         raise ValueError(f"the configuration does not say what {', '.join(missing)} should be")
+    for name, kind in _KINDS.items():
+        if entries.get(name) is not None and (problem := formats.problem(entries[name], kind, name)):
+            raise ValueError(f"the configuration has {problem}")
     return _READERS[family](entries)
 
 
@@ -60,6 +64,24 @@ _NEEDED = {
         "num_attention_heads",
     ),
     OWN: ("vocab_size", "context", "n_layer", "n_head", "n_embd"),
+}  # fmt: skip
+
+
+# What an entry must be where it stands; None means that it is left out.
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(
+        (
+            "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner", "max_position_embeddings", "context",
+            "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+            "head_dim", "original_max_position_embeddings", "n_kv_head", "mlp_size",
+        ),
+        Count,
+    ),
+    **dict.fromkeys(("layer_norm_epsilon", "rms_norm_eps", "norm_eps", "rope_theta", "rope_base"), NotNegative),
+    **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "dropout"), Fraction),
+    **dict.fromkeys(("tie_word_embeddings", "attention_bias", "mlp_bias", "bias", "tie_weights", "qk_norm"), bool),
+    **dict.fromkeys(("activation_function", "hidden_act", "norm", "position", "mlp"), str),
+    **dict.fromkeys(("rope_scaling", "rope_parameters", "rope_stretch"), dict[str, float | int | str | bool | None]),
 }  # fmt: skip
 
 
@@ -85,7 +107,7 @@ def _read_llama(entries: dict[str, Any]) -> GPTConfig:
     if (activation := entries.get("hidden_act", "silu")) not in _SILU:
         raise ValueError(f"hidden_act={activation!r} is not supported: SwiGLU's 'silu' is")
     C, H, context = entries["hidden_size"], entries["num_attention_heads"], entries["max_position_embeddings"]
-    if (hs := entries.get("head_dim") or C / H) != C / H:
+    if (hs := entries.get("head_dim") or C / H) != C / H:  # both are whole numbers above 0 by now
         raise ValueError(f"head_dim={hs} is not supported: here the {H} heads share C={C} channels, {C / H:g} each")
     # transformers 5 writes all of it into rope_parameters; before, there were rope_theta and rope_scaling.
     # Where both stand, rope_scaling counts there.
@@ -101,6 +123,9 @@ def _read_llama(entries: dict[str, Any]) -> GPTConfig:
             raise ValueError(f"rope type 'llama3' does not say what {', '.join(missing)} should be")
         there = "original_max_position_embeddings"
         before = entries.get(there) or rope.get(there) or context
+        for name in ("factor", "low_freq_factor", "high_freq_factor"):
+            if problem := formats.problem(rope[name], Positive, f"rope_scaling.{name}"):
+                raise ValueError(f"the configuration has {problem}")
         scaling = RopeScaling(rope["factor"], rope["low_freq_factor"], rope["high_freq_factor"], before)
     return GPTConfig(
         vocab_size=entries["vocab_size"],
@@ -129,7 +154,7 @@ def _read_own(entries: dict[str, Any]) -> GPTConfig:
     own = {name: entries[there] for name, there in known.items() if there in entries}
     try:
         if (stretch := own.get("rope_scaling")) is not None:
-            own["rope_scaling"] = RopeScaling(**stretch)
+            own["rope_scaling"] = RopeScaling.from_entries(stretch, "the configuration's ")
         return GPTConfig(**own)
     except TypeError as error:  # an entry of another kind: text where a number belongs
         raise ValueError(f"an entry of the configuration is not what it should be ({error})") from error

@@ -1,21 +1,25 @@
 """Published weights, found in a folder or a module of `transformers` and copied into a model, one tensor at a time."""
 
 import contextlib
-import json
+import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from gptlab import formats
 from gptlab.config import GPTConfig
+from gptlab.limits import check_fits, least_numbers
 from gptlab.pretrained.configs import OWN, read_config
 from gptlab.pretrained.layout import HEAD, NAMES, Stored, bare, is_buffer, layout, parameters, shape, some
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+TOLERATED = 1 << 26  # numbers that a file may lack before its model is not even built
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -48,6 +52,12 @@ class Source(NamedTuple):
         if len(self.dtypes) != 1:
             raise ValueError(f"{self.where}: weights of several types {sorted(map(str, self.dtypes))}: pass dtype=...")
         return next(iter(self.dtypes))
+
+
+class Index(TypedDict):
+    """What is needed of `model.safetensors.index.json`: the file of each tensor."""
+
+    weight_map: dict[str, str]
 
 
 def find(source: Any) -> Source:
@@ -146,7 +156,7 @@ def _in_folder(folder: Path) -> Source:
         )
     if not (folder / CONFIG).exists():
         raise FileNotFoundError(f"there is no {CONFIG} in {str(folder)!r}: is it the folder of a model?")
-    entries = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    entries = formats.read_json(folder / CONFIG, dict[str, Any], most=1 << 24)
     if "model_type" not in entries and "n_layer" in entries:
         raise ValueError(f"{str(folder)!r} holds a model of this course: gptlab.checkpoints.load_model opens it")
     file_of, shapes, dtypes, unsupported = {}, {}, set(), []
@@ -170,7 +180,18 @@ def _in_folder(folder: Path) -> Source:
             with safe_open(file, framework="pt") as opened:  # again for each: an open file keeps what has been read
                 yield name, opened.get_tensor(name)
 
-    return _source(str(folder), entries, shapes, dtypes, read)
+    found = _source(str(folder), entries, shapes, dtypes, read)
+    stored, least = sum(map(math.prod, shapes.values())), least_numbers(found.config)
+    if least > 2 * stored + TOLERATED:  # what is a little too small is built, and its missing tensors are named
+        raise ValueError(
+            f"{CONFIG} in {str(folder)!r} describes a model of more than {least:,} numbers, and its files have "
+            f"{stored:,}"
+        )
+    try:
+        check_fits(found.config)
+    except ValueError as error:
+        raise ValueError(f"{CONFIG} in {str(folder)!r}: {error}") from error
+    return found
 
 
 def _files(folder: Path) -> list[Path]:
@@ -178,8 +199,8 @@ def _files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).exists():  # first, as in transformers: shards of before may have been left beside it
         return [folder / WEIGHTS]
     if (folder / INDEX).exists():
-        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-        strange = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
+        names = sorted(set(formats.read_json(folder / INDEX, Index, most=1 << 28)["weight_map"].values()))
+        strange = [name for name in names if not re.fullmatch(r"[^/\\\0]+\.safetensors", name)]
         if strange:
             raise ValueError(f"{INDEX} of {str(folder)!r} names files that are no safetensors files in it: {strange}")
         missing = [name for name in names if not (folder / name).exists()]

@@ -22,6 +22,7 @@ from gptlab.bpe import BPETokenizer
 from gptlab.corpora import fables
 from gptlab.corpora.shards import Shards, are_shards
 from gptlab.evaluation import StoryEvaluation, mean_loss
+from gptlab.limits import check_fits
 from gptlab.model import GPT
 from gptlab.runs import documents
 from gptlab.runs.own_text import LEARNED_FROM
@@ -29,6 +30,7 @@ from gptlab.runs.recipes import Recipe, model_config
 from gptlab.tokenizing import END_OF_TEXT, Tokenizer
 from gptlab.tokens import CharTokenizer
 
+MOST_STORIES = 10_000_000  # fables that are made before a run: some hours of work, and some gigabytes
 EVALUATED = 1 << 16  # tokens of your text that an evaluation reads: more would say the same
 
 
@@ -89,13 +91,25 @@ def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = Tru
 
 
 def _build_fables(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
+    needed = recipe.training.steps * recipe.batch_size
+    if needed > MOST_STORIES:
+        raise ValueError(
+            f"{recipe.training.steps:,} steps of {recipe.batch_size:,} fables are {needed:,} new stories, and at most "
+            f"{MOST_STORIES:,} are made: use fewer --steps, a smaller --batch-size, or a text"
+        )
     tokenizer = _tokenizer(recipe, fables.book())
-    end = tokenizer.end
-    model = _model(recipe, tokenizer, device)  # first: sizes that don't fit are refused before the stories are made
-    stories = fables.tell(recipe.training.steps * recipe.batch_size, seed=1000 + recipe.seed)
+    model, end = _model(recipe, tokenizer, device), tokenizer.end
+    stories = fables.tell(needed, seed=1000 + recipe.seed)
     documents = [[*tokenizer.encode(story.text), end] for story in stories]
     batches = StoryBatches(documents, recipe.batch_size, start=end, shuffle=False)
-    evaluation = StoryEvaluation(fables.tell(256, seed=1), tokenizer, end)
+    held_out = fables.tell(256, seed=1)
+    longest = max(map(len, [*documents, *(tokenizer.encode(story.text) for story in held_out)]))
+    if longest > model.config.context:
+        raise ValueError(
+            f"the longest fable has {longest} of these tokens, and the context is {model.config.context}: use "
+            f"--context {longest}, or more tokens with --vocab-size"
+        )
+    evaluation = StoryEvaluation(held_out, tokenizer, end)
     return TrainingSetup(model, batches, evaluation, tokenizer, end)
 
 
@@ -170,4 +184,6 @@ def _tokenizer(recipe: Recipe, text: str, special_tokens: tuple[str, ...] = (END
 
 
 def _model(recipe: Recipe, tokenizer: Tokenizer, device: str | torch.device) -> GPT:
-    return GPT(model_config(recipe, tokenizer.vocab_size)).to(device)
+    config = model_config(recipe, tokenizer.vocab_size)
+    check_fits(config, numbers_per_weight=4)
+    return GPT(config).to(device)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gptlab.corpora.reading import COLUMNS, LINES, PACKED, existing_file, read_pieces, unescaped
+from gptlab.files import expanded
 
 TEXTS = (".txt", ".md")  # what is read from a folder
 BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
@@ -55,7 +56,7 @@ def files_of(path: str | os.PathLike) -> list[Path]:
         FileNotFoundError: nothing is there.
         ValueError: the folder has no texts.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if not folder.is_dir():
         return [existing_file(folder)]
     inside = (file for file in folder.rglob("*") if file.suffix.lower() in TEXTS and file.is_file())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gptlab.entrances import Count, checked
+from gptlab.files import expanded
 from gptlab.runs.recipes import Recipe
 from gptlab.schedule import TrainConfig
 
@@ -89,7 +90,7 @@ def name_of(path: str | Path) -> str:
     >>> name_of("texts/my.txt"), name_of("rows.jsonl.gz"), name_of("essays/")
     ('my', 'rows', 'essays')
     """
-    found = Path(path).expanduser()
+    found = expanded(path)
     if found.is_dir() or not found.suffix:
         return found.resolve().name or "text"
     return found.with_suffix("").stem if found.suffix.lower() == ".gz" else found.stem

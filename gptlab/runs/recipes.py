@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gptlab.config import GPTConfig
+from gptlab.entrances import Count, Seed, check_fields
 from gptlab.schedule import TrainConfig
 
 SIZES = ("context", "n_layer", "n_head", "n_embd", "dropout")  # what a model keeps when its parts are exchanged
@@ -38,9 +39,9 @@ class Recipe:
 
     corpus: str = "fables"
     tokens: Literal["characters", "bpe"] = "bpe"
-    vocab_size: int = 859
-    batch_size: int = 16
-    seed: int = 0
+    vocab_size: Count = 859
+    batch_size: Count = 16
+    seed: Seed = 0
     parts: Literal["gpt2", "llama", "modern"] = "modern"
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: TrainConfig = dataclasses.field(default_factory=TrainConfig)
@@ -52,8 +53,7 @@ class Recipe:
         for name, known in (("tokens", ("characters", "bpe")), ("parts", ("gpt2", "llama", "modern"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(known)}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size} must be at least 1")
+        check_fields(self)
 
     def with_parts(self, parts: str) -> "Recipe":
         """The same recipe with other parts: sizes stay, and what was set for the old parts goes.

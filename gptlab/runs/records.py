@@ -107,7 +107,7 @@ def read(path: str | os.PathLike) -> list[Record]:
     """
     try:
         return [Record(**entry) for entry in json.loads(Path(path).read_text(encoding="utf-8"))]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         names = ", ".join(part.name for part in fields(Record))
         raise ValueError(
             f"{str(path)!r} is not a file of records ({error}): it should hold a list of entries with {names}; "

@@ -1,31 +1,27 @@
 """The settings of a run: what a recipe, a text, a config.yaml and the command line say together.
 
-`settings_from` puts them together for a run, and config.yaml holds the result. The options of the command line are in
-`gptlab.runs.options`.
+`settings_from` puts them together for a run, and config.yaml holds the result (`gptlab.runs.config_file`). The
+options of the command line are in `gptlab.runs.options`.
 """
 
 import dataclasses
 import difflib
-import json
 import shlex
-import types
-import typing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gptlab.config import GPTConfig
+from gptlab.files import expanded
 from gptlab.runs import own_text
-from gptlab.runs.options import NOT_OPTIONS, Job, Options, Settings, option_names, sentences
-from gptlab.runs.options import kinds as _kinds
+from gptlab.runs.config_file import CONFIG, from_yaml, to_yaml
+from gptlab.runs.options import Job, Options, Settings, option_names, sentences
 from gptlab.runs.recipes import RECIPES, Recipe
-from gptlab.schedule import OLD_NAMES, TrainConfig
+from gptlab.schedule import TrainConfig
 
 __all__ = [
     "CONFIG", "Job", "Options", "Settings", "from_yaml", "option_names", "run_folder", "sentences", "settings_from",
     "to_yaml",
 ]  # fmt: skip
-
-CONFIG = "config.yaml"  # beside the checkpoints: the settings of the run
 
 
 def settings_from(options: Any) -> Settings:
@@ -89,13 +85,17 @@ def _text_or_recipe(options: Any) -> tuple[tuple[str, ...], str | None]:
         FileNotFoundError: one of several, or what looks like a file, is not there.
     """
     words = (options.recipe,) if isinstance(options.recipe, str) else tuple(options.recipe or ())
+    if "" in (*words, options.corpus):
+        raise ValueError("the name of the text is empty: name a file, a folder or a recipe")
+    if twice := next((word for word in words if words.count(word) > 1), None):
+        raise ValueError(f"{twice!r} is named twice: name each text once")
     if len(words) == 1 and words[0] in RECIPES:
         return (), words[0]
     recipes = [word for word in words if word in RECIPES and not Path(word).exists()]
     if recipes:
         raise ValueError(f"{recipes[0]!r} is a recipe, and so is alone: name texts only, or give it `--corpus FILE`")
     for word in words:
-        path = Path(word).expanduser()
+        path = expanded(word)
         if path.exists():
             continue
         if len(words) > 1 or path.suffix or path.name != word:
@@ -123,6 +123,11 @@ def _start(options: Any) -> Settings:
     if recipe is None and options.resume and saved.is_file():
         return from_yaml(saved)
     if recipe is None and options.resume and options.corpus is None:
+        if any(folder.glob("step-*/state.json")):
+            raise ValueError(
+                f"{str(folder)!r} has checkpoints and no {CONFIG}, so nobody knows which settings they belong to: put "
+                "the file back, or name the text or recipe and the options that the run was started with, too"
+            )
         raise ValueError(f"there is nothing to resume in {str(folder)!r}{_runs_beside(folder)}")
     return Settings(RECIPES[recipe or "fables"])
 
@@ -165,102 +170,3 @@ def _runs_beside(folder: Path) -> str:
     close = difflib.get_close_matches(folder.name, beside, n=1, cutoff=0.5)
     guess = f"; perhaps you mean {str(folder.parent / close[0])!r}" if close else ""
     return f"{guess}: the runs in {str(folder.parent)!r} are {', '.join(beside[:8])}"
-
-
-# ── config.yaml ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_OLD_NAMES = {"B": "batch_size"}  # of the first edition; those of `training` are `schedule.OLD_NAMES`
-
-
-def to_yaml(settings: Settings) -> str:
-    """The settings as config.yaml holds them.
-
-    >>> print(to_yaml(Settings(RECIPES["fables"])).splitlines()[1])
-    corpus: fables
-    """
-    import yaml
-
-    entries = dataclasses.asdict(settings.recipe) | {"dtype": settings.dtype, "compile": settings.compile}
-    text = yaml.safe_dump(json.loads(json.dumps(entries)), sort_keys=False)
-    return "# gptlab train --config FILE starts with these settings\n" + text
-
-
-def from_yaml(path: Path) -> Settings:
-    """The settings that a file holds; an entry that is left out has its default.
-
-    Raises:
-        ValueError: the file isn't YAML, or has an entry that is unknown, or of the wrong kind.
-    """
-    import yaml
-
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    if not isinstance(entries, dict):
-        raise ValueError(f"{path} has no entries: write one per line, such as `corpus: fables`")
-    if "modern" in entries:
-        modern = _convert(f"{path}: modern", entries.pop("modern"), bool)
-        entries.setdefault("parts", "modern" if modern else "gpt2")
-    model, training = (entries.pop(name, None) or {} for name in ("model", "training"))
-    entries = {_OLD_NAMES.get(name, name): value for name, value in entries.items()}
-    training = {OLD_NAMES.get(name, name): value for name, value in training.items()}
-    whole = {name: entries.pop(name) for name in option_names(Settings) if name in entries}
-    recipe = Recipe(
-        **_checked(path, "", entries, Recipe),
-        model=_checked(path, "model.", model, GPTConfig),
-        training=TrainConfig(**_checked(path, "training.", training, TrainConfig)),
-    )
-    return Settings(recipe, **_checked(path, "", whole, Settings))
-
-
-_SECTIONS = {"": (Recipe, Settings), "model.": (GPTConfig,), "training.": (TrainConfig,)}
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "a list of numbers"}
-
-
-def _checked(path: Path, prefix: str, entries: dict[str, Any], kind: type) -> dict[str, Any]:
-    """The entries of a section, each of the type that the field has.
-
-    Raises:
-        ValueError: naming an entry that is unknown, with the nearest that isn't, or that has the wrong type.
-    """
-    hints = typing.get_type_hints(kind)
-    for name in entries:
-        if name not in hints or name in NOT_OPTIONS[kind] - {"rope_scaling", "texts"}:
-            known = {option: f"{section}{option}" for section, kinds in _SECTIONS.items()
-                     for owner in kinds for option in option_names(owner)}  # fmt: skip
-            close = difflib.get_close_matches(str(name), known, n=1)
-            guess = f"; perhaps you mean {known[close[0]]}" if close else ""
-            raise ValueError(f"{path}: unknown entry {prefix}{name}{guess}")
-    return {name: _convert(f"{path}: {prefix}{name}", value, hints[name]) for name, value in entries.items()}
-
-
-def _convert(where: str, value: Any, hint: Any) -> Any:
-    """A value from YAML as the type of a field. `1e-3` becomes a number here, though YAML takes it for a word.
-
-    Raises:
-        ValueError: it is of another type.
-    """
-    kinds = _kinds(hint)
-    if value is None and types.NoneType in kinds:
-        return None
-    for kind in kinds:
-        if typing.get_origin(kind) is Literal:
-            if value in typing.get_args(kind):
-                return value
-            raise ValueError(f"{where} is {value!r}: choose one of {', '.join(typing.get_args(kind))}")
-        if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(part, str) for part in value):
-            return tuple(value)
-        if typing.get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(typing.get_args(kind)):
-            return tuple(_convert(where, v, part) for v, part in zip(value, typing.get_args(kind), strict=True))
-        if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-            return kind(**value)
-        if type(value) is kind:
-            return value
-    if float in kinds and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    kind = tuple if typing.get_origin(kinds[0]) is tuple else float if float in kinds else kinds[0]
-    raise ValueError(f"{where} is {value!r}, which is not {_WORDS.get(kind, 'of the right kind')}")
