@@ -219,6 +219,9 @@ def _container(origin: type, parts: tuple[Any, ...]) -> tuple[Test, str]:
     fits, test = inspect.unwrap(fits), inspect.unwrap(test)  # as below
     kind = "a mapping" if pairs else "a tuple" if origin is tuple else "a list" if like is None else "a collection"
     plurals = [" or ".join(PLURAL.get(words, "") for _, words in kinds or [(None, "")]) for kinds in inner]
+    if fixed is not None:
+        items = " and ".join(dict.fromkeys(words for kinds in inner for _, words in kinds or []))
+        return test, f"a tuple of {fixed} values, {items}"
     of = f" of {plurals[0]}" if plurals and plurals[0].strip(" or") and not pairs else ""
     return test, f"{kind}{of}"
 

@@ -25,7 +25,7 @@ from gptlab.next_token import (
     penalise,
     probabilities,
     refuse_unknown,
-)
+)  # fmt: skip
 from gptlab.tokens import StreamDecoder, Tokenizer
 
 __all__ = [
@@ -128,12 +128,9 @@ def _steps(
 
     with evaluating(model):
         for position in range(start, text.shape[1]):
-            # What the model expects here, and one token of it for each row.
             logits = reader(text[:, :position])  # [B, V]
             token = options.choose(logits, text[:, :position], generator)  # [B, 1]
-
-            # A row that still reads its prompt, or has ended, takes another one.
-            here = slice(position, position + 1)
+            here = slice(position, position + 1)  # a row that still reads its prompt, or has ended, takes another token
             text[:, here] = rows.settle(token, text[:, here], position)
             yield text[:, here]
 
@@ -185,8 +182,7 @@ def generate(
     refuse_unknown(unknown)
     options = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, vocab_size)
     check_batch(ids)
-    lengths = [ids.shape[1]] * len(ids)
-    new = list(_steps(model, ids, lengths, max_new_tokens, options, generator, stop, use_cache))
+    new = list(_steps(model, ids, [ids.shape[1]] * len(ids), max_new_tokens, options, generator, stop, use_cache))
     return torch.cat([ids, *new], dim=1)
 
 

@@ -31,7 +31,7 @@ __all__ = ["unchecked"]
 SHAPES = st.permutations([2, 3, 4, 5, 7])
 SEEDS = st.integers(0, 10**6)
 # How far a result may be from float64's, relative to the largest number of it: bfloat16 keeps 8 bits.
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 5e-2}
 DTYPES = pytest.mark.parametrize("dtype", list(TOLERANCE), ids=lambda dtype: str(dtype)[6:])
 
 
