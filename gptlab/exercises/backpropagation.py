@@ -889,10 +889,6 @@ def _softmax_inputs(rng):
         yield _normal(rng, B, T, n), _normal(rng, B, T, n).softmax(-1)
 
 
-def _softmax(rule: Callable) -> Callable:
-    return lambda dp, p: rule(dp, p)
-
-
 _SOFTMAX = Exercise(
     id="backpropagation.8",
     title="A softmax, backward",
@@ -1028,8 +1024,8 @@ _NORM = Exercise(
     minutes=25,
     difficulty=3,
     prompt="Forward, for each position over its C channels: normed = (x - mean) / √(variance + eps), where the "
-    "variance is the mean of the squares, and y = gain · normed + bias. Return the gradients with respect to x, gain and bias. "
-    "The last two are like those of a linear layer. For dx, remember that *every* channel moves the mean and the "
+    "variance is the mean of the squares, and y = gain · normed + bias. Return the gradients with respect to x, gain and "
+    "bias. The last two are like those of a linear layer. For dx, remember that *every* channel moves the mean and the "
     "variance: three paths lead from x to y, and all three count.\n\nExample: x = [1, 3], gain [1, 1], eps = 1 and "
     "dy = [1, 0]: the mean is 2, the variance 1, and dx is [0.1768, -0.1768].\n\nShapes: `dy` and `x` are float "
     "tensors [B, T, C], `gain` is [C]. Result: three tensors, [B, T, C], [C] and [C].",
