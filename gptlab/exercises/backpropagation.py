@@ -524,7 +524,7 @@ _LINEAR = Exercise(
 
 
 def lookup_backward(dx, ids, V):
-    dtable = torch.zeros(V, dx.shape[-1])
+    dtable = dx.new_zeros(V, dx.shape[-1])  # zeros of the same dtype as dx
     for row, d in zip(ids.flatten(), dx.flatten(0, 1), strict=True):
         dtable[row] += d
     return dtable
@@ -545,7 +545,7 @@ def _counted(dx, ids, V):
 
 
 def _overwrites(dx, ids, V):
-    dtable = torch.zeros(V, dx.shape[-1])
+    dtable = dx.new_zeros(V, dx.shape[-1])  # zeros of the same dtype as dx
     for row, d in zip(ids.flatten(), dx.flatten(0, 1), strict=True):
         dtable[row] = d
     return dtable
@@ -615,7 +615,7 @@ _LOOKUP = Exercise(
         ),
     ],
     hints=[
-        "Begin with `torch.zeros(V, C)`.",
+        "Begin with `dx.new_zeros(V, C)`: zeros of the same dtype as dx.",
         "Go through the positions: the row of `dtable` that `ids` names gets that position's `dx` added.",
         "`dtable.index_add_(0, ids.flatten(), dx.flatten(0, 1))` does it without a loop.",
     ],
@@ -1024,8 +1024,8 @@ _NORM = Exercise(
     minutes=25,
     difficulty=3,
     prompt="Forward, for each position over its C channels: normed = (x - mean) / √(variance + eps), where the "
-    "variance is the mean of the squares, and y = gain · normed + bias. Return the gradients with respect to x, gain and "
-    "bias. The last two are like those of a linear layer. For dx, remember that *every* channel moves the mean and the "
+    "variance is the mean of the squares, and y = gain · normed + bias. Return the gradients with respect to x, gain "
+    "and bias. The last two are like those of a linear layer. For dx, remember that *every* channel moves the mean and the "
     "variance: three paths lead from x to y, and all three count.\n\nExample: x = [1, 3], gain [1, 1], eps = 1 and "
     "dy = [1, 0]: the mean is 2, the variance 1, and dx is [0.1768, -0.1768].\n\nShapes: `dy` and `x` are float "
     "tensors [B, T, C], `gain` is [C]. Result: three tensors, [B, T, C], [C] and [C].",
