@@ -265,17 +265,19 @@ def gradient_norms(
     return [gradient.norm().item() for gradient in gradients]
 
 
-def parts_of(model: GPT) -> list[Callable[[Tensor], Tensor]]:
-    """The parts that a GPT adds to its residual stream, in order: attention and MLP of each block, each with its norm.
+def parts_of(model: GPT, *, norms: bool = True) -> list[Callable[[Tensor], Tensor]]:
+    """The parts that a GPT adds to its residual stream, in order: attention and MLP of each block.
 
     For `gradient_norms`, which can send x through them with and without the residual connections.
 
     Args:
         model: with GPT-2's parts.
+        norms: whether each part normalises what it reads, as in the model.
     """
     refuse_unknown_parts(model)
     parts: list[Callable[[Tensor], Tensor]] = []
     for block in model.blocks:
-        parts.append(lambda x, block=block: block.attention(block.norm1(x), is_causal=True))
-        parts.append(lambda x, block=block: block.mlp(block.norm2(x)))
+        norm1, norm2 = (block.norm1, block.norm2) if norms else (nn.Identity(), nn.Identity())
+        parts.append(lambda x, norm=norm1, attend=block.attention: attend(norm(x), is_causal=True))
+        parts.append(lambda x, norm=norm2, mlp=block.mlp: mlp(norm(x)))
     return parts

@@ -372,12 +372,19 @@ def test_a_path_through_a_gpt_is_that_of_its_own_loss():
     assert len(norms) == 7 and norms[2] == pytest.approx(seen["x"])
 
 
-def test_a_gradient_vanishes_in_a_deep_gpt_without_residual_connections():
+def test_a_gradient_vanishes_in_a_deep_gpt_with_neither_residual_connections_nor_norms():
     torch.manual_seed(0)
-    model = GPT(GPTConfig(11, 9, n_layer=8, n_head=3, n_embd=12))
-    x = model.embedding(batch()[0])
-    plain, residual = (gradient_norms(parts_of(model), x, lambda x: x[..., 0].sum(), residual=r) for r in (False, True))
-    assert plain[0] < 1e-6 * plain[-1] and residual[0] > 0.1 * residual[-1]
+    model, (ids, targets) = GPT(GPTConfig(11, 9, n_layer=8, n_head=3, n_embd=12)), batch()
+    x = model.embedding(ids)
+
+    def loss(x):
+        return F.cross_entropy(model.head(model.norm(x)).flatten(0, 1), targets.flatten())
+
+    bare, whole = parts_of(model, norms=False), parts_of(model)
+    vanished = gradient_norms(bare, x, loss)
+    assert vanished[0] < 1e-12 * vanished[-1]
+    for norms in (gradient_norms(bare, x, loss, residual=True), gradient_norms(whole, x, loss, residual=True)):
+        assert 0.5 * norms[-1] < norms[0] < 2 * norms[-1]
 
 
 # ── The picture of the graph ─────────────────────────────────────────────────────────────────────────────────────────

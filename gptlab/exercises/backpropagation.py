@@ -183,7 +183,7 @@ def _one_parent(parents, slopes, at):
 _WALK = Exercise(
     id="backpropagation.2",
     title="Walk back through a graph",
-    minutes=15,
+    minutes=10,
     difficulty=2,
     prompt="A computation, written as two lists. Node `i` was computed from the nodes `parents[i]`, all of them "
     "earlier ones, and `slopes[i]` has the local derivative for each of them: how fast node `i` grows when that parent "
@@ -305,7 +305,7 @@ def _overflows(logits, targets):
 _LOSS = Exercise(
     id="backpropagation.3",
     title="The gradient at the logits",
-    minutes=15,
+    minutes=10,
     difficulty=2,
     prompt="Here the backward pass of a language model begins. The loss is the mean of -ln p(target) over all B·T "
     "positions, where p is the softmax of the logits. Return its gradient with respect to the logits. (Without "
@@ -433,7 +433,7 @@ def _linear(dx: Callable | None = None, dweight: Callable | None = None, dbias: 
 _LINEAR = Exercise(
     id="backpropagation.4",
     title="A linear layer, backward",
-    minutes=15,
+    minutes=10,
     difficulty=2,
     prompt="Three of four parameters of a GPT sit in layers `y = x @ weight.T + bias`. Given `dy`, the gradient of the "
     "loss with respect to y, return the gradients with respect to x, weight and bias. Each has the shape of what it "
@@ -1025,8 +1025,8 @@ _NORM = Exercise(
     difficulty=3,
     prompt="Forward, for each position over its C channels: normed = (x - mean) / √(variance + eps), where the "
     "variance is the mean of the squares, and y = gain · normed + bias. Return the gradients with respect to x, gain "
-    "and bias. The last two are like those of a linear layer. For dx, remember that *every* channel moves the mean and the "
-    "variance: three paths lead from x to y, and all three count.\n\nExample: x = [1, 3], gain [1, 1], eps = 1 and "
+    "and bias. The last two are like those of a linear layer. For dx, remember that *every* channel moves the mean and "
+    "the variance: three paths lead from x to y, and all three count.\n\nExample: x = [1, 3], gain [1, 1], eps = 1 and "
     "dy = [1, 0]: the mean is 2, the variance 1, and dx is [0.1768, -0.1768].\n\nShapes: `dy` and `x` are float "
     "tensors [B, T, C], `gain` is [C]. Result: three tensors, [B, T, C], [C] and [C].",
     signature='def norm_backward(dy: Float[Tensor, "B T C"], x: Float[Tensor, "B T C"], gain: Float[Tensor, " C"], '
@@ -1320,10 +1320,11 @@ PREDICTIONS = [
     ),
     Prediction(
         id="backpropagation.d",
-        question="A fresh GPT of twelve blocks, its residual connections cut: each part replaces the stream instead of "
-        "adding to it. Compare the gradient at the embedding with the gradient after the last block. How large is it?",
+        question="The parts of a fresh GPT of twelve blocks, in a row: each one's output replaces the stream, with "
+        "no residual connection and no norm. Compare the gradient at the embedding with the gradient after the last "
+        "block. How large is it?",
         kind="choice",
-        choices=("about as large", "about a twelfth", "less than a millionth"),
+        choices=("about as large", "about a twenty-fourth", "less than a millionth"),
         answer="c",
         explanation="Each of the 24 parts multiplies the gradient by its own slope, which is far below 1 in a fresh "
         "model. Along a path slopes are multiplied, and 24 small factors leave nothing.",
