@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gptlab.attention import attention_weights
 from gptlab.batches import IGNORE
+from gptlab.entrances import explained
 from gptlab.masking import causal
 
 # ── Sums and copies ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -60,6 +61,7 @@ def embedding(ids: Int[Tensor, "*batch"], table: Float[Tensor, "V C"]) -> Float[
     return table[ids]
 
 
+@explained
 def embedding_backward(dy: Float[Tensor, "*batch C"], ids: Int[Tensor, "*batch"], V: int) -> Float[Tensor, "V C"]:
     """Backward of `embedding`: a row's gradient is the sum over all places where it was used; other rows get zero.
 
@@ -101,6 +103,7 @@ def linear(
     return y if bias is None else y + bias
 
 
+@explained
 def linear_backward(
     dy: Float[Tensor, "*batch O"], x: Float[Tensor, "*batch C"], weight: Float[Tensor, "O C"]
 ) -> tuple[Float[Tensor, "*batch C"], Float[Tensor, "O C"], Float[Tensor, " O"]]:
@@ -167,11 +170,19 @@ def layer_norm(
     bias: Float[Tensor, " C"] | None = None,
     eps: float = 1e-5,
 ) -> Float[Tensor, "*batch C"]:
-    """Each position over its own channels: mean 0, variance 1, then a learned weight (the gain) and bias."""
+    """Each position over its own channels: mean 0, variance 1, then a learned weight and bias (Ba et al. 2016).
+
+    Args:
+        x: what is normalised.
+        weight: the gain of each channel.
+        bias: of each channel; None for none.
+        eps: added to the variance, against division by zero.
+    """
     y = _normalised(x, eps)[0] * weight
     return y if bias is None else y + bias
 
 
+@explained
 def layer_norm_backward(
     dy: Float[Tensor, "*batch C"], x: Float[Tensor, "*batch C"], weight: Float[Tensor, " C"], eps: float = 1e-5
 ) -> tuple[Float[Tensor, "*batch C"], Float[Tensor, " C"], Float[Tensor, " C"]]:
@@ -225,7 +236,7 @@ def softmax_backward(dp: Float[Tensor, "*batch V"], p: Float[Tensor, "*batch V"]
 
 
 def cross_entropy(logits: Float[Tensor, "*batch V"], targets: Int[Tensor, "*batch"]) -> Float[Tensor, ""]:
-    """The mean of -ln p(target) in nats, over the targets that are not `IGNORE`."""
+    """The mean of -ln p(target) in nats per token, over the targets that are not `IGNORE`."""
     counted = targets != IGNORE
     found = logits.log_softmax(dim=-1).gather(-1, targets.clamp(min=0).long()[..., None]).squeeze(-1)  # [*batch]
     return -found[counted].mean()
@@ -261,6 +272,7 @@ def attention(
     return attention_weights(q, k, causal(q.shape[-2], device=q.device)) @ v
 
 
+@explained
 def attention_backward(
     dy: Float[Tensor, "*batch T hv"],
     q: Float[Tensor, "*batch T hs"],

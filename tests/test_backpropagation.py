@@ -217,6 +217,13 @@ def test_logits_of_hundreds_have_finite_gradients():
     assert ours.cross_entropy_backward(logits, torch.tensor([1])).tolist() == [[1.0, -1.0, 0.0]]
 
 
+def test_shapes_that_do_not_fit_are_named(unchecked):
+    with pytest.raises(ValueError, match="linear_backward: weight has O=7, and dy has O=5: they must agree"):
+        ours.linear_backward(torch.ones(2, 3, 5), torch.ones(2, 3, 4), torch.ones(7, 4))
+    with pytest.raises(ValueError, match="attention_backward: v has T=3, and dy has T=4: they must agree"):
+        ours.attention_backward(*(torch.ones(2, 3, 4, 5) for _ in range(3)), torch.ones(2, 3, 3, 5))
+
+
 @pytest.mark.parametrize("shape", [(4,), (3, 2), (2, 3, 4, 1), (5, 3, 4)])
 def test_a_shape_that_does_not_broadcast_is_refused(shape):
     with pytest.raises(ValueError, match=r"does not broadcast to \[2, 3\]"):

@@ -27,8 +27,14 @@ import torch.nn.functional as F
 
 from gptlab import backward, batches, checkpoints, pictures, show
 from gptlab.autograd import Value, named, numerical_gradient
-from gptlab.backpropagation import backward_gpt, block_backward, block_forward, set_gradients
-from gptlab.backpropagation import gradient_norms, parts_of
+from gptlab.backpropagation import (
+    backward_gpt,
+    block_backward,
+    block_forward,
+    gradient_norms,
+    parts_of,
+    set_gradients,
+)
 from gptlab.corpora import fables
 from gptlab.exercises import check, find, judge, predict, progress, quiz, recap
 from gptlab.model import GPT, GPTConfig
@@ -299,7 +305,7 @@ print("PyTorch:", [round(leaf.grad.item(), 4) for leaf in leaves])
 #
 # With gradients we can train. Take the smallest model there is, a straight line $y = w x + b$, and let it run as close as
 # possible to four points. The loss is the sum of the squared errors, and each step moves both parameters a little
-# *against* their gradients. How far they move is set by the **learning rate**, here 0.02; notebook 10 has more to say
+# *against* their gradients. How far they move is set by the learning rate, here 0.02; notebook 10 has more to say
 # about it.
 #
 # One line in the loop is easily forgotten: a gradient is *added* to `grad`, so before each step it has to be set to 0.
@@ -439,7 +445,9 @@ pictures.table(rows, ["token", "p(token)", "gradient at its logit"], align="lrr"
 
 # %% [markdown]
 # A token that the model saw coming has a gradient near 0, so there is nothing left to learn from it. Where the model was
-# surprised, the gradient is near −1, and all of the learning happens there.
+# surprised, the gradient is near −1, and the pull is strong. Not every surprise can be learned away, though. Nobody can
+# know in advance which animal a story will be about, so one story pulls towards *fox* and the next towards *hen*. Once the
+# model gives each animal its true probability, these pulls cancel on average, and the model stays where it is.
 #
 # ## Linear layers
 #
@@ -686,7 +694,7 @@ show(block_backward)
 
 # %% [markdown]
 # `backward_gpt` does this for all blocks, between the loss at one end and the embedding at the other. The token table has
-# two jobs in this model, because its weights are **tied** (05): it is the embedding at the beginning and the head at the
+# two jobs in this model, because its weights are tied (05): it is the embedding at the beginning and the head at the
 # end. Two uses, two gradients, and they add up.
 #
 # The cell below hands it *your* functions: every one that passes its check takes the place of the package's.
@@ -867,7 +875,7 @@ print(f"per token: {kept / (B * T):,.0f}")
 # ## One more exercise
 #
 # This one is open and has no check, except the judge that you know: write the backward pass of an operation that this GPT
-# does *not* have. **RMSNorm**, which Llama uses in place of layer norm (notebook 12), is a good choice: `y = gain * x /
+# does *not* have. RMSNorm, which Llama uses in place of layer norm (notebook 12), is a good choice: `y = gain * x /
 # sqrt(mean(x**2) + eps)`. It throws away the length of $x$, but not its mean. What does that tell you about the two terms
 # of `dx`? When you have it, let `agree` compare.
 
