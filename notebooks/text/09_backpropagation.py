@@ -20,6 +20,7 @@
 # way to move – and by the end of this notebook, the walk is yours, line by line.*
 
 # %%
+import math
 import time
 
 import torch
@@ -109,7 +110,7 @@ loss.backward()
 print(f"loss.backward(), for all:    {1000 * (time.perf_counter() - start):6.0f} ms")
 
 # %% [markdown]
-# So long for a single step of a toy model, and a training run takes thousands of steps. `loss.backward()` needs no longer
+# All that for one step of a toy model, and a training run takes thousands of steps. `loss.backward()` needs no longer
 # than a few forward passes, and it answers for *all* parameters at once. You called it in notebook 08 without asking
 # how. So let's ask: how can it be so much faster?
 #
@@ -143,7 +144,21 @@ pictures.lines({"x²": [(x, x * x) for x in xs], "slope 6 at x = 3": touching}, 
 # - **A sum**, $a + b$. If $a$ grows by 0.01, so does the sum. The slope is 1.
 # - **A product**, $a \cdot b$. If $a$ grows by 0.01, the product grows by $0.01 \cdot b$. The slope is *the other factor*.
 # - **A power**, $x^n$. The slope is $n\,x^{n-1}$, so for $x^2$ it is $2x$: 6 at 3, as we saw.
+# - **The exponential**, $e^x$. Its slope is $e^x$ itself: the larger it is, the faster it grows.
+# - **The logarithm**, $\ln x$. Its slope is $1/x$: the larger $x$ is, the more slowly it grows.
 #
+# You don't have to believe the last three. Measure them:
+
+# %% tags=["nbval-check-output"]
+claims = {
+    "x³ at 2": (lambda x: x**3, 2.0, 3 * 2.0**2),
+    "e^x at 1": (math.exp, 1.0, math.exp(1.0)),
+    "ln x at 4": (math.log, 4.0, 1 / 4.0),
+}
+for name, (f, x, claimed) in claims.items():
+    print(f"{name:10} claimed {claimed:7.4f}   measured {(f(x + 1e-6) - f(x)) / 1e-6:7.4f}")
+
+# %% [markdown]
 # ### Your turn: a better measurement *(warm-up, 3 minutes)*
 #
 # Our ratio approaches 6 slowly, because the stretch that we measured lies to one side of $x$. Put $x$ in the middle
@@ -215,6 +230,7 @@ print("measured:", round(((3.001**2 + 3.001) - (2.999**2 + 2.999)) / 0.002, 4))
 # </details>
 #
 # So there are two rules, and there will never be a third: **along a path, slopes multiply; where paths meet, they add.**
+# (They also explain the slope of $x^2$. It is $x \cdot x$, with two paths of slope $x$ each, and together they make $2x$.)
 #
 # ## A number that remembers
 #
@@ -274,7 +290,7 @@ show(Value.__init__, Value.__mul__, Value.tanh, Value.backward)
 # %% [markdown]
 # Here is something a little more like a network: one **neuron**. It has two inputs, a weight for each, and a bias, and
 # it sends the weighted sum through an activation function – here `tanh`, an S-shaped curve from −1 to 1 whose slope is
-# $1 - \tanh^2$. The picture below is not drawn by hand. It is the graph that Python recorded while it computed `y`.
+# $1 - \tanh^2$, as you can measure. The picture below is not drawn by hand. It is the graph that Python recorded while it computed `y`.
 
 # %%
 x1, w1, x2, w2, b = named(x1=2.0, w1=-3.0, x2=0.5, w2=1.0, b=6.9)
@@ -285,8 +301,8 @@ pictures.graph(y)
 
 # %% [markdown]
 # Read it from right to left. `y` has the gradient 1, because it grows exactly as fast as itself. The blue number on an
-# arrow is a local derivative, and the red one in a box is a gradient: the box to the right, times the number on the arrow.
-# At a plus, the gradient is passed on unchanged, in both directions. At a times, each factor gets the *other* factor.
+# arrow is a local derivative, and the red one in a box is a gradient: that of the box to its right, times the number on
+# the arrow between them. (If several arrows left a box, we would add.) At a plus, the gradient is passed on unchanged, in both directions. At a times, each factor gets the *other* factor.
 #
 # Recording the computation and letting the machine walk back is called **automatic differentiation**, and doing so from
 # the result to the inputs is **backpropagation**. Seppo Linnainmaa described it in his master's thesis in 1970; Rumelhart,
@@ -345,8 +361,8 @@ pictures.lines(curves, "step", "loss (sum of squared errors)")
 #
 # - The forward function computes `y` from `x` (and perhaps from parameters).
 # - The backward function gets `dy`, the gradient of the loss with respect to `y`, and returns `dx`, the gradient with
-#   respect to `x`. Always read `d` as *the gradient of the loss with respect to*. A gradient has the same shape as the
-#   thing it belongs to.
+#   respect to `x`. Always read such a `d` as *the gradient of the loss with respect to*; on paper it would be
+#   $\partial\,\text{loss} / \partial x$. A gradient has the same shape as the thing it belongs to.
 #
 # And each one is checked in two ways: against PyTorch's autograd, and against measured slopes, where every entry of every
 # input moves by a millionth to both sides. The cell below does both, in float64, because float32 has too few digits for
@@ -395,9 +411,10 @@ print("gradients at the four logits:", z.grad[0].tolist())
 # </details>
 #
 # It is one of the prettiest results of the field: all those exponentials and logarithms, and what remains is a
-# subtraction. To see why, write the loss as $\ln \sum_j e^{z_j} - z_{\text{target}}$. The derivative of the first term
-# with respect to $z_i$ is $e^{z_i} / \sum_j e^{z_j}$, which is the softmax itself. The second term contributes −1, at the
-# target only.
+# subtraction. To see why, call the logits $z$. The probability of the target is $e^{z_{\text{target}}}$ over the sum
+# $S = \sum_j e^{z_j}$, and because the logarithm of a fraction is a difference, the loss is $\ln S - z_{\text{target}}$. Now
+# increase one logit, $z_i$. The sum $S$ has the slope $e^{z_i}$, the logarithm of $S$ has the slope $1/S$, and the chain rule
+# multiplies them: $e^{z_i} / S$. That is the softmax itself. The second term contributes −1, at the target only.
 #
 # ### Your turn: the gradient at the logits *(core, 10 minutes)*
 #
@@ -527,8 +544,8 @@ print("rows without a gradient:", [row for row in range(6) if not found[0][row].
 #
 # ### Your turn: GELU, backward *(stretch, 10 minutes)*
 #
-# In PyTorch, $\Phi(x)$ is `0.5 * (1 + torch.erf(x / math.sqrt(2)))`; you need to import `math`. Example: at x = 0 the slope
-# of GELU is 0.5, so with `dy` = 2 the answer is 1.
+# In PyTorch, $\Phi(x)$ is `0.5 * (1 + torch.erf(x / math.sqrt(2)))`. Example: at x = 0 the slope of GELU is 0.5, so with
+# `dy` = 2 the answer is 1.
 
 
 # %% tags=["nbval-check-output"]
@@ -582,16 +599,17 @@ check("backpropagation.7", stream_backward)
 # ## Softmax
 #
 # Inside attention there is a softmax without a loss directly above it, so the pretty formula from the beginning does not
-# apply. Each score moves *all* the weights of its row, because they must sum to 1. That makes many paths:
+# apply. Each score moves *all* the weights of its row, because they must sum to 1: when $x_j$ grows, $p_j$ grows with the
+# slope $p_j (1 - p_j)$, and every other $p_i$ shrinks, with the slope $-p_i\,p_j$. From $x_j$ there is a path to the loss
+# through every weight of its row, and the paths add up:
 #
-# $$dx_j = \sum_i dp_i \cdot p_i \left([i = j] - p_j\right) = p_j \left(dp_j - \sum_i dp_i\,p_i\right)$$
-#
-# The bracket $[i = j]$ is 1 where $i$ equals $j$, and 0 elsewhere. Read the right side: what counts is not whether the
-# loss wants this weight to grow, but whether it wants that more than it does *on average*.
+# $$dx_j = dp_j \cdot p_j (1 - p_j) - \sum_{i \ne j} dp_i \cdot p_i\,p_j$$
 #
 # ### Your turn: a softmax, backward *(stretch, 15 minutes)*
 #
-# Example: dp = [1, 0] and p = [0.25, 0.75] give [0.1875, −0.1875]. Why must a row of the result always sum to 0?
+# You could write this with two loops. But if you multiply the first term out, the sum becomes a simpler one over *all* $i$,
+# and no loop is left. Example: dp = [1, 0] and p = [0.25, 0.75] give [0.1875, −0.1875]. Why must a row of the result always
+# sum to 0?
 
 
 # %% tags=["nbval-check-output"]
@@ -601,12 +619,18 @@ def probabilities_backward(dp, p):  # [B, T, n] and [B, T, n] -> [B, T, n]
 
 check("backpropagation.8", probabilities_backward)
 
+# %% jupyter={"outputs_hidden": true}
+show(backward.softmax_backward)
+
 # %% tags=["nbval-check-output"]
 x, dp = normal(2, 3, 5), normal(2, 3, 5)
 found = [backward.softmax_backward(dp, x.softmax(-1))]
 print(agree(lambda x: x.softmax(-1), found, x, dy=dp))
 
 # %% [markdown]
+# What counts, then, is not whether the loss wants a weight to grow, but whether it wants that more than it does *on
+# average*. And a weight of 0 gets no gradient at all.
+#
 # ## Layer norm
 #
 # A layer norm subtracts the mean of a position's channels, divides by their spread, and applies a learned gain and bias.
@@ -615,13 +639,13 @@ print(agree(lambda x: x.softmax(-1), found, x, dy=dp))
 #
 # Before any algebra, think about what a norm throws away. Add 5 to every channel, and the output stays the same, because
 # the mean goes up by 5 as well. So no gradient can ask for a common shift: a row of `dx` must sum to 0. Multiply all
-# (centred) channels by 2, and the output stays the same again. So no gradient can ask for a stretch, either. The backward
-# pass takes the direct path, and removes these two components:
+# (centred) channels by 2, and up to the tiny $\epsilon$ the output stays the same again. So no gradient can ask for a
+# stretch, either.
 #
-# $$dx = \frac{1}{\sigma}\left(d - \mathrm{mean}(d) - \hat{x}\;\mathrm{mean}(d \cdot \hat{x})\right)
-# \qquad d = dy \cdot \text{gain}$$
-#
-# Here $\hat{x}$ is the normalised input and $\sigma = \sqrt{\text{variance} + \epsilon}$.
+# Call the normalised input $\hat{x}$, and $\sigma = \sqrt{\text{variance} + \epsilon}$. If mean and variance were constants,
+# $\hat{x}$ would have the slope $1/\sigma$, and that is the direct path. The paths through the mean and through the variance
+# take two components away from the gradient of $\hat{x}$: its mean, and its component along $\hat{x}$. How large is the
+# second one? As large as the mean over the channels of this gradient times $\hat{x}$.
 #
 # ### Your turn: layer norm, backward *(stretch, 25 minutes)*
 #
