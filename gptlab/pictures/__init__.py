@@ -17,6 +17,7 @@ from gptlab.pictures.blocks import embedding_map, shapes
 from gptlab.pictures.chips import surprise, surprise_figure, tokens
 from gptlab.pictures.course import course_map, pipeline
 from gptlab.pictures.curves import excess, rate, training
+from gptlab.pictures.graph import graph
 from gptlab.pictures.heat import attention, mask, rows
 from gptlab.pictures.lines import lines
 from gptlab.pictures.machine import memory_timeline, roofline
@@ -28,7 +29,7 @@ from gptlab.pictures.tables import table
 
 __all__ = [
     "Html", "Picture", "arcs", "attention", "attention_table", "by_fact", "compare", "course_map", "describe",
-    "embedding_map", "excess", "lattice", "lines", "mask", "memory_timeline", "merge_states", "merges", "next_token",
-    "pipeline", "rate", "reshaped", "roofline", "rows", "shapes", "shares", "surprise", "surprise_figure", "table",
-    "tokens", "training",
+    "embedding_map", "excess", "graph", "lattice", "lines", "mask", "memory_timeline", "merge_states", "merges",
+    "next_token", "pipeline", "rate", "reshaped", "roofline", "rows", "shapes", "shares", "surprise",
+    "surprise_figure", "table", "tokens", "training",
 ]  # fmt: skip

@@ -27,6 +27,9 @@ class Mutant:
     tests: str
 
 
+BACKWARD = "tests/test_backpropagation.py::test_a_backward_pass_equals_autograd_and_measured_slopes"
+WHOLE = "tests/test_backpropagation.py::test_the_gradient_of_every_parameter_equals_loss_backward"
+
 MUTANTS = [
     # Attention
     Mutant(
@@ -248,6 +251,43 @@ MUTANTS = [
         "targets.flatten().long(), ignore_index",
         "targets.flatten().long().clamp(min=0), ignore_index",
         "tests/test_model.py::test_targets_to_ignore_cost_nothing",
+    ),
+    # Backpropagation
+    Mutant(
+        "a value used twice keeps its last gradient only",
+        "autograd",
+        "gradient.get(id(parent), 0.0) + slope",
+        "slope",
+        "tests/test_backpropagation.py::test_a_value_used_twice_gets_both_gradients",
+    ),
+    Mutant(
+        "the mean of a layer norm is taken for a constant",
+        "backward",
+        "(dnormed - shift - normed * stretch)",
+        "(dnormed - normed * stretch)",
+        BACKWARD,
+    ),
+    Mutant(
+        "the average gradient is not subtracted in a softmax",
+        "backward",
+        "return p * (dp - (dp * p).sum(dim=-1, keepdim=True))",
+        "return p * dp",
+        BACKWARD,
+    ),
+    Mutant("a token that occurs twice learns once", "backward", ".index_add_(", ".index_copy_(", BACKWARD),
+    Mutant(
+        "no gradient past the MLP",
+        "backpropagation",
+        "dmiddle = dy + norm(",
+        "dmiddle = norm(",
+        WHOLE,
+    ),
+    Mutant(
+        "the head's share of a tied table is lost",
+        "backpropagation",
+        "if model.config.tie_weights:",
+        "if False:",
+        WHOLE,
     ),
     # Training
     Mutant(
