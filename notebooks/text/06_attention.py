@@ -145,8 +145,8 @@ print("the same as the loop:", torch.allclose(weights @ x, by_loop))  # [T, T] @
 # that is how the future is kept out.
 # </details>
 #
-# Remember how to read this matrix, because every attention picture in this course is read the same way: **a row belongs
-# to the position that collects, a column to the position it collects from, and each row sums to 1**. The zeros above
+# Remember how to read this matrix, because every attention picture in this course is read the same way: a row belongs
+# to the position that collects, a column to the position it collects from, and each row sums to 1. The zeros above
 # the diagonal are the future.
 #
 # ### Your turn: average the past
@@ -363,7 +363,8 @@ pictures.shapes(("weights", "B T T", weights), "@", ("v", "B T hs", v), "=", ("o
 # ```
 #
 # Think of the positions as people in a room who pass notes. The weights decide who reads whose note, and how closely.
-# Everything else in GPT-2 works on each position alone; attention is the one part where positions communicate. Bahdanau,
+# Drawn as a graph, arrows lead to each position from itself and from every position before it, and a weight says how much
+# travels along its arrow. Everything else in GPT-2 works on each position alone; attention is the one part where positions communicate. Bahdanau,
 # Cho and Bengio introduced it for translation in [2014](https://arxiv.org/abs/1409.0473). Vaswani and seven colleagues
 # built an entire model from it in [2017](https://arxiv.org/abs/1706.03762), in the vocabulary of query, key and value.
 #
