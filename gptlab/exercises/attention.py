@@ -1538,7 +1538,7 @@ QUESTIONS = [
     ),
     Question(
         about="batches",
-        question="What is the shape of a product `[3, 5, 2] @ [3, 2, 4]`?",
+        question="What is the shape of a product [3, 5, 2] @ [3, 2, 4]?",
         choices=("[3, 5, 4]", "[5, 4]", "[3, 2, 2]"),
         answer="a",
         explanation="For each of the 3, a [5, 2] matrix times a [2, 4] matrix: the 2 is summed over.",
