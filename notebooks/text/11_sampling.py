@@ -34,7 +34,7 @@
 # - explain why a cache of keys and values is possible, what it costs in bytes, and how to prove that it changes nothing.
 #
 # **It builds on** attention (06), masks (07), the model (08) and training (10). **Reading it** takes about 50 minutes
-# without the exercises. **Running it** takes about 40 seconds on two CPU cores and 850 MB of memory.
+# without the exercises. **Running it** takes about a minute on two CPU cores and 850 MB of memory.
 
 # %%
 import math
@@ -142,7 +142,7 @@ pictures.next_token(logits_after(before).softmax(-1), tokenizer, k=8, actual=fox
 
 # %% [markdown]
 # The model has not learned this rule of the grammar. It gives *fox* about the share that foxes have among all animals,
-# whoever came before, and that share is small: more than nine times out of ten, another animal would come. But it
+# no matter which one came before, and that share is small: more than nine times out of ten, another animal would come. But it
 # happens to be the largest of twenty small shares, so greedy decoding makes the mistake *every single time*. Rolling dice
 # would make it rarely.
 #
@@ -1136,7 +1136,7 @@ for name, low, other, high in claims:
 #
 # - *Temperature:* above 1 the curve falls, because the tail takes over, and part of what counts as variety there is
 #   nonsense. Below 1 variety is lost; whether anything is gained for it is within the whiskers. Greedy, at temperature
-#   0, involves no dice, so it sits at zero in both directions.
+#   0, involves no dice and writes one story, which has a mistake: it sits at zero in both directions.
 # - *Top-p* and *top-k* give up variety. Small values also make *more* mistakes, for the reason that you saw with greedy:
 #   the few tokens that are left may all be wrong.
 # - *Min-p* cuts off the tail, and so a temperature of 2 does far less harm with it than 1.5 does without. Compare points
