@@ -31,7 +31,8 @@
 # - sample a token from a distribution, and check that the dice are fair,
 # - write temperature, top-k, top-p and min-p, and say what each does to a distribution,
 # - say in numbers how good and how varied the generated stories are,
-# - explain why a cache of keys and values is possible, what it costs in bytes, and how to prove that it changes nothing.
+# - explain why a cache of keys and values is possible, what it costs in bytes, and how to prove that it changes
+#   nothing.
 #
 # **It builds on** attention (06), masks (07), the model (08) and training (10). **Reading it** takes about 50 minutes
 # without the exercises. **Running it** takes about a minute on two CPU cores and 850 MB of memory.
@@ -110,8 +111,8 @@ story = tokenizer.decode(ids[1:])
 print(textwrap.fill(story, width=100))
 
 # %% [markdown]
-# A whole story, from *Once* to the moral. Always taking the most likely token is called **greedy decoding**. Now let the
-# package generate twenty stories that way; its `tell_stories` takes `temperature=0` to mean greedy, and the word
+# A whole story, from *Once* to the moral. Always taking the most likely token is called **greedy decoding**. Now let
+# the package generate twenty stories that way; its `tell_stories` takes `temperature=0` to mean greedy, and the word
 # temperature will get its meaning soon. How many different stories will there be?
 
 # %%
@@ -130,8 +131,8 @@ print("the grammar's reader says:", fables.read(story).error)
 # </details>
 
 # %% [markdown]
-# And that one story has a mistake in it. `fables.read` is a parser for the grammar behind the corpus, and it has noticed
-# that both animals are foxes; in a fable they are never of the same kind. Look at the place where it happens:
+# And that one story has a mistake in it. `fables.read` is a parser for the grammar behind the corpus, and it has
+# noticed that both animals are foxes; in a fable they are never of the same kind. Look at the place where it happens:
 
 # %%
 wrong = fables.read(story).contradictions[0]
@@ -142,19 +143,19 @@ pictures.next_token(logits_after(before).softmax(-1), tokenizer, k=8, actual=fox
 
 # %% [markdown]
 # The model has not learned this rule of the grammar. It gives *fox* about the share that foxes have among all animals,
-# no matter which one came before, and that share is small: more than nine times out of ten, another animal would come. But it
-# happens to be the largest of twenty small shares, so greedy decoding makes the mistake *every single time*. Rolling dice
-# would make it rarely.
+# no matter which one came before, and that share is small: more than nine times out of ten, another animal would come.
+# But it happens to be the largest of twenty small shares, so greedy decoding makes the mistake *every single time*.
+# Rolling dice would make it rarely.
 #
-# So the most likely token is not the safe choice that it seems to be. Greedy also hides what the model knows: that there
-# are twelve traits and twenty animals. What we want is text as varied as the model believes it should be – and no more
-# varied than that.
+# So the most likely token is not the safe choice that it seems to be. Greedy also hides what the model knows: that
+# there are twelve traits and twenty animals. What we want is text as varied as the model believes it should be – and no
+# more varied than that.
 
 # %% [markdown]
 # ## By hand, 1: roll the dice
 #
-# Lay the probabilities side by side on a line from 0 to 1. A random number between 0 and 1 falls somewhere on that line,
-# and the token whose segment it hits is the one we take. With four tokens you can do it with a pencil:
+# Lay the probabilities side by side on a line from 0 to 1. A random number between 0 and 1 falls somewhere on that
+# line, and the token whose segment it hits is the one we take. With four tokens you can do it with a pencil:
 
 # %% tags=["nbval-check-output"]
 chances = torch.tensor([0.45, 0.3, 0.2, 0.05])
@@ -186,8 +187,8 @@ pictures.table(rows, ["trait", "the model says", "sampled", "the grammar"])
 
 # %% [markdown]
 # First compare the two columns in the middle: they should differ only by luck. How much luck is normal? For a
-# probability $p$ and $n$ samples, the counted fraction is typically off by about $\sqrt{p (1 - p) / n}$. We'll need this
-# **standard error** once more at the end of the notebook.
+# probability $p$ and $n$ samples, the counted fraction is typically off by about $\sqrt{p (1 - p) / n}$. We'll need
+# this **standard error** once more at the end of the notebook.
 
 # %% tags=["nbval-check-output"]
 error = (p * (1 - p) / n).sqrt()  # [V]  how far a fair count is off, typically
@@ -216,14 +217,14 @@ print(f"twelve equal: {math.log(12):.2f} nats")
 # %% [markdown]
 # ## By hand, 2: temperature
 #
-# Greedy is always the same, and sampling is as varied as the model. Between the two there should be a dial. Divide every
-# logit $z_i$ by a number before the softmax:
+# Greedy is always the same, and sampling is as varied as the model. Between the two there should be a dial. Divide
+# every logit $z_i$ by a number before the softmax:
 #
 # $$ p_i = \frac{e^{z_i / \tau}}{\sum_j e^{z_j / \tau}} $$
 #
 # The number $\tau$ is the **temperature**; the letter $T$ is taken. The name comes from physics, where the formula is
-# Boltzmann's of 1868 and says how molecules share their energy: the hotter, the more evenly. Ackley, Hinton and Sejnowski
-# brought it to neural networks in 1985.
+# Boltzmann's of 1868 and says how molecules share their energy: the hotter, the more evenly. Ackley, Hinton and
+# Sejnowski brought it to neural networks in 1985.
 #
 # *Before you run on:* one token is four times as likely as another. How many times as likely is it at $\tau = 0.5$?
 
@@ -241,7 +242,8 @@ predict("sampling.b", ...)
 # ```
 #
 # For example, logits `[[0.0, 1.0]]` at temperature 2 give `[[0.3775, 0.6225]]`. Replace the dots with your code. If you
-# get stuck, `hint("sampling.1")` helps a little, `solution("sampling.1")` completely; so it is with every exercise here.
+# get stuck, `hint("sampling.1")` helps a little, `solution("sampling.1")` completely; so it is with every exercise
+# here.
 
 # %% tags=["nbval-check-output"]
 def with_temperature(logits, temperature): ...
@@ -261,8 +263,8 @@ for temperature in (0.5, 1.0, 2.0):
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Sixteen. Dividing the logits by 0.5 doubles their difference. The ratio of two probabilities is $e$ to the power of that
-# difference, so it gets squared; at temperature 2 you get its square root.
+# Sixteen. Dividing the logits by 0.5 doubles their difference. The ratio of two probabilities is $e$ to the power of
+# that difference, so it gets squared; at temperature 2 you get its square root.
 # </details>
 
 # %% [markdown]
@@ -276,10 +278,10 @@ hot = {f"temperature {t}": P(z, temperature=t) for t in (0.5, 1.5, 3)}
 pictures.reshaped(P(z), hot, tokenizer)
 
 # %% [markdown]
-# At 0.5 the common traits gain and the rare ones lose. At 1.5 all twelve become more alike, which is what we were after.
-# At 3 something else has happened. Each of the other tokens still gets very little, but there are hundreds of them, and
-# together they have grown into a large share: *Ada the of*, *Ada the drum*. A story takes that risk again with every
-# token.
+# At 0.5 the common traits gain and the rare ones lose. At 1.5 all twelve become more alike, which is what we were
+# after. At 3 something else has happened. Each of the other tokens still gets very little, but there are hundreds of
+# them, and together they have grown into a large share: *Ada the of*, *Ada the drum*. A story takes that risk again
+# with every token.
 
 # %% tags=["nbval-check-output"]
 for t in (0.5, 1, 1.5, 3):
@@ -289,9 +291,9 @@ for t in (0.5, 1, 1.5, 3):
     print(f"temperature {t:<3}  entropy {sampling.entropy(q):.2f}  loss {loss:.2f} nats  no trait: {tail:6.2%}")
 
 # %% [markdown]
-# Entropy says how varied the choice is; loss, how surprised the model itself would be at what was chosen. At temperature
-# 1 the two agree, because the model's own beliefs are being sampled. Below 1 the model is less surprised than usual, and
-# above 1 it surprises itself. The last column is the probability that no trait comes at all.
+# Entropy says how varied the choice is; loss, how surprised the model itself would be at what was chosen. At
+# temperature 1 the two agree, because the model's own beliefs are being sampled. Below 1 the model is less surprised
+# than usual, and above 1 it surprises itself. The last column is the probability that no trait comes at all.
 #
 # That is the trouble with temperature: it can't make twelve good tokens more alike without waking up hundreds of bad
 # ones. What we'd like to get rid of is the **tail**, the many unlikely tokens that add up to something.
@@ -299,8 +301,8 @@ for t in (0.5, 1, 1.5, 3):
 # %% [markdown]
 # ## By hand, 3: cut off the tail
 #
-# **Top-k** (Fan et al. 2018) is the bluntest way to do it: only the k most likely tokens stay possible. Give all others a
-# logit of minus infinity, and the softmax gives them a probability of exactly 0 and shares the rest out.
+# **Top-k** (Fan et al. 2018) is the bluntest way to do it: only the k most likely tokens stay possible. Give all others
+# a logit of minus infinity, and the softmax gives them a probability of exactly 0 and shares the rest out.
 #
 # **Write it first: `sampling.2`** · *warm-up* · 5 minutes
 #
@@ -346,13 +348,13 @@ for name, text in places.items():
 pictures.table(rows, ["place", "entropy (nats)", "above 1 %", "top-k 5", "top-p 0.9", "min-p 0.1"])
 
 # %% [markdown]
-# After *there* nothing but *lived* can come, and top-k keeps four wrong tokens beside it. They are harmless until a high
-# temperature gives them some probability. After *Ada the* twelve can come, and top-k throws seven of them away. One
-# number can't fit both places. The two columns on the right adapt, so let's build them.
+# After *there* nothing but *lived* can come, and top-k keeps four wrong tokens beside it. They are harmless until a
+# high temperature gives them some probability. After *Ada the* twelve can come, and top-k throws seven of them away.
+# One number can't fit both places. The two columns on the right adapt, so let's build them.
 #
-# **Top-p** (Holtzman et al. 2019), also called **nucleus sampling**, keeps the fewest tokens whose probabilities reach p.
-# Sort the tokens, add up from the most likely down, and stop as soon as the sum reaches p. How many of 0.5, 0.3, 0.15 and
-# 0.05 stay with p = 0.7?
+# **Top-p** (Holtzman et al. 2019), also called **nucleus sampling**, keeps the fewest tokens whose probabilities reach
+# p. Sort the tokens, add up from the most likely down, and stop as soon as the sum reaches p. How many of 0.5, 0.3,
+# 0.15 and 0.05 stay with p = 0.7?
 
 # %%
 predict("sampling.c", ...)
@@ -361,8 +363,8 @@ predict("sampling.c", ...)
 # **Write it first: `sampling.3`** · *core* · 15 minutes
 #
 # `logits` is a float32 tensor [B, V], `p` a number above 0 and at most 1. In each row, the token with which the sum
-# reaches p stays, together with all the more likely ones; the others go. So at least one token always stays, and with
-# p = 1 all of them do. Return the probabilities of what is left, a tensor [B, V] whose rows sum to 1, in the order of the
+# reaches p stays, together with all the more likely ones; the others go. So at least one token always stays, and with p
+# = 1 all of them do. Return the probabilities of what is left, a tensor [B, V] whose rows sum to 1, in the order of the
 # ids – not in sorted order. Where tokens are dropped, no two are equally likely, and no sum comes so near to p that
 # rounding would decide.
 #
@@ -380,8 +382,8 @@ def top_p(logits, p): ...
 check("sampling.3", top_p)
 
 # %% [markdown]
-# Ours on four numbers. The trick is to ask of each token what the *better* ones reach without it; if they have reached p
-# already, it isn't needed.
+# Ours on four numbers. The trick is to ask of each token what the *better* ones reach without it; if they have reached
+# p already, it isn't needed.
 
 # %% tags=["nbval-check-output", "answers-prediction"]
 chances = torch.tensor([0.15, 0.5, 0.05, 0.3])
@@ -401,11 +403,11 @@ print("the new chances:", [round(x, 3) for x in (back / back.sum()).tolist()])
 # </details>
 
 # %% [markdown]
-# Where the model is certain, top-p keeps one token; where it hesitates, many. At our place it nevertheless drops two real
-# traits, because the others reach p without them.
+# Where the model is certain, top-p keeps one token; where it hesitates, many. At our place it nevertheless drops two
+# real traits, because the others reach p without them.
 #
-# **Min-p** (Nguyen et al. 2024) compares each token with the best one instead: keep what is at least p times as likely as
-# the most likely token, with a small p such as 0.1. It shares nothing but the letter with the p of top-p.
+# **Min-p** (Nguyen et al. 2024) compares each token with the best one instead: keep what is at least p times as likely
+# as the most likely token, with a small p such as 0.1. It shares nothing but the letter with the p of top-p.
 #
 # **Write it first: `sampling.4`** · *warm-up* · 5 minutes
 #
@@ -439,9 +441,10 @@ cuts = {"top-k 5": P(z, top_k=5), "top-p 0.9": P(z, top_p=0.9), "min-p 0.1": P(z
 pictures.reshaped(P(z), cuts, tokenizer)
 
 # %% [markdown]
-# The tail is gone in all three panels; what differs is how many real traits went with it. Don't read this as a victory of
-# min-p. It fits so well because here every right token is common and every wrong one rare. Real text has no such gap, and
-# whether min-p beats top-p in large models is disputed ([Schaeffer et al. 2025](https://arxiv.org/abs/2506.13681)).
+# The tail is gone in all three panels; what differs is how many real traits went with it. Don't read this as a victory
+# of min-p. It fits so well because here every right token is common and every wrong one rare. Real text has no such
+# gap, and whether min-p beats top-p in large models is disputed ([Schaeffer et al.
+# 2025](https://arxiv.org/abs/2506.13681)).
 
 # %% [markdown]
 # ## By hand, 4: repetition
@@ -469,12 +472,13 @@ for penalty in (1, 1.5):
     print(textwrap.fill(f"penalty {penalty}: {greedy_bigram(penalty)}", width=90))
 
 # %% [markdown]
-# A penalty of 1 changes nothing, and the text runs in a circle. GPT-2 did the same, under greedy decoding and under beam
-# search, which is exercise `sampling.10` (Holtzman et al. 2019). The **repetition penalty** (Keskar et al. 2019) breaks
-# the circle by making every token that already occurs in the text less likely: its logit is divided by the penalty.
+# A penalty of 1 changes nothing, and the text runs in a circle. GPT-2 did the same, under greedy decoding and under
+# beam search, which is exercise `sampling.10` (Holtzman et al. 2019). The **repetition penalty** (Keskar et al. 2019)
+# breaks the circle by making every token that already occurs in the text less likely: its logit is divided by the
+# penalty.
 #
-# That sentence has a bug. If a logit is negative, dividing −1 by 2 gives −0.5, which is *more*. So today's libraries, ours
-# included, repair the rule of the paper and multiply a negative logit instead:
+# That sentence has a bug. If a logit is negative, dividing −1 by 2 gives −0.5, which is *more*. So today's libraries,
+# ours included, repair the rule of the paper and multiply a negative logit instead:
 
 # %% tags=["nbval-check-output"]
 some = torch.tensor([2.0, -1.0, 3.0])
@@ -496,19 +500,19 @@ print(textwrap.fill(passage, width=100), "…")
 pictures.reshaped(P(recall), strong, tokenizer, k=5)
 
 # %% [markdown]
-# The right name occurs in the text already, so the penalty lowers it, and names that nobody has mentioned gain. The model
-# is very sure here; a penalty of 1.1 or 1.2, as people use it, would hardly show. You'd notice it where text *has* to
-# repeat itself and the model is less sure: in code, in tables, in names.
+# The right name occurs in the text already, so the penalty lowers it, and names that nobody has mentioned gain. The
+# model is very sure here; a penalty of 1.1 or 1.2, as people use it, would hardly show. You'd notice it where text
+# *has* to repeat itself and the model is less sure: in code, in tables, in names.
 
 # %% [markdown]
 # ## The tested block
 #
-# The package puts all of this into one function. Order matters, because each step sees only what the one before has left:
-# first the penalty, then the temperature, then the cuts. That is also the order of `transformers`, the library most
-# people use, and the tests of this course compare the two step by step.
+# The package puts all of this into one function. Order matters, because each step sees only what the one before has
+# left: first the penalty, then the temperature, then the cuts. That is also the order of `transformers`, the library
+# most people use, and the tests of this course compare the two step by step.
 #
-# Top-p is the one that feels the order. If a high temperature has woken up the tail, the tail is a large share of what p
-# counts. So how many tokens stay at our place, where twelve are right? Watch the second line.
+# Top-p is the one that feels the order. If a high temperature has woken up the tail, the tail is a large share of what
+# p counts. So how many tokens stay at our place, where twelve are right? Watch the second line.
 
 # %% tags=["nbval-check-output"]
 for setting in ({"top_k": 12}, {"top_p": 0.9}, {"min_p": 0.1}):
@@ -562,15 +566,16 @@ for name in ("… there lived Ada the", "… in a dark forest, there"):
     print(f"{name:26} {stay} {wrong.sum():.2f}")
 
 # %% [markdown]
-# Where many tokens share the probability, you'd hardly notice one trait fewer. Where the model is certain, the only good
-# token crosses p all by itself and gets dropped; nothing is left, and 0 / 0 is *nan*, not a number. So always test a top-p
-# on a distribution in which one token has nearly everything.
+# Where many tokens share the probability, you'd hardly notice one trait fewer. Where the model is certain, the only
+# good token crosses p all by itself and gets dropped; nothing is left, and 0 / 0 is *nan*, not a number. So always test
+# a top-p on a distribution in which one token has nearly everything.
 
 # %% [markdown]
 # ## The second question: why so slow?
 #
 # In the greedy loop at the top, the model read the whole text again for every new token. How much work is that for a
-# prompt of 20 tokens and 100 new ones? PyTorch calls a *hook* whenever the model runs; ours counts the tokens that go in.
+# prompt of 20 tokens and 100 new ones? PyTorch calls a *hook* whenever the model runs; ours counts the tokens that go
+# in.
 
 # %% tags=["nbval-check-output"]
 def count_tokens(**options):
@@ -585,8 +590,8 @@ print("without a cache:", count_tokens(use_cache=False))
 
 # %% [markdown]
 # Nearly all of them have been through the model before. Do they really have to go again? Think of what a token leaves
-# behind for the tokens after it: in each attention layer a **key** and a **value**, and nothing else. If those are still
-# the same when the text has grown, we can store them.
+# behind for the tokens after it: in each attention layer a **key** and a **value**, and nothing else. If those are
+# still the same when the text has grown, we can store them.
 #
 # *Before you look:* somebody replaces one token in the middle of a text. Which keys and values of layer 2 change?
 
@@ -612,24 +617,25 @@ for number, (a, b) in enumerate(zip(first.layers, second.layers, strict=True), 1
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Its own, and those of every token after it. In layer 1 a key depends on its own token and position only. From layer 2 on,
-# every later position has attended to the changed one: *fox* and the full stop are the same tokens as before, and no
-# longer mean the same. No earlier position has attended to it, because of the causal mask of notebook 07.
+# Its own, and those of every token after it. In layer 1 a key depends on its own token and position only. From layer 2
+# on, every later position has attended to the changed one: *fox* and the full stop are the same tokens as before, and
+# no longer mean the same. No earlier position has attended to it, because of the causal mask of notebook 07.
 # </details>
 
 # %% [markdown]
 # Replacing a token is the hard case. Appending one is the easy case: **nothing that was there changes.** In a model
-# without the causal mask, such as BERT, every new word would change all the others, and storing them would be pointless.
+# without the causal mask, such as BERT, every new word would change all the others, and storing them would be
+# pointless.
 #
 # ## By hand, 5: one head with a cache
 #
 # **Write it first: `sampling.8`** · *core* · 15 minutes
 #
 # One new token arrives at an attention head that has cached the keys and values of all tokens before it. Append the new
-# key and value, let the new query attend to all of them, **its own key included**, with scores divided by √hs as always,
-# and return what the next token will need. `q`, `k` and `v` are float32 tensors [hs] of the new token; `keys` and
-# `values` are [T, hs], of the T ≥ 1 tokens before it, in order. Return three tensors: the output [hs], and the new keys
-# and values [T + 1, hs].
+# key and value, let the new query attend to all of them, **its own key included**, with scores divided by √hs as
+# always, and return what the next token will need. `q`, `k` and `v` are float32 tensors [hs] of the new token; `keys`
+# and `values` are [T, hs], of the T ≥ 1 tokens before it, in order. Return three tensors: the output [hs], and the new
+# keys and values [T + 1, hs].
 #
 # ```python
 # def attend_to_all(q: Float[Tensor, "hs"], k: Float[Tensor, "hs"], v: Float[Tensor, "hs"],
@@ -647,8 +653,8 @@ def attend_to_all(q, k, v, keys, values): ...
 check("sampling.8", attend_to_all)
 
 # %% [markdown]
-# Here is ours for five tokens. First all at once, with the mask of notebook 07; then token by token, where each new query
-# meets the keys that are stored, its own among them. Every line should end in *True*.
+# Here is ours for five tokens. First all at once, with the mask of notebook 07; then token by token, where each new
+# query meets the keys that are stored, its own among them. Every line should end in *True*.
 
 # %% tags=["nbval-check-output"]
 T, hs = 5, 3
@@ -663,13 +669,13 @@ for t in range(T):
     print(f"token {t}: {t + 1} keys, the same output: {torch.allclose(weights @ values, at_once[t], atol=1e-6)}")
 
 # %% [markdown]
-# Queries are not stored, because each of them is used once. The stored keys and values of all layers are called the **KV
-# cache**. Two words come with it. Reading the prompt fills the cache, all tokens in one pass; that is **prefill**. Then
-# the new tokens go through the model one at a time; that is **decode**. Running a trained model like this is called
-# **inference**, as opposed to training.
+# Queries are not stored, because each of them is used once. The stored keys and values of all layers are called the
+# **KV cache**. Two words come with it. Reading the prompt fills the cache, all tokens in one pass; that is **prefill**.
+# Then the new tokens go through the model one at a time; that is **decode**. Running a trained model like this is
+# called **inference**, as opposed to training.
 #
-# The picture shows a prompt of five tokens and five new ones. Dark cells are computed in that pass, light cells are read
-# from the cache. Without a cache, every light cell would be dark.
+# The picture shows a prompt of five tokens and the passes after it. Dark cells are computed in that pass, light cells
+# are read from the cache. Without a cache, every light cell would be dark.
 
 # %%
 known = tokenizer.encode(sentence)[:9]
@@ -737,8 +743,8 @@ for name, sizes in {"at once": [T], "one by one": [1] * T, "in pieces": [7, 1, 2
 
 # %% [markdown]
 # They are not equal to the last bit, because a matrix product of another shape adds its numbers in another order. One
-# detail for later: this model also has a small convolution in front of its attention, the kind you know from notebook 06,
-# and the cache stores its last inputs too.
+# detail for later: this model also has a small convolution in front of its attention, the kind you know from notebook
+# 06, and the cache stores its last inputs too.
 #
 # ## What it saves
 #
@@ -791,14 +797,14 @@ pictures.table(rows, head, align="rrrrr")
 # %% [markdown]
 # The arithmetic per token is nearly the same. But prefill fetches each weight from memory once for all T tokens, while
 # decode fetches every weight again for a single one. In large models decode waits for memory, not for arithmetic ([Pope
-# et al. 2022](https://arxiv.org/abs/2211.05102)); in one as small as this, Python's own overhead adds to it. That is also
-# why a chat service answers many people in one batch: the weights come from memory once for all of them.
+# et al. 2022](https://arxiv.org/abs/2211.05102)); in one as small as this, Python's own overhead adds to it. That is
+# also why a chat service answers many people in one batch: the weights come from memory once for all of them.
 #
 # ## What it costs
 #
-# A cache trades memory for time, so let's write down the bill. Each token leaves a key and a value in each of $L$ layers,
-# for each of `n_kv_head` heads, $hs$ numbers each. In the models so far, `n_kv_head` was the number of heads, $H$. Others
-# let several query heads share one head of keys and values; notebook 12 shows how.
+# A cache trades memory for time, so let's write down the bill. Each token leaves a key and a value in each of $L$
+# layers, for each of `n_kv_head` heads, $hs$ numbers each. In the models so far, `n_kv_head` was the number of heads,
+# $H$. Others let several query heads share one head of keys and values; notebook 12 shows how.
 #
 # **Write it first: `sampling.9`** · *warm-up* · 5 minutes
 #
@@ -896,9 +902,9 @@ except ValueError as refusal:
 # carry on?
 #
 # What would be wrong with that? One suspect is position: in the shortened text, every token has moved to the front. The
-# other is subtler. The keys that we'd keep were computed while the oldest tokens were still there. Let's separate the two
-# on a passage that is short enough to compute everything: its first 15 tokens drop out, and we look at the distribution
-# after the last one.
+# other is subtler. The keys that we'd keep were computed while the oldest tokens were still there. Let's separate the
+# two on a passage that is short enough to compute everything: its first 15 tokens drop out, and we look at the
+# distribution after the last one.
 
 # %% tags=["nbval-check-output"]
 ids, n = seen[None], 15  # [1, T]  the passage with the lamp, and how many tokens drop out
@@ -925,10 +931,11 @@ for name, q in {"fresh pass, old positions": elsewhere, "old keys and values": o
 # learned positions it would be guilty as well. What really stands in the way is that from layer 2 on, the old keys and
 # values carry traces of tokens that are gone, so they are not what a fresh pass over the shortened text would compute.
 #
-# Whether that is a bug or a feature depends on the training. A model trained with a sliding window, the mask of notebook
-# 07, has learned to work with exactly such traces, and for it the cheap way is the right one: Mistral 7B overwrites its
-# oldest keys in a *rolling cache* ([Jiang et al. 2023](https://arxiv.org/abs/2310.06825)). Ours was not trained that way,
-# so `generate` takes the slow way, whose answer is exactly the model's. Either way, the model has forgotten the beginning.
+# Whether that is a bug or a feature depends on the training. A model trained with a sliding window, the mask of
+# notebook 07, has learned to work with exactly such traces, and for it the cheap way is the right one: Mistral 7B
+# overwrites its oldest keys in a *rolling cache* ([Jiang et al. 2023](https://arxiv.org/abs/2310.06825)). Ours was not
+# trained that way, so `generate` takes the slow way, whose answer is exactly the model's. Either way, the model has
+# forgotten the beginning.
 #
 # ## Break it: a cache that nobody emptied
 #
@@ -953,9 +960,9 @@ cache.reset()
 print("emptied:", go_on("Long ago, in a", cache), sep="\n")
 
 # %% [markdown]
-# There is *Yara*, of whom the second person has never heard. No error, no warning, only a text that is a little worse than
-# usual – and a service that has handed one person's secrets to another. What catches it is the check from above: logits
-# with the cache must be those of a full pass over **this** text.
+# There is *Yara*, of whom the second person has never heard. No error, no warning, only a text that is a little worse
+# than usual – and a service that has handed one person's secrets to another. What catches it is the check from above:
+# logits with the cache must be those of a full pass over **this** text.
 #
 # ## Prompts of different lengths
 #
@@ -976,13 +983,13 @@ for name, ids in {"left": left, "right": right}.items():
 print("alone, the last goes on", repr(tokenizer.decode(alone[-1])))
 
 # %% [markdown]
-# Only the longest prompt, which needed no padding, is right. The others have read tokens that nobody wrote; padded on the
-# right, the model even goes on from one of them. There are two cures. One is to pad on the left, mask the padding, *and*
-# give each row its own positions. `transformers` does this, and each of the three is easy to forget.
+# Only the longest prompt, which needed no padding, is right. The others have read tokens that nobody wrote; padded on
+# the right, the model even goes on from one of them. There are two cures. One is to pad on the left, mask the padding,
+# *and* give each row its own positions. `transformers` does this, and each of the three is easy to forget.
 #
 # The other cure never lets anyone see padding, and is what Meta's first Llama code did. All rows advance together,
-# starting where the shortest prompt ends. A row whose prompt is longer ignores the sampled token and takes the next token
-# of its own prompt, until it has none left.
+# starting where the shortest prompt ends. A row whose prompt is longer ignores the sampled token and takes the next
+# token of its own prompt, until it has none left.
 
 # %% tags=["nbval-check-output"]
 together = sampling.generate_each(model, rows, max_new_tokens=9, temperature=0)
@@ -1017,8 +1024,8 @@ print([decoder.push(id) for id in tokenizer.encode("a 🦊!")])
 # A text ends when the model produces a **stop token**, here the end token, or when it has used up the number of tokens
 # that you allow.
 #
-# That's all you need to write together with your model. Paste this into a new cell, begin a fable, and press Enter on an
-# empty line to stop:
+# That's all you need to write together with your model. Paste this into a new cell, begin a fable, and press Enter on
+# an empty line to stop:
 #
 # ```python
 # while opening := input("> "):
@@ -1039,8 +1046,8 @@ print([decoder.push(id) for id in tokenizer.encode("a 🦊!")])
 #   story, average over stories, and you have an estimate of the entropy of the whole generator, in nats per story. The
 #   grammar itself has a known one.
 #
-# A *family* is one knob at several values. Its stories are generated as one batch, `n` rows for each value, and the cache
-# makes that quick. It is the decoding loop from above, with the surprises added up on the way.
+# A *family* is one knob at several values. Its stories are generated as one batch, `n` rows for each value, and the
+# cache makes that quick. It is the decoding loop from above, with the surprises added up on the way.
 
 # %%
 def generate_family(family, n, new=125):
@@ -1094,22 +1101,23 @@ for name, family in families.items():
     print(f"{name}: {len(family)} settings, {n} stories each")
 
 # %% [markdown]
-# Now the picture this notebook has been heading for. Up is better, right is more varied. The number beside a point is its
-# setting, and the whisker is one standard error up and down: each point is a count, and a count has the luck of the dice
-# in it.
+# Now the picture this notebook has been heading for. Up is better, right is more varied. The number beside a point is
+# its setting, and the whisker is one standard error up and down: each point is a count, and a count has the luck of the
+# dice in it.
 
 # %%
 figure, axes = canvas(7.8, 4.6)
-for (name, points), colour, marker in zip(curves.items(), SERIES, MARKERS, strict=False):
+sides = [(6, 7), (-22, 7), (8, -12), (7, 5)]  # where each family writes its settings
+for (name, points), colour, marker, side in zip(curves.items(), SERIES, MARKERS, sides, strict=False):
     xs, ys, labels = zip(*points, strict=True)
     errors = [math.sqrt(y * (100 - y) / n) for y in ys]  # percentage points
     axes.errorbar(xs, ys, errors, color=colour, marker=marker, capsize=3, label=name)
     for x, y, label in points:
-        axes.annotate(label, (x, y), xytext=(6, 7), textcoords="offset points")
+        axes.annotate(label, (x, y), xytext=side, textcoords="offset points", color=colour)
 for name, x in {"the grammar": fables.entropy(), "ln of all its stories": math.log(fables.count())}.items():
     axes.axvline(x, color="black", linewidth=1, linestyle=":" if name == "the grammar" else "--", label=name)
 axes.set(xlabel="variety: entropy (nats per story)", ylabel="stories without a mistake (%)", ylim=(40, 100))
-axes.legend(loc="lower left", fontsize=9)
+axes.legend(loc="upper right", fontsize=9)
 alt = "; ".join(f"{name}: {y:.0f} % at {x:.1f} nats ({label})" for name, ps in curves.items() for x, y, label in ps)
 finish(figure, f"Quality against variety. {alt}.")
 
@@ -1137,29 +1145,29 @@ for name, low, other, high in claims:
 # - *Temperature:* above 1 the curve falls, because the tail takes over, and part of what counts as variety there is
 #   nonsense. Below 1 variety is lost; whether anything is gained for it is within the whiskers. Greedy, at temperature
 #   0, involves no dice and writes one story, which has a mistake: it sits at zero in both directions.
-# - *Top-p* and *top-k* give up variety. Small values also make *more* mistakes, for the reason that you saw with greedy:
-#   the few tokens that are left may all be wrong.
-# - *Min-p* cuts off the tail, and so a temperature of 2 does far less harm with it than 1.5 does without. Compare points
-#   one above the other, though: temperatures between 1 and 1.5 without any cut reach the same variety. Is min-p better
-#   there? Look at the whiskers before you answer.
+# - *Top-p* and *top-k* give up variety. Small values also make *more* mistakes, for the reason that you saw with
+#   greedy: the few tokens that are left may all be wrong.
+# - *Min-p* cuts off the tail, and so a temperature of 2 does far less harm with it than 1.5 does without. Compare
+#   points one above the other, though: temperatures a little above 1, without any cut, reach the same variety, and
+#   there our picture shows no advantage of min-p.
 #
-# To the right of the dotted line, the generator is more varied than the grammar. A little of that can be right, with rare
-# animals coming as often as common ones. The dashed line says how far that can go: if every story that exists came
+# To the right of the dotted line, the generator is more varied than the grammar. A little of that can be right, with
+# rare animals coming as often as common ones. The dashed line says how far that can go: if every story that exists came
 # equally often, the entropy would be the logarithm of their number.
 
 # %% tags=["nbval-check-output"]
 print(f"the grammar: {fables.entropy():.1f} nats; all its stories equally likely: {math.log(fables.count()):.1f} nats")
 
 # %% [markdown]
-# Settings clearly to the right of the dashed line must produce texts that are no fables at all; there is no other way to
-# get so much variety.
+# Settings clearly to the right of the dashed line must produce texts that are no fables at all; there is no other way
+# to get so much variety.
 #
 # The picture is about one small model of one simple language. For a large model there is no `fables.read`; people judge
 # the texts instead, or another model does.
 #
 # So which setting should you use? For one short answer that has to be right, a low temperature, with an eye on the
-# mistakes that greedy makes every time. For many good texts, a temperature of 0.7 to 1 with a light cut, such as top-p 0.9
-# or min-p 0.05 to 0.1. And always report what you used, because a model's score depends on it.
+# mistakes that greedy makes every time. For many good texts, a temperature of 0.7 to 1 with a light cut, such as top-p
+# 0.9 or min-p 0.05 to 0.1. And always report what you used, because a model's score depends on it.
 
 # %% [markdown]
 # ## More exercises
@@ -1169,8 +1177,8 @@ print(f"the grammar: {fables.entropy():.1f} nats; all its stories equally likely
 # **`sampling.5` The repetition penalty** · *stretch* · 15 minutes
 #
 # Make the tokens in `seen` less likely: a logit above 0 is divided by the penalty, one below 0 is multiplied by it. A
-# token that occurs three times is lowered once. `logits` is a float32 tensor [B, V], `seen` an integer tensor [B, T] with
-# T at least 1, `penalty` a number above 1. Return the new logits [B, V], and leave the given ones unchanged.
+# token that occurs three times is lowered once. `logits` is a float32 tensor [B, V], `seen` an integer tensor [B, T]
+# with T at least 1, `penalty` a number above 1. Return the new logits [B, V], and leave the given ones unchanged.
 #
 # ```python
 # def penalise(logits: Float[Tensor, "B V"], seen: Int[Tensor, "B T"], penalty: float) -> Float[Tensor, "B V"]
@@ -1187,10 +1195,11 @@ check("sampling.5", penalise)
 # %% [markdown]
 # **`sampling.6` One token from one random number** · *stretch* · 15 minutes
 #
-# Our first by-hand cell ignored two rare cases. Lay the probabilities side by side on a line from 0 to 1, in the order of
-# the ids; a segment includes its left end and not its right one. `probabilities` is a `list` of `float`, `u` a `float` with
-# 0 ≤ u < 1; return the id that u hits, an `int`. A token of probability 0 must never come. And the probabilities may sum to
-# a little less than 1 (add 0.1 ten times): if `u` lies above the sum, return the last token that is possible.
+# Our first by-hand cell ignored two rare cases. Lay the probabilities side by side on a line from 0 to 1, in the order
+# of the ids; a segment includes its left end and not its right one. `probabilities` is a `list` of `float`, `u` a
+# `float` with 0 ≤ u < 1; return the id that u hits, an `int`. A token of probability 0 must never come. And the
+# probabilities may sum to a little less than 1 (add 0.1 ten times): if `u` lies above the sum, return the last token
+# that is possible.
 #
 # ```python
 # def draw(probabilities: list[float], u: float) -> int
@@ -1207,9 +1216,10 @@ check("sampling.6", draw)
 # %% [markdown]
 # **`sampling.7` Sample with noise and a maximum** · *stretch* · 15 minutes
 #
-# You can sample without adding anything up: give each logit its own noise, and take the largest. If $u$ is uniform between
-# 0 and 1, the noise is $-\ln(-\ln u)$ (Gumbel 1954), and each token wins with exactly its softmax probability. `logits` and
-# `uniform` are float32 tensors [B, V], all of `uniform` strictly between 0 and 1. Return the ids, an integer tensor [B].
+# You can sample without adding anything up: give each logit its own noise, and take the largest. If $u$ is uniform
+# between 0 and 1, the noise is $-\ln(-\ln u)$ (Gumbel 1954), and each token wins with exactly its softmax probability.
+# `logits` and `uniform` are float32 tensors [B, V], all of `uniform` strictly between 0 and 1. Return the ids, an
+# integer tensor [B].
 #
 # ```python
 # def gumbel_draw(logits: Float[Tensor, "B V"], uniform: Float[Tensor, "B V"]) -> Int[Tensor, "B"]
@@ -1226,14 +1236,14 @@ check("sampling.7", gumbel_draw)
 # %% [markdown]
 # **`sampling.10` Beam search** · *stretch* · 30 minutes
 #
-# Greedy takes the best token each time and may miss the best **text**. Follow `width` texts at once: start with the `width`
-# most likely first tokens; in each step extend each text by every token, add up log-probabilities, and keep the best
-# `width` of all the longer texts. At the end return the best one. (Lowerre 1976, for speech; for a long time the usual way
-# in machine translation, where one best answer is wanted.)
+# Greedy takes the best token each time and may miss the best **text**. Follow `width` texts at once: start with the
+# `width` most likely first tokens; in each step extend each text by every token, add up log-probabilities, and keep the
+# best `width` of all the longer texts. At the end return the best one. (Lowerre 1976, for speech; for a long time the
+# usual way in machine translation, where one best answer is wanted.)
 #
-# The model is a table: `first` is a float32 tensor [V], ln p of the first token; `table` is [V, V], and `table[a, b]` is
-# ln p of b after a. `length` and `width` are `int`, at least 1; `width` may be larger than V, and then all V texts are
-# kept. Return a `list` of `length` ids.
+# The model is a table: `first` is a float32 tensor [V], ln p of the first token; `table` is [V, V], and `table[a, b]`
+# is ln p of b after a. `length` and `width` are `int`, at least 1; `width` may be larger than V, and then all V texts
+# are kept. Return a `list` of `length` ids.
 #
 # ```python
 # def beam_search(first: Float[Tensor, "V"], table: Float[Tensor, "V V"], length: int, width: int) -> list[int]
@@ -1249,9 +1259,9 @@ def beam_search(first, table, length, width): ...
 check("sampling.10", beam_search)
 
 # %% [markdown]
-# **Open · *stretch*:** find settings that lie above all the curves of the picture, with an entropy of at least 26 nats. Add
-# a family to `families` and run its cell and the picture's again. Write down what you expect before you look, and say at
-# the end how sure you are.
+# **Open · *stretch*:** find settings that lie above all the curves of the picture, with an entropy of at least 26 nats.
+# Add a family to `families` and run its cell and the picture's again. Write down what you expect before you look, and
+# say at the end how sure you are.
 
 # %%
 progress()
@@ -1307,14 +1317,14 @@ recap("sampling")
 
 # %% [markdown]
 # **To go deeper:** Ari Holtzman et al., [The Curious Case of Neural Text
-# Degeneration](https://arxiv.org/abs/1904.09751) (2019), on why the most likely text is not a good one. Angela Fan et al.
-# [2018](https://arxiv.org/abs/1805.04833) for top-k, Minh Nguyen et al. [2024](https://arxiv.org/abs/2407.01082) for
-# min-p, Nitish Keskar et al. [2019](https://arxiv.org/abs/1909.05858) for the penalty, Noam Shazeer
+# Degeneration](https://arxiv.org/abs/1904.09751) (2019), on why the most likely text is not a good one. Angela Fan et
+# al. [2018](https://arxiv.org/abs/1805.04833) for top-k, Minh Nguyen et al. [2024](https://arxiv.org/abs/2407.01082)
+# for min-p, Nitish Keskar et al. [2019](https://arxiv.org/abs/1909.05858) for the penalty, Noam Shazeer
 # [2019](https://arxiv.org/abs/1911.02150) on what decoding costs. In the package, read `gptlab/next_token.py` and
 # `gptlab/cache.py`, then `gptlab/sampling.py`.
 #
 # ## Next
 #
 # Llama 3's cache is four times smaller than it would be with one head of keys per query head, and Llama has three more
-# parts that GPT-2 doesn't. What is each of them good for? [Notebook 12](12_from_gpt2_to_llama.ipynb) swaps them in, one at
-# a time.
+# parts that GPT-2 doesn't. What is each of them good for? [Notebook 12](12_from_gpt2_to_llama.ipynb) swaps them in, one
+# at a time.
