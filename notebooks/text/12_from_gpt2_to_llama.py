@@ -181,8 +181,8 @@ predict("llama.a", ...)
 # **Write it first: `llama.1`** · *warm-up* · 5 minutes
 #
 # Divide each vector by the root of the mean of its squares, with `eps` added to that mean, and multiply each channel by
-# its weight. `x` is a float32 tensor [B, T, C], `weight` is [C], `eps` a number; where `eps` is 0, no vector is. Return
-# a tensor [B, T, C].
+# its weight. `x` is a float32 tensor [B, T, C], `weight` is [C], `eps` a number; where `eps` is 0, no vector
+# is all zeros. Return a tensor [B, T, C].
 #
 # ```python
 # def normalise(x: Float[Tensor, "B T C"], weight: Float[Tensor, "C"], eps: float) -> Float[Tensor, "B T C"]
@@ -292,7 +292,7 @@ print("100 random inputs: all three give the same")
 # %% [markdown]
 # The `float()` in it is for streams of 16-bit numbers, which notebook 17 uses: even then the squares are summed in 32
 # bits. Two conventions to know when you load other people's weights: Llama 2 and 3 have $\varepsilon = 10^{-5}$ where
-# Llama 1 had $10^{-6}$, and Gemma multiplies by $1 + w$ instead of $w$.
+# Llama 1 7B had $10^{-6}$, and Gemma multiplies by $1 + w$ instead of $w$.
 #
 # ## Part 2: rotary positions
 #
