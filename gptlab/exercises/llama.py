@@ -360,7 +360,7 @@ def _powers(exponent):
 _FREQUENCIES = Exercise(
     id="llama.3",
     title="From fast to slow",
-    minutes=10,
+    minutes=5,
     difficulty=1,
     prompt=r"How far does one step rotate pair $i$ of a head's channels? By $1 / \theta^{2i / hs}$ radians, for $i = "
     r"0, 1, \dots, hs/2 - 1$."
@@ -969,7 +969,7 @@ def _share_view(k, H):
 _SHARE = Exercise(
     id="llama.7",
     title="One head of keys for several of queries",
-    minutes=10,
+    minutes=5,
     difficulty=2,
     prompt="There are G heads of keys and H heads of queries, H a multiple of G. Neighbouring query heads share: "
     "with G = 2 and H = 6, query heads 0, 1, 2 read the first keys and heads 3, 4, 5 the second. Give the keys as "
@@ -1496,7 +1496,7 @@ PREDICTIONS = [
     ),
     Prediction(
         id="llama.c",
-        question="The model was trained with pairs of halves and is run with pairs of neighbours. What happens?",
+        question="Weights that were trained for pairs of neighbours are run with pairs of halves. What happens?",
         kind="choice",
         choices=(
             "an error",

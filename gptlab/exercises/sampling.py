@@ -46,7 +46,7 @@ def _temperature_inputs(rng):
 _TEMPERATURE = Exercise(
     id="sampling.1",
     title="Sharper or flatter",
-    minutes=5,
+    minutes=2,
     difficulty=1,
     prompt="Turn logits into probabilities at a temperature: below 1 the likely tokens gain, above 1 the unlikely ones."
     "\n\nShapes: `logits` is a float32 tensor [B, V] with numbers between -1,000 and 1,000, `temperature` a number of "
@@ -174,7 +174,7 @@ def _filled(fill):
 _TOP_K = Exercise(
     id="sampling.2",
     title="Only the k best",
-    minutes=10,
+    minutes=5,
     difficulty=1,
     prompt="In each row only the k likeliest tokens stay possible. Give the probabilities of what is left.\n\n"
     "Shapes: `logits` is a float32 tensor [B, V], no two alike in a row; `k` is an `int` from 1 to V, both included. "
@@ -393,7 +393,7 @@ def _row_0_decides(ordered, reached, p):
 _TOP_P = Exercise(
     id="sampling.3",
     title="The fewest that reach p",
-    minutes=20,
+    minutes=15,
     difficulty=3,
     prompt="Go through the tokens from the likeliest down and add up their probabilities. The token with which the sum "
     "reaches `p` stays, and all before it; the others go. So at least one token always stays, and with `p` = 1 all of "
@@ -559,7 +559,7 @@ def _min_p_of_logits(threshold):
 _MIN_P = Exercise(
     id="sampling.4",
     title="Not too far below the best",
-    minutes=10,
+    minutes=5,
     difficulty=2,
     prompt="A token stays if its probability is at least `p` times that of the likeliest token of its row.\n\nShapes: "
     "`logits` is a float32 tensor [B, V], `p` a number above 0 and at most 1. Result: a tensor [B, V] whose rows sum "
@@ -1183,7 +1183,7 @@ def _keys_not_transposed(q, k, v, keys, values):
 _ATTEND = Exercise(
     id="sampling.8",
     title="One head with a cache",
-    minutes=20,
+    minutes=15,
     difficulty=2,
     prompt="One new token arrives at an attention head that has cached the keys and values of all tokens before it. "
     "Append the new key and value, let the new query attend to all, **its own key too** (scaled by √hs, as always), "
@@ -1323,7 +1323,7 @@ def _bytes_reference(n_layer, n_head, n_kv_head, n_embd, T, B, width):
 _BYTES = Exercise(
     id="sampling.9",
     title="What a cache costs",
-    minutes=10,
+    minutes=5,
     difficulty=1,
     prompt="How many bytes hold the keys and values of B texts of T tokens? Every layer stores a key and a value for "
     "each token and each of its `n_kv_head` heads of keys and values; a head has `n_embd / n_head` numbers (this "

@@ -16,21 +16,26 @@
 # %% [markdown]
 # # 11 Sampling
 #
-# *A model gives a probability to every possible next token. You choose one, and then again, and it becomes a text.*
+# *A model gives every possible next token a probability. Somebody still has to choose.*
 #
-# How to choose is not part of the model. The same numbers tell one story for ever, or a new one each time, or nonsense.
-# Here you build the ways to choose that everybody uses, and measure what each of them costs. Then you make it fast,
-# with a memory that must not change a single word.
+# If you have ever moved a slider called *temperature*, or wondered why the same prompt gives a different answer the
+# second time, you have met the subject of this notebook. None of it is inside the model. The weights stay exactly as
+# they are, and yet one way of choosing gives the same story forever, another gives a new story each time, and a third
+# gives word salad.
+#
+# We'll build the ways of choosing that everybody uses and measure what each of them costs. Then we'll make generation
+# fast, with a cache that must not change a single word.
 #
 # **After this notebook you can**
 #
-# - draw a token from a distribution, and test whether your dice are fair,
-# - write temperature, top-k, top-p, min-p and the repetition penalty, and say what each does to a distribution,
-# - say how good and how varied a teller is, in numbers,
-# - explain why a cache of keys and values is possible, what it costs in bytes, and check that it changes nothing.
+# - sample a token from a distribution, and check that the dice are fair,
+# - write temperature, top-k, top-p and min-p, and say what each does to a distribution,
+# - say in numbers how good and how varied the generated stories are,
+# - explain why a cache of keys and values is possible, what it costs in bytes, and how to prove that it changes
+#   nothing.
 #
-# **It builds on** attention (06), masks (07), the model (08) and training (10). **To run it** takes about 30 seconds on
-# two CPU cores and 850 MB of memory.
+# **It builds on** attention (06), masks (07), the model (08) and training (10). **Reading it** takes about 50 minutes
+# without the exercises. **Running it** takes about a minute on two CPU cores and 850 MB of memory.
 
 # %%
 import math
@@ -39,29 +44,31 @@ import textwrap
 import time
 
 import torch
+from matplotlib.colors import ListedColormap
 
-from gptlab import checkpoints, pictures, sampling, show, tokens
+from gptlab import checkpoints, masking, pictures, sampling, show, tokens
 from gptlab.corpora import fables, grammar
-from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
+from gptlab.exercises import check, hint, predict, progress, quiz, recap, solution
 from gptlab.llama import llama_config
 from gptlab.model import GPT, GPTConfig
+from gptlab.pictures.style import MARKERS, SERIES, canvas, finish
 
 torch.manual_seed(0)
 torch.set_grad_enabled(False)  # nothing is trained here
-torch.set_num_threads(1)  # for tensors as small as these, and for steady times
+torch.set_num_threads(1)  # for tensors as small as these, and for steady timings
 pictures.pipeline("sampling")
 
 # %% [markdown]
-# Three questions about earlier notebooks, if you like. Put your letters in place of the dots.
+# Three questions about earlier notebooks to warm up. Put your letters in place of the dots.
 
 # %%
 quiz("sampling", [..., ..., ...])
 
 # %% [markdown]
-# ## The question: what shall it say?
+# ## The question: which token next?
 #
-# This is the small model of notebook 10 after a longer training, and the sentence that travels with you, up to a place
-# where it can go on in many ways.
+# Here is the small model of notebook 10 after a longer training, and the sentence that travels with us, cut off at a
+# place where it can go on in many ways.
 
 # %% tags=["nbval-check-output"]
 model, tokenizer = checkpoints.committed("fables")
@@ -77,16 +84,20 @@ def logits_after(text):
     return model(ids)[0][0, -1]  # [1, T, V] -> [V]: the last position says what comes next
 
 
+# %% [markdown]
+# What does the model say to that? Each bar is the probability of one possible next token; the bar at the bottom is
+# everything else together.
+
 # %%
 actual = tokenizer.encode(" proud")[0]
 p = logits_after(prompt).softmax(-1)
 pictures.next_token(p, tokenizer, k=13, actual=actual)
 
 # %% [markdown]
-# Twelve traits share nearly all of the probability, and the other tokens of the vocabulary get almost nothing. This is
-# all that the model says. It does not say *proud*. So who decides?
+# Twelve traits share nearly all of the probability, and the hundreds of other tokens get next to nothing. That is all a
+# language model ever tells you. It doesn't say *proud*. So who does?
 #
-# The first idea is to take the likeliest, each time.
+# The obvious policy is to take the most likely token, every time. Let's see what happens.
 
 # %% tags=["nbval-check-output"]
 ids = [end]
@@ -100,26 +111,28 @@ story = tokenizer.decode(ids[1:])
 print(textwrap.fill(story, width=100))
 
 # %% [markdown]
-# A story, from beginning to end. This way to choose is called **greedy**. Now let it tell twenty, with the package's
-# `tell_stories`, whose `temperature=0` means greedy (the word comes below). How many different ones do you get?
+# A whole story, from *Once* to the moral. Always taking the most likely token is called **greedy decoding**. Now let
+# the package generate twenty stories that way; its `tell_stories` takes `temperature=0` to mean greedy, and the word
+# temperature will get its meaning soon. How many different stories will there be?
 
 # %%
 predict("sampling.a", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "answers-prediction"]
 greedy = sampling.tell_stories(model, tokenizer, n=20, end=end, temperature=0)
 print("different stories:", len(set(greedy)))
 print("the same as yours:", greedy[0] == story)
-print("read:", fables.read(story).error)
+print("the grammar's reader says:", fables.read(story).error)
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# One. The same beginning, the same likeliest token, each time.
+# One. The same beginning has the same most likely token, at every step.
 # </details>
-#
-# And it has a mistake, which `fables.read`, the reader of the grammar, has found. A fable's two animals are never of
-# the same kind, and here both are foxes. Look at the place where it happens.
+
+# %% [markdown]
+# And that one story has a mistake in it. `fables.read` is a parser for the grammar behind the corpus, and it has
+# noticed that both animals are foxes; in a fable they are never of the same kind. Look at the place where it happens:
 
 # %%
 wrong = fables.read(story).contradictions[0]
@@ -129,90 +142,119 @@ print("…", before[-40:])
 pictures.next_token(logits_after(before).softmax(-1), tokenizer, k=8, actual=fox)
 
 # %% [markdown]
-# The model has not learned this rule of the grammar. It gives the fox the probability that a fox has among all animals,
-# whoever stood there before, and that is small. But it is the largest of twenty small ones, and so greedy makes the
-# mistake every time. Whoever draws by lot makes it rarely.
+# The model has not learned this rule of the grammar. It gives *fox* about the share that foxes have among all animals,
+# no matter which one came before, and that share is small: more than nine times out of ten, another animal would come.
+# But it happens to be the largest of twenty small shares, so greedy decoding makes the mistake *every single time*.
+# Rolling dice would make it rarely.
 #
-# So the likeliest next token is not the safe choice that it seems. It also misses what the model knows: that there are
-# twelve traits and twenty animals. You want a choice that is as varied as the model says, and no more.
+# So the most likely token is not the safe choice that it seems to be. Greedy also hides what the model knows: that
+# there are twelve traits and twenty animals. What we want is text as varied as the model believes it should be – and no
+# more varied than that.
 
 # %% [markdown]
-# ## By hand, 1: draw
+# ## By hand, 1: roll the dice
 #
-# Lay the probabilities side by side on a line from 0 to 1. A random number between 0 and 1 falls onto it, and the token
-# whose piece it hits is drawn. With four tokens you can do it with a pencil:
+# Lay the probabilities side by side on a line from 0 to 1. A random number between 0 and 1 falls somewhere on that
+# line, and the token whose segment it hits is the one we take. With four tokens you can do it with a pencil:
 
 # %% tags=["nbval-check-output"]
 chances = torch.tensor([0.45, 0.3, 0.2, 0.05])
 edges = chances.cumsum(0)
-print("the pieces end at", [round(edge, 2) for edge in edges.tolist()])
+print("the segments end at", [round(edge, 2) for edge in edges.tolist()])
 for u in (0.1, 0.62, 0.97):
     print("the number", u, "hits token", int((u >= edges).sum()))
 
 # %% [markdown]
-# How many pieces end at or before the number? That is the id. A long piece is hit often, a short one seldom, each in
-# proportion to its probability. Drawing like this is called **sampling**.
+# The id is the number of segments that end at or before the random number. Long segments are hit often and short ones
+# seldom, each in proportion to its probability. Choosing this way is called **sampling**.
 #
-# Are the dice fair? Draw ten thousand times at our place and count. PyTorch's own function for it is
-# `torch.multinomial`. And because a grammar tells these stories, you know a third number: how often the grammar itself
-# chooses each trait.
+# Are the dice fair? Let's sample ten thousand times at our place and count, with PyTorch's own function for it,
+# `torch.multinomial`. Because these stories come from a grammar, there is a third number to compare with: how often the
+# grammar itself picks each trait.
 
 # %%
 n = 10_000
 generator = torch.Generator().manual_seed(1)
-drawn = torch.multinomial(p, n, replacement=True, generator=generator)
-counts = torch.bincount(drawn, minlength=V)
+picked = torch.multinomial(p, n, replacement=True, generator=generator)
+counts = torch.bincount(picked, minlength=V)
 weights = grammar.TABLES["hero.trait"]
 rows = []
 for id in p.topk(12).indices.tolist():
     trait = tokenizer.decode([id]).strip()
     truth = weights[trait] / sum(weights.values())
     rows.append((trait, f"{p[id]:.1%}", f"{counts[id] / n:.1%}", f"{truth:.1%}"))
-pictures.table(rows, ["trait", "the model says", "drawn", "the grammar"])
+pictures.table(rows, ["trait", "the model says", "sampled", "the grammar"])
+
+# %% [markdown]
+# First compare the two columns in the middle: they should differ only by luck. How much luck is normal? For a
+# probability $p$ and $n$ samples, the counted fraction is typically off by about $\sqrt{p (1 - p) / n}$. We'll need
+# this **standard error** once more at the end of the notebook.
 
 # %% tags=["nbval-check-output"]
 error = (p * (1 - p) / n).sqrt()  # [V]  how far a fair count is off, typically
 off = ((counts / n - p) / error)[p > 0.01].abs()
-print("each count is within four of its typical errors:", bool((off < 4).all()))
+print("each count is within four standard errors:", bool((off < 4).all()))
 
 # %% [markdown]
-# What was drawn agrees with what the model says, as well as ten thousand draws can. (For a probability $p$ and $n$
-# draws, the share that is counted is typically off by about $\sqrt{p (1 - p) / n}$. You need this once more, at the
-# end.) The column of the grammar is near, and not the same: this is what the model has not learned perfectly. Fair dice
-# give back what is in the model, its errors among it.
+# The dice are fair. The column on the right is close to the others without being the same: this is what the model has
+# not learned perfectly. Fair dice reproduce whatever is in the model, errors included.
 #
-# How varied is a distribution? Take the surprise of each token, $-\ln p$, and its mean over what is drawn:
+# How varied is a distribution? Take the surprise of each token, $-\ln p$, and average it over what gets sampled:
 #
 # $$ H = -\sum_i p_i \ln p_i $$
 #
-# That is the **entropy** of the draw; in 10 the entropy of the grammar was the floor. It is 0 where one token is
-# certain, and $\ln n$ where $n$ tokens are equally likely. So $e^H$ reads as *among how many*:
+# You met this quantity in notebook 10, where the **entropy** of the grammar was the floor under every loss. Here it
+# describes a single choice. It is 0 if one token is certain and $\ln n$ if $n$ tokens are equally likely, which means
+# that $e^H$ answers a simple question: a choice among how many?
 
 # %% tags=["nbval-check-output"]
 by_hand = -sum(x * math.log(x) for x in p.tolist() if x > 0)
 fair = torch.tensor(list(weights.values())) / sum(weights.values())
-print(f"the model:   {by_hand:.2f} nats, as among {math.exp(by_hand):.1f} equal ones")
-print(f"the grammar: {sampling.entropy(fair):.2f} nats, as among {sampling.entropy(fair).exp():.1f}")
-print(f"twelve equal ones: {math.log(12):.2f} nats")
+print(f"the model:    {by_hand:.2f} nats, a choice among {math.exp(by_hand):.1f} equally likely tokens")
+print(f"the grammar:  {sampling.entropy(fair):.2f} nats, among {sampling.entropy(fair).exp():.1f}")
+print(f"twelve equal: {math.log(12):.2f} nats")
 
 # %% [markdown]
 # ## By hand, 2: temperature
 #
-# Between *always the likeliest* and *as the model says* there should be something. Divide each logit $z_i$ by a number
-# before the softmax:
+# Greedy is always the same, and sampling is as varied as the model. Between the two there should be a dial. Divide
+# every logit $z_i$ by a number before the softmax:
 #
 # $$ p_i = \frac{e^{z_i / \tau}}{\sum_j e^{z_j / \tau}} $$
 #
-# in code `(logits / temperature).softmax(-1)`. The number $\tau$ is the **temperature**. (The letter $T$ is taken.) The
-# name is from physics, where the formula is Boltzmann's of 1868, for how molecules share their energy; Ackley, Hinton
-# and Sejnowski brought it to neural networks in 1985.
+# The number $\tau$ is the **temperature**; the letter $T$ is taken. The name comes from physics, where the formula is
+# Boltzmann's of 1868 and says how molecules share their energy: the hotter, the more evenly. Ackley, Hinton and
+# Sejnowski brought it to neural networks in 1985.
 #
-# *Before you run on:* one token is four times as likely as another. How many times at $\tau = 0.5$?
+# *Before you run on:* one token is four times as likely as another. How many times as likely is it at $\tau = 0.5$?
 
 # %%
 predict("sampling.b", ...)
 
+# %% [markdown]
+# **Write it first: `sampling.1`** · *warm-up* · 2 minutes
+#
+# Turn logits into probabilities at a temperature. `logits` is a float32 tensor [B, V] with numbers between −1,000 and
+# 1,000, and `temperature` a number of at least 0.01. Return a tensor [B, V] whose rows sum to 1.
+#
+# ```python
+# def with_temperature(logits: Float[Tensor, "B V"], temperature: float) -> Float[Tensor, "B V"]
+# ```
+#
+# For example, logits `[[0.0, 1.0]]` at temperature 2 give `[[0.3775, 0.6225]]`. Replace the dots with your code. If you
+# get stuck, `hint("sampling.1")` helps a little, `solution("sampling.1")` completely; so it is with every exercise
+# here.
+
 # %% tags=["nbval-check-output"]
+def with_temperature(logits, temperature): ...
+
+
+check("sampling.1", with_temperature)
+
+# %% [markdown]
+# Now the guess, with numbers. Watch the ratio in the last column.
+
+# %% tags=["nbval-check-output", "answers-prediction"]
 logits = torch.tensor([math.log(4), 0.0])
 for temperature in (0.5, 1.0, 2.0):
     a, b = (logits / temperature).softmax(-1).tolist()
@@ -221,43 +263,67 @@ for temperature in (0.5, 1.0, 2.0):
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Sixteen. Dividing the logits by 0.5 doubles their difference, and the ratio of two probabilities is $e$ to the power
-# of that difference, so it is squared. At 2 you get the root.
+# Sixteen. Dividing the logits by 0.5 doubles their difference. The ratio of two probabilities is $e$ to the power of
+# that difference, so it gets squared; at temperature 2 you get its square root.
 # </details>
-#
-# Here is what it does to our place. The dashed outlines are the probabilities before.
+
+# %% [markdown]
+# And here is what a temperature does at our place in the story. The dashed outlines are the probabilities before. Look
+# at the grey bar at the bottom of each panel.
 
 # %%
 z = logits_after(prompt)  # [V]
-P = sampling.probabilities  # logits and settings in, the distribution out; its code comes below
+P = sampling.probabilities  # logits and settings in, a distribution out; we'll look inside it below
 hot = {f"temperature {t}": P(z, temperature=t) for t in (0.5, 1.5, 3)}
 pictures.reshaped(P(z), hot, tokenizer)
 
 # %% [markdown]
-# To the left the common traits gain and the rare ones lose. In the middle all twelve become more alike. Now look at the
-# grey bar to the right. Each of the other tokens gets very little, but there are hundreds of them, and together they
-# have taken a large part: *Ada the of*, *Ada the drum*. And a story runs this risk again with every token.
+# At 0.5 the common traits gain and the rare ones lose. At 1.5 all twelve become more alike, which is what we were
+# after. At 3 something else has happened. Each of the other tokens still gets very little, but there are hundreds of
+# them, and together they have grown into a large share: *Ada the of*, *Ada the drum*. A story takes that risk again
+# with every token.
 
 # %% tags=["nbval-check-output"]
 for t in (0.5, 1, 1.5, 3):
     q = P(z, temperature=t)
-    loss = -(q * P(z).log()).sum()  # the model's mean surprise at what is drawn
+    loss = -(q * P(z).log()).sum()  # the model's mean surprise at what is sampled
     tail = 1 - q[P(z) > 0.01].sum()
     print(f"temperature {t:<3}  entropy {sampling.entropy(q):.2f}  loss {loss:.2f} nats  no trait: {tail:6.2%}")
 
 # %% [markdown]
-# The entropy says how varied the draw is. The loss is how surprised the model itself would be, on average, at what was
-# drawn. At temperature 1 they are equal: it draws what it believes. Below, it is less surprised than usual, and above,
-# it surprises itself. The last column is the probability that no trait comes at all.
+# Entropy says how varied the choice is; loss, how surprised the model itself would be at what was chosen. At
+# temperature 1 the two agree, because the model's own beliefs are being sampled. Below 1 the model is less surprised
+# than usual, and above 1 it surprises itself. The last column is the probability that no trait comes at all.
 #
-# This is the trouble with a temperature. It cannot make the twelve traits more alike without waking up the hundreds
-# that are wrong. What you want to cut off is the **tail**.
+# That is the trouble with temperature: it can't make twelve good tokens more alike without waking up hundreds of bad
+# ones. What we'd like to get rid of is the **tail**, the many unlikely tokens that add up to something.
 
 # %% [markdown]
 # ## By hand, 3: cut off the tail
 #
-# **The k likeliest** (Fan et al. 2018). Find the k-th largest logit; what is smaller gets minus infinity, so that the
-# softmax gives it a probability of exactly 0 and shares the rest out.
+# **Top-k** (Fan et al. 2018) is the bluntest way to do it: only the k most likely tokens stay possible. Give all others
+# a logit of minus infinity, and the softmax gives them a probability of exactly 0 and shares the rest out.
+#
+# **Write it first: `sampling.2`** · *warm-up* · 5 minutes
+#
+# `logits` is a float32 tensor [B, V], no two alike in a row; `k` is an `int` from 1 to V, both included. Return the
+# probabilities of what is left, a tensor [B, V] in the order of the ids: in each row k of them are above 0, and they
+# sum to 1.
+#
+# ```python
+# def top_k(logits: Float[Tensor, "B V"], k: int) -> Float[Tensor, "B V"]
+# ```
+#
+# For example, logits `[[1.0, 3.0, 2.0]]` and k = 2 give `[[0.0, 0.7311, 0.2689]]`.
+
+# %% tags=["nbval-check-output"]
+def top_k(logits, k): ...
+
+
+check("sampling.2", top_k)
+
+# %% [markdown]
+# Ours, with numbers that you can check in your head. The threshold is the k-th largest logit:
 
 # %% tags=["nbval-check-output"]
 small = torch.tensor([0.1, 0.5, 0.05, 0.3, 0.05]).log()  # logits whose softmax you can see
@@ -265,8 +331,8 @@ kth = small.topk(2).values[-1]
 print([round(x, 3) for x in small.masked_fill(small < kth, -torch.inf).softmax(-1).tolist()])
 
 # %% [markdown]
-# That is **top-k**. Its weakness shows when you use the same k at three places. The last three columns count the tokens
-# that stay:
+# The weakness of top-k shows when the same k has to serve at three different places. The last three columns count the
+# tokens that stay; compare them with the column *above 1 %*, which is roughly how many deserve to.
 
 # %% tags=["nbval-check-output"]
 places = {
@@ -277,68 +343,120 @@ places = {
 rows = []
 for name, text in places.items():
     q = P(logits_after(text))
-    kept = [int((P(logits_after(text), **s) > 0).sum()) for s in ({"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1})]
-    rows.append((name, f"{sampling.entropy(q):.2f}", int((q > 0.01).sum()), *kept))
-pictures.table(rows, ["place", "entropy", "above 1 %", "top-k 5", "top-p 0.9", "min-p 0.1"])
+    left = [int((P(logits_after(text), **s) > 0).sum()) for s in ({"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1})]
+    rows.append((name, f"{sampling.entropy(q):.2f}", int((q > 0.01).sum()), *left))
+pictures.table(rows, ["place", "entropy (nats)", "above 1 %", "top-k 5", "top-p 0.9", "min-p 0.1"])
 
 # %% [markdown]
-# After *there* nothing but *lived* can come, and top-k keeps four wrong tokens beside it. (They have hardly any
-# probability, until a high temperature gives them some.) After *Ada the* twelve can come, and it throws seven of them
-# away. One number cannot fit both. The two columns on the right know better. Here is how.
+# After *there* nothing but *lived* can come, and top-k keeps four wrong tokens beside it. They are harmless until a
+# high temperature gives them some probability. After *Ada the* twelve can come, and top-k throws seven of them away.
+# One number can't fit both places. The two columns on the right adapt, so let's build them.
 #
-# **The fewest that reach p** (Holtzman et al. 2019). Sort, add up from the likeliest down, and stop as soon as the sum
-# reaches p. How many of 0.5, 0.3, 0.15, 0.05 stay with p = 0.7?
+# **Top-p** (Holtzman et al. 2019), also called **nucleus sampling**, keeps the fewest tokens whose probabilities reach
+# p. Sort the tokens, add up from the most likely down, and stop as soon as the sum reaches p. How many of 0.5, 0.3,
+# 0.15 and 0.05 stay with p = 0.7?
 
 # %%
 predict("sampling.c", ...)
 
+# %% [markdown]
+# **Write it first: `sampling.3`** · *core* · 15 minutes
+#
+# `logits` is a float32 tensor [B, V], `p` a number above 0 and at most 1. In each row, the token with which the sum
+# reaches p stays, together with all the more likely ones; the others go. So at least one token always stays, and with p
+# = 1 all of them do. Return the probabilities of what is left, a tensor [B, V] whose rows sum to 1, in the order of the
+# ids – not in sorted order. Where tokens are dropped, no two are equally likely, and no sum comes so near to p that
+# rounding would decide.
+#
+# ```python
+# def top_p(logits: Float[Tensor, "B V"], p: float) -> Float[Tensor, "B V"]
+# ```
+#
+# For example, the logits `[[ln 0.15, ln 0.5, ln 0.05, ln 0.3]]` and p = 0.9 give `[[0.158, 0.526, 0, 0.316]]`: the
+# sum is 0.8 with two tokens and 0.95 with three.
+
 # %% tags=["nbval-check-output"]
+def top_p(logits, p): ...
+
+
+check("sampling.3", top_p)
+
+# %% [markdown]
+# Ours on four numbers. The trick is to ask of each token what the *better* ones reach without it; if they have reached
+# p already, it isn't needed.
+
+# %% tags=["nbval-check-output", "answers-prediction"]
 chances = torch.tensor([0.15, 0.5, 0.05, 0.3])
 ordered, order = chances.sort(descending=True)
 better = ordered.cumsum(0) - ordered  # what the better ones reach without this one
-kept = ordered.masked_fill(better >= 0.7, 0.0)
-print("in order: ", [round(x, 2) for x in ordered.tolist()], "before each:", [round(x, 2) for x in better.tolist()])
-print("they stay:", [round(x, 2) for x in kept.tolist()])
-back = torch.zeros(4).scatter(0, order, kept)  # each to its own id again
-print("the draw: ", [round(x, 3) for x in (back / back.sum()).tolist()])
+stays = ordered.masked_fill(better >= 0.7, 0.0)
+print("sorted:         ", [round(x, 2) for x in ordered.tolist()])
+print("before each one:", [round(x, 2) for x in better.tolist()])
+print("what stays:     ", [round(x, 2) for x in stays.tolist()])
+back = torch.zeros(4).scatter(0, order, stays)  # each to its own id again
+print("the new chances:", [round(x, 3) for x in (back / back.sum()).tolist()])
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
 # Two. 0.5 is not enough, and with 0.3 the sum is 0.8. The token that crosses p stays.
 # </details>
+
+# %% [markdown]
+# Where the model is certain, top-p keeps one token; where it hesitates, many. At our place it nevertheless drops two
+# real traits, because the others reach p without them.
 #
-# That is **top-p**, also called nucleus sampling. Where the model is certain it keeps one token, where it hesitates it
-# keeps many. But at our place it drops two real traits, because the others reach p without them.
+# **Min-p** (Nguyen et al. 2024) compares each token with the best one instead: keep what is at least p times as likely
+# as the most likely token, with a small p such as 0.1. It shares nothing but the letter with the p of top-p.
 #
-# **Not too far below the best** (Nguyen et al. 2024). Keep what is at least p times as likely as the likeliest, with a
-# small p such as 0.1. That is **min-p**, and it is one line. (This p is not the p of top-p. In the cell it is 0.2.)
+# **Write it first: `sampling.4`** · *warm-up* · 5 minutes
+#
+# `logits` is a float32 tensor [B, V], `p` a number above 0 and at most 1. A token stays if its probability is at least
+# p times that of the most likely token *of its row*. Return a tensor [B, V] whose rows sum to 1.
+#
+# ```python
+# def min_p(logits: Float[Tensor, "B V"], p: float) -> Float[Tensor, "B V"]
+# ```
+#
+# For example, the logits `[[ln 0.1, ln 0.6, ln 0.3]]` and p = 0.4 give `[[0, 0.667, 0.333]]`: the limit is 0.24.
+
+# %% tags=["nbval-check-output"]
+def min_p(logits, p): ...
+
+
+check("sampling.4", min_p)
+
+# %% [markdown]
+# On the four numbers from above, with p = 0.2:
 
 # %% tags=["nbval-check-output"]
 limit = 0.2 * chances.max()
 print(f"of {[round(x, 2) for x in chances.tolist()]}, what reaches {limit:.2f} stays:", (chances >= limit).tolist())
+
+# %% [markdown]
+# All three cuts at our place. Count the real traits that each panel loses.
 
 # %%
 cuts = {"top-k 5": P(z, top_k=5), "top-p 0.9": P(z, top_p=0.9), "min-p 0.1": P(z, min_p=0.1)}
 pictures.reshaped(P(z), cuts, tokenizer)
 
 # %% [markdown]
-# The tail is out in all three panels. What differs is how many real traits go with it. This is one place of one small
-# model: the last panel fits so well because here the right tokens are all common and the wrong ones all rare. Real text
-# has no such gap, and whether min-p is better than top-p in large models is disputed ([Schaeffer et al.
+# The tail is gone in all three panels; what differs is how many real traits went with it. Don't read this as a victory
+# of min-p. It fits so well because here every right token is common and every wrong one rare. Real text has no such
+# gap, and whether min-p beats top-p in large models is disputed ([Schaeffer et al.
 # 2025](https://arxiv.org/abs/2506.13681)).
 
 # %% [markdown]
 # ## By hand, 4: repetition
 #
-# Greedy has one more disease. Take the simplest model there is, the bigram of notebook 05, which looks at the last
-# token only: a table that counts which token follows which, in a book of fables. Greedy on it must run in circles: as
-# soon as a token comes for the second time, all that followed it follows again.
+# Greedy decoding has one more disease, and you have probably seen it: the text gets stuck and says the same thing over
+# and over. The simplest model that we have shows why. Take the bigram of notebook 05, a table that counts which token
+# follows which in a book of fables. It looks at the last token only. So as soon as a token comes for the second time,
+# everything that followed it must follow again.
 
 # %% tags=["nbval-check-output"]
 book = torch.tensor(tokenizer.encode(fables.book()))
-pairs = torch.zeros(V, V)
-pairs.index_put_((book[:-1], book[1:]), torch.ones(len(book) - 1), accumulate=True)  # one more for each pair
+pairs = torch.bincount(book[:-1] * V + book[1:], minlength=V * V).view(V, V)  # [V, V]  a followed by b: row a, column b
 bigram = (pairs + 0.01).log()  # [V, V]  a row of logits for each token
 
 
@@ -354,44 +472,47 @@ for penalty in (1, 1.5):
     print(textwrap.fill(f"penalty {penalty}: {greedy_bigram(penalty)}", width=90))
 
 # %% [markdown]
-# A penalty of 1 changes nothing, and the text runs in a circle. GPT-2 did so too, with greedy and with beam search,
-# which is exercise sampling.10 (Holtzman et al. 2019). The **repetition penalty** (Keskar et al. 2019) makes the tokens that
-# stand in the text already less likely, and so breaks the circle. It divides a logit by the penalty, if the logit is
-# positive. And if it is negative? Dividing −1 by 2 gives −0.5, which is more. So a negative one is multiplied.
+# A penalty of 1 changes nothing, and the text runs in a circle. GPT-2 did the same, under greedy decoding and under
+# beam search, which is exercise `sampling.10` (Holtzman et al. 2019). The **repetition penalty** (Keskar et al. 2019)
+# breaks the circle by making every token that already occurs in the text less likely: its logit is divided by the
+# penalty.
+#
+# That sentence has a bug. If a logit is negative, dividing −1 by 2 gives −0.5, which is *more*. So today's libraries,
+# ours included, repair the rule of the paper and multiply a negative logit instead:
 
 # %% tags=["nbval-check-output"]
 some = torch.tensor([2.0, -1.0, 3.0])
-print("token 0 and token 1 were said:", sampling.penalise(some, seen=torch.tensor([0, 1]), penalty=2).tolist())
+print("tokens 0 and 1 occurred before:", sampling.penalise(some, seen=torch.tensor([0, 1]), penalty=2).tolist())
 
 # %% [markdown]
-# (One oddity: the softmax does not care if you add the same number to all logits, and this penalty does, because it
-# asks which of them are above 0.)
+# Even so the rule is a little odd. Add 10 to every logit and the softmax gives the same probabilities as before, but
+# the penalty now gives different ones, because it depends on which logits are above 0.
 #
-# It has a price. A story repeats its names for good reason. Here is a place where only one name can be right: Bo has
-# the lamp, so it is the other one who asks for it. What does a penalty do to that name?
+# It also has a price, because a story repeats its names for good reason. Below is a place where only one name can be
+# right: Bo has the lamp, so it must be the other one who asks for it. What does a penalty do to that name?
 
 # %%
-tale = sentence + ' One windy morning, Bo found a brass lamp by the mill. "May I light the lamp?" asked'
-seen = torch.tensor([end, *tokenizer.encode(tale)])
-recall = logits_after(tale)
+passage = sentence + ' One windy morning, Bo found a brass lamp by the mill. "May I light the lamp?" asked'
+seen = torch.tensor([end, *tokenizer.encode(passage)])
+recall = logits_after(passage)
 strong = {f"penalty {x}": P(recall, repetition_penalty=x, seen=seen) for x in (1.5, 2, 3)}
-print(textwrap.fill(tale, width=100), "…")
+print(textwrap.fill(passage, width=100), "…")
 pictures.reshaped(P(recall), strong, tokenizer, k=5)
 
 # %% [markdown]
-# The name stood there before, so it is lowered, and names that nobody has mentioned gain. The model is very sure here,
-# and a penalty of 1.1 or 1.2, as people use it, would not show. It shows where a text has to repeat and the model is
-# less sure: in code, in tables, in names.
+# The right name occurs in the text already, so the penalty lowers it, and names that nobody has mentioned gain. The
+# model is very sure here; a penalty of 1.1 or 1.2, as people use it, would hardly show. You'd notice it where text
+# *has* to repeat itself and the model is less sure: in code, in tables, in names.
 
 # %% [markdown]
 # ## The tested block
 #
-# The package has one function for all of it. The order matters, because each step sees what the one before has left:
-# first the penalty, then the temperature, then the cuts. It is the order of `transformers`, the library that most
-# people use, and the tests of this course compare with it, step by step.
+# The package puts all of this into one function. Order matters, because each step sees only what the one before has
+# left: first the penalty, then the temperature, then the cuts. That is also the order of `transformers`, the library
+# most people use, and the tests of this course compare the two step by step.
 #
-# Top-p is the one that feels it. If a temperature of 3 has woken up the tail, the tail is a large part of what p
-# counts. How many tokens stay at our place, where twelve are right?
+# Top-p is the one that feels the order. If a high temperature has woken up the tail, the tail is a large share of what
+# p counts. So how many tokens stay at our place, where twelve are right? Watch the second line.
 
 # %% tags=["nbval-check-output"]
 for setting in ({"top_k": 12}, {"top_p": 0.9}, {"min_p": 0.1}):
@@ -399,13 +520,16 @@ for setting in ({"top_k": 12}, {"top_p": 0.9}, {"min_p": 0.1}):
     print(f"{setting!s:14} at temperature 1, 2, 3: {stay}")
 
 # %% [markdown]
-# Top-k and min-p hold, and can be combined with a high temperature. Top-p bursts.
+# Top-k and min-p hold, so they can be combined with a high temperature. Top-p bursts.
+#
+# Of the package's functions, top-p is the one worth reading; the lines that matter are the same as yours. The first two
+# checks are what a tested block adds: an error that says what to do, and the case where rounding could go wrong.
 
 # %%
-show(sampling.keep_top_k, sampling.keep_top_p, sampling.keep_min_p, sampling.probabilities)
+show(sampling.keep_top_p)
 
 # %% [markdown]
-# Is it what you built? On random logits, with the lines from above:
+# Is it really the same? On two hundred batches of random logits, beside the lines from above:
 
 # %% tags=["nbval-check-output"]
 for seed in range(200):
@@ -425,13 +549,13 @@ print("200 batches of random logits: the same")
 # %% [markdown]
 # ## Break it: the token that crosses p
 #
-# Top-p is easy to get wrong by one. Drop a token as soon as the sum **with** it is above p:
+# Top-p is easy to get wrong by one. Suppose you drop a token as soon as the sum **including it** is above p:
 
 # %% tags=["nbval-check-output"]
 def off_by_one(chances, p):
     ordered, order = chances.sort(descending=True)
-    kept = ordered.masked_fill(ordered.cumsum(0) > p, 0.0)  # the mistake
-    back = torch.zeros_like(chances).scatter(0, order, kept)
+    stays = ordered.masked_fill(ordered.cumsum(0) > p, 0.0)  # the mistake
+    back = torch.zeros_like(chances).scatter(0, order, stays)
     return back / back.sum()
 
 
@@ -442,15 +566,16 @@ for name in ("… there lived Ada the", "… in a dark forest, there"):
     print(f"{name:26} {stay} {wrong.sum():.2f}")
 
 # %% [markdown]
-# Where many tokens share the probability, one trait fewer is hard to notice. Where the model is certain, the only token
-# crosses p at once and is dropped, nothing is left, and 0 / 0 is *nan*, not a number. So test a top-p on a distribution
-# in which one token has nearly everything.
+# Where many tokens share the probability, you'd hardly notice one trait fewer. Where the model is certain, the only
+# good token crosses p all by itself and gets dropped; nothing is left, and 0 / 0 is *nan*, not a number. So always test
+# a top-p on a distribution in which one token has nearly everything.
 
 # %% [markdown]
 # ## The second question: why so slow?
 #
-# In the greedy loop at the top the model read everything again for each new token. Count what that is, for a prompt of
-# 20 tokens and 100 new ones. (The hook looks on whenever the model is called.)
+# In the greedy loop at the top, the model read the whole text again for every new token. How much work is that for a
+# prompt of 20 tokens and 100 new ones? PyTorch calls a *hook* whenever the model runs; ours counts the tokens that go
+# in.
 
 # %% tags=["nbval-check-output"]
 def count_tokens(**options):
@@ -461,30 +586,30 @@ def count_tokens(**options):
     return f"{sum(passed):,} tokens in {len(passed)} passes"
 
 
-print("without a memory:", count_tokens(use_cache=False))
+print("without a cache:", count_tokens(use_cache=False))
 
 # %% [markdown]
-# Nearly all of them have been through it before. Must they go again? Think of what a token leaves behind for those
-# after it: in each attention layer, its **key** and its **value**. If they are still the same when the text has grown,
-# they can be kept.
+# Nearly all of them have been through the model before. Do they really have to go again? Think of what a token leaves
+# behind for the tokens after it: in each attention layer a **key** and a **value**, and nothing else. If those are
+# still the same when the text has grown, we can store them.
 #
-# *Before you look:* somebody exchanges one token in the middle. Which keys and values of layer 2 change?
+# *Before you look:* somebody replaces one token in the middle of a text. Which keys and values of layer 2 change?
 
 # %%
 predict("sampling.d", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "answers-prediction"]
 torch.manual_seed(3)
 plain = GPT(GPTConfig(V, context=32, n_layer=3, n_head=2, n_embd=24)).eval()  # any GPT; its weights do not matter
 ids = torch.tensor([tokenizer.encode(sentence.split(". ")[0] + ".")])  # [1, T]
 other = ids.clone()
 other[0, -3] = tokenizer.encode(" kind")[0]  # in place of proud
-kept, changed = sampling.KVCache(plain), sampling.KVCache(plain)
-plain(ids, cache=kept)
-plain(other, cache=changed)
-for number, (a, b) in enumerate(zip(kept.layers, changed.layers, strict=True), 1):
+first, second = sampling.KVCache(plain), sampling.KVCache(plain)
+plain(ids, cache=first)
+plain(other, cache=second)
+for number, (a, b) in enumerate(zip(first.layers, second.layers, strict=True), 1):
     T = ids.shape[1]
-    differ = (a.k - b.k).abs() + (a.v - b.v).abs()  # [B, H, room, hs]
+    differ = (a.k - b.k).abs() + (a.v - b.v).abs()  # [B, H, capacity, hs]
     moved = differ[:, :, :T].amax((0, 1, 3)) > 1e-6  # [T]  at which positions is anything different?
     same = tokenizer.decode(ids[0, ~moved].tolist())
     print(f"layer {number}: changed {tokenizer.decode(other[0, moved].tolist())!r:14} not changed {same!r}")
@@ -492,18 +617,44 @@ for number, (a, b) in enumerate(zip(kept.layers, changed.layers, strict=True), 1
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Its own, and those after it. In layer 1 a key depends on its own token and place only. From layer 2 on, every later
-# position has listened to the changed one: *fox* and the full stop are the same tokens as before, and do not mean the
-# same any more. No earlier position has listened, because of the causal mask of notebook 07.
+# Its own, and those of every token after it. In layer 1 a key depends on its own token and position only. From layer 2
+# on, every later position has attended to the changed one: *fox* and the full stop are the same tokens as before, and
+# no longer mean the same. No earlier position has attended to it, because of the causal mask of notebook 07.
 # </details>
+
+# %% [markdown]
+# Replacing a token is the hard case. Appending one is the easy case: **nothing that was there changes.** In a model
+# without the causal mask, such as BERT, every new word would change all the others, and storing them would be
+# pointless.
 #
-# Exchanging a token is the hard case. Adding one at the end is the easy one: **nothing that was there changes.** In a
-# model without the mask, such as BERT, every new word would change all, and nothing could be kept.
+# ## By hand, 5: one head with a cache
 #
-# ## By hand, 5: one head with a memory
+# **Write it first: `sampling.8`** · *core* · 15 minutes
 #
-# The queries, keys and values of five tokens. Once all at once, with the mask; and once token by token, where each new
-# query meets the keys that have been kept, its own among them.
+# One new token arrives at an attention head that has cached the keys and values of all tokens before it. Append the new
+# key and value, let the new query attend to all of them, **its own key included**, with scores divided by √hs as
+# always, and return what the next token will need. `q`, `k` and `v` are float32 tensors [hs] of the new token; `keys`
+# and `values` are [T, hs], of the T ≥ 1 tokens before it, in order. Return three tensors: the output [hs], and the new
+# keys and values [T + 1, hs].
+#
+# ```python
+# def attend_to_all(q: Float[Tensor, "hs"], k: Float[Tensor, "hs"], v: Float[Tensor, "hs"],
+#                   keys: Float[Tensor, "T hs"], values: Float[Tensor, "T hs"])
+#     -> tuple[Float[Tensor, "hs"], Float[Tensor, "T+1 hs"], Float[Tensor, "T+1 hs"]]
+# ```
+#
+# For example, a query of zeros scores 0 with every key. With `values` `[[1.0, 2.0]]` and the new `v` `[3.0, 4.0]`, the
+# output is their mean, `[2.0, 3.0]`.
+
+# %% tags=["nbval-check-output"]
+def attend_to_all(q, k, v, keys, values): ...
+
+
+check("sampling.8", attend_to_all)
+
+# %% [markdown]
+# Here is ours for five tokens. First all at once, with the mask of notebook 07; then token by token, where each new
+# query meets the keys that are stored, its own among them. Every line should end in *True*.
 
 # %% tags=["nbval-check-output"]
 T, hs = 5, 3
@@ -518,17 +669,32 @@ for t in range(T):
     print(f"token {t}: {t + 1} keys, the same output: {torch.allclose(weights @ values, at_once[t], atol=1e-6)}")
 
 # %% [markdown]
-# The queries are not kept: each is used once. What is kept, the keys and values of all layers, is called the **KV
-# cache**. In the package a layer's part of it is a piece of memory with room for the whole text, into which the new
-# rows are written:
+# Queries are not stored, because each of them is used once. The stored keys and values of all layers are called the
+# **KV cache**. Two words come with it. Reading the prompt fills the cache, all tokens in one pass; that is **prefill**.
+# Then the new tokens go through the model one at a time; that is **decode**. Running a trained model like this is
+# called **inference**, as opposed to training.
+#
+# The picture shows a prompt of five tokens and the passes after it. Dark cells are computed in that pass, light cells
+# are read from the cache. Without a cache, every light cell would be dark.
 
 # %%
-show(sampling.LayerCache.extend)
+known = tokenizer.encode(sentence)[:9]
+state = torch.zeros(5, 9)
+for step in range(5):
+    state[step, : 5 + step] = 1  # in the cache …
+    state[step, 0 if step == 0 else 4 + step : 5 + step] = 2  # … or new in this pass
+figure, axes = canvas(7.8, 2.9)
+axes.pcolormesh(state, cmap=ListedColormap(["white", "#C9E4F6", SERIES[0]]), edgecolors="#BBBBBB", linewidth=1)
+axes.set_xticks([i + 0.5 for i in range(9)], [tokenizer.decode([id]) for id in known])
+axes.set_yticks([i + 0.5 for i in range(5)], ["prefill", *(f"decode {i}" for i in range(1, 5))])
+axes.set(xlabel="token (its keys and values, in every layer)", ylabel="pass")
+axes.invert_yaxis()
+finish(figure, "A staircase: prefill computes five columns at once, each decode pass one more; the rest is cached.")
 
 # %% [markdown]
-# The model does the rest with two small changes: positions are counted from where the cache ends, and a token's query
-# attends to all that the cache hands back. Reading the prompt fills it, all at once; this is called **prefill**. Then
-# each new token goes through alone; this is called **decode**. Your greedy loop becomes:
+# In code the model needs two small changes: positions are counted from where the cache ends, and a query attends to
+# everything that the cache hands back. Your greedy loop becomes this one. Only one argument is new, and `new` holds a
+# single token after the first pass.
 
 # %% tags=["nbval-check-output"]
 cache, new = sampling.KVCache(model), torch.tensor([[end]])
@@ -549,7 +715,7 @@ print("tokens in the cache:", cache.length)
 # %%
 predict("sampling.e", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "answers-prediction"]
 print("without a cache:", count_tokens(use_cache=False))
 print("with a cache:   ", count_tokens())
 
@@ -558,9 +724,11 @@ print("with a cache:   ", count_tokens())
 #
 # 119. Twenty at once, and then one for each new token except the last, which nobody has to read.
 # </details>
-#
-# **It must not change the answer.** Not by a little, either: a wrong position or a key too few gives texts that are
-# nearly right. So the logits are compared, at each position, for a prompt read at once, token by token, and in pieces.
+
+# %% [markdown]
+# **The cache must not change the answer**, not even a little: a wrong position or a missing key gives texts that are
+# *nearly* right, which is the worst kind of wrong. So we compare logits at every position, for a text that is read at
+# once, token by token, and in pieces.
 
 # %% tags=["nbval-check-output"]
 ids = torch.tensor([[end, *tokenizer.encode(fables.tell(1, seed=4)[0].text)]] * 2)  # [2, T]
@@ -574,14 +742,15 @@ for name, sizes in {"at once": [T], "one by one": [1] * T, "in pieces": [7, 1, 2
     print(f"{name:10} within 1e-5 of the full pass: {bool(close)}")
 
 # %% [markdown]
-# (Equal to the last bit they are not: a matrix product of another shape adds its numbers in another order. This model
-# also has a small convolution before its attention, as you know it from 06, and notebook 12 says why; the cache keeps
-# its last inputs as well.)
+# They are not equal to the last bit, because a matrix product of another shape adds its numbers in another order. One
+# detail for later: this model also has a small convolution in front of its attention, the kind you know from notebook
+# 06, and the cache stores its last inputs too.
 #
 # ## What it saves
 #
-# Take a larger model. It is not trained, because the time does not depend on the values of the weights. How long does
-# one more token take, when so many stand before it? Each time is the middle one of a few runs.
+# To see the time, take a larger model. It is untrained, which doesn't matter, since the time does not depend on the
+# values of the weights. How long does one more token take when so many come before it? Each time is the median of a few
+# runs. Look at the shapes of the two curves rather than at the milliseconds, which belong to one busy machine.
 
 # %%
 torch.manual_seed(0)
@@ -611,75 +780,98 @@ times = {"without a cache": slow, "with a cache": fast}
 pictures.lines(times, "tokens before it", "time for one more token (ms)", log="xy", legend="upper left")
 
 # %% [markdown]
-# Both axes are logarithmic. Without a cache the time of one token grows with the text, so a whole text costs the square
-# of its length, or more. With a cache it stays nearly the same: the layers see one token, and only the attention looks
-# at all the others. (These are milliseconds of one machine that had other things to do as well; look at the shape.)
+# Both axes are logarithmic. Without a cache, the time of one token grows with the length of the text, so a whole text
+# costs the square of its length, or more. With a cache it grows far more slowly: the layers process one token, and only
+# attention still looks at all the others.
 #
-# One more thing is in these numbers. Reading a prompt and writing one are not alike:
+# There is a second surprise in these measurements. Reading a prompt and writing an answer are not equally fast. Compare
+# the two *per token* columns:
 
 # %%
 rows = []
 for (T, whole), (_, one) in zip(prefill[-3:], fast[-3:], strict=True):
     rows.append((T, f"{whole:.0f}", f"{whole / T:.2f}", f"{one:.1f}", f"{one * T / whole:.0f} ×"))
-head = ["T", "prefill (ms)", "prefill, a token (ms)", "decode, a token (ms)", "decode : prefill"]
+head = ["T", "prefill (ms)", "prefill (ms per token)", "decode (ms per token)", "decode : prefill"]
 pictures.table(rows, head, align="rrrrr")
 
 # %% [markdown]
-# The arithmetic for a token is nearly the same. But prefill fetches each weight from memory once for all T tokens, and
+# The arithmetic per token is nearly the same. But prefill fetches each weight from memory once for all T tokens, while
 # decode fetches every weight again for a single one. In large models decode waits for memory, not for arithmetic ([Pope
-# et al. 2022](https://arxiv.org/abs/2211.05102)); in one as small as this, Python's own time is a part of it too. This
-# is why a service answers many people in one batch: the weights come once for all of them.
+# et al. 2022](https://arxiv.org/abs/2211.05102)); in one as small as this, Python's own overhead adds to it. That is
+# also why a chat service answers many people in one batch: the weights come from memory once for all of them.
 #
 # ## What it costs
 #
-# Count the numbers that one token leaves behind: a key and a value, in each of $L$ layers, for each of `n_kv_head`
-# heads, of size $hs$ each. Times $T$ tokens, $B$ texts, and the bytes of a number:
+# A cache trades memory for time, so let's write down the bill. Each token leaves a key and a value in each of $L$
+# layers, for each of `n_kv_head` heads, $hs$ numbers each. In the models so far, `n_kv_head` was the number of heads,
+# $H$. Others let several query heads share one head of keys and values; notebook 12 shows how.
+#
+# **Write it first: `sampling.9`** · *warm-up* · 5 minutes
+#
+# How many bytes hold the keys and values of B texts of T tokens? A head has `n_embd / n_head` numbers (this divides
+# evenly), and a number takes `width` bytes. Input: seven `int`. Result: an `int`.
+#
+# ```python
+# def cache_bytes(n_layer: int, n_head: int, n_kv_head: int, n_embd: int, T: int, B: int, width: int) -> int
+# ```
+#
+# For example, 1 layer with 4 heads of 2 numbers, of which 2 have keys and values, for 3 tokens of 1 text at 4 bytes per
+# number: 96 bytes.
+
+# %% tags=["nbval-check-output"]
+def cache_bytes(n_layer, n_head, n_kv_head, n_embd, T, B, width): ...
+
+
+check("sampling.9", cache_bytes)
+
+# %% [markdown]
+# As a formula:
 #
 # $$ \text{bytes} = 2 \cdot L \cdot n_\text{kv} \cdot hs \cdot T \cdot B \cdot \text{width} $$
 #
-# In many models `n_kv_head` is $H$. Others let several query heads share one head of keys and values, and notebook 12
-# shows how. Llama 3 8B has 32 layers, 32 query heads, and 8 heads of keys and values, each with an $hs$ of 128. How
-# large is its cache, for one text of 8,192 tokens and two bytes a number?
+# Llama 3 8B has 32 layers, 32 query heads, and 8 heads of keys and values, each with an $hs$ of 128. How large is its
+# cache for one text of 8,192 tokens, at two bytes per number?
 
 # %%
 predict("sampling.f", ...)
 
-# %% tags=["nbval-check-output"]
-known = {
+# %% tags=["nbval-check-output", "answers-prediction"]
+configs = {
     "fables": (model.config, 4),
     "GPT-2 124M": (GPTConfig.gpt2("124M"), 4),
     "Llama 3 8B": (llama_config("8B"), 2),
     "Llama 3 8B, 32 heads of keys": (llama_config("8B", n_kv_head=32), 2),
 }
 rows, cost = [], {}
-for name, (config, width) in known.items():
+for name, (config, width) in configs.items():
     T = config.context
     cost[name] = sampling.cache_bytes(config, T, width=width)
     kv_heads, hs = config.n_kv_head or config.n_head, config.n_embd // config.n_head
-    a_token = 2 * config.n_layer * kv_heads * hs * width / 1024
-    rows.append((name, width, f"{a_token:,.0f}", f"{T:,}", f"{cost[name] / 2**20:,.1f}"))
-pictures.table(rows, ["model", "bytes a number", "KiB a token", "context", "MiB a full text"], align="lrrrr")
+    per_token = 2 * config.n_layer * kv_heads * hs * width / 1024
+    rows.append((name, width, f"{per_token:,.0f}", f"{T:,}", f"{cost[name] / 2**20:,.1f}"))
+pictures.table(rows, ["model", "bytes per number", "KiB per token", "context", "MiB per full text"], align="lrrrr")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# About 1 GB: 128 KiB a token, times 8,192. (KiB, MiB and GiB count in steps of 1,024.)
+# About 1 GB: 128 KiB per token, times 8,192. KiB, MiB and GiB count in steps of 1,024.
 # </details>
-#
-# A gigabyte for one text, and every text needs its own. Take a graphics card with 80 GB, put the weights of
-# Llama 3 8B onto it, and fill the rest with caches. How many full texts fit?
+
+# %% [markdown]
+# A gigabyte for one text, and every text needs its own. Take a graphics card with 80 GB, load the weights of Llama 3 8B
+# onto it, and fill the rest with caches. How many full texts fit?
 
 # %% tags=["nbval-check-output"]
 with torch.device("meta"):  # shapes only, no numbers
     count = GPT(llama_config("8B")).count_parameters()
 free = 80e9 - 2 * count
 print(f"weights: {2 * count / 1e9:.1f} GB of 80")
-for name in list(known)[2:]:
+for name in list(configs)[2:]:
     print(f"{name:30} {int(free // cost[name]):3} texts at once")
 
 # %% [markdown]
-# Sharing heads is what makes room for four times as many (Shazeer 2019; [Ainslie et al.
-# 2023](https://arxiv.org/abs/2305.13245)). The package counts what a cache really holds. Is it what the formula says?
+# Sharing heads makes room for four times as many texts (Shazeer 2019; [Ainslie et al.
+# 2023](https://arxiv.org/abs/2305.13245)). And does our own cache really hold as many bytes as the formula says?
 
 # %% tags=["nbval-check-output"]
 cache = sampling.KVCache(model, max_length=100)  # for 100 tokens; the whole context unless you say so
@@ -691,8 +883,12 @@ print(f"the cache holds {cache.bytes:,}: the sum")
 assert cache.bytes == sampling.cache_bytes(model.config, T=100, B=3)
 
 # %% [markdown]
-# It does. The room is taken at the first use and not token by token, so that nothing has to be moved later. And when
-# the text is longer than the context? The model has never learned a position so far out, and it refuses:
+# It does. The memory is reserved at the first use rather than token by token, so nothing ever has to be moved.
+#
+# ## When the text outgrows the context
+#
+# Sooner or later a chat is longer than the context window. The model was never trained on positions so far out, and it
+# refuses:
 
 # %% tags=["nbval-check-output"]
 try:
@@ -701,14 +897,50 @@ except ValueError as refusal:
     print(refusal)
 
 # %% [markdown]
-# `generate` goes on all the same: past the context it shows the model the last tokens, as many as fit. Then every token
-# stands at another position than before, the kept keys are worth nothing, and each step is a full pass again. That is
-# slow, and it has forgotten the beginning. There is no free way out; notebook 12 shows how Llama stretches its
-# positions.
+# `generate` goes on all the same. It shows the model the last `context` tokens and computes a full pass for every new
+# token, so past that point generation is slow again. Couldn't we keep the cache, drop the oldest keys and values, and
+# carry on?
 #
-# ## Break it: a cache that was not emptied
+# What would be wrong with that? One suspect is position: in the shortened text, every token has moved to the front. The
+# other is subtler. The keys that we'd keep were computed while the oldest tokens were still there. Let's separate the
+# two on a passage that is short enough to compute everything: its first 15 tokens drop out, and we look at the
+# distribution after the last one.
+
+# %% tags=["nbval-check-output"]
+ids, n = seen[None], 15  # [1, T]  the passage with the lamp, and how many tokens drop out
+T = ids.shape[1]
+print("gone:", repr(tokenizer.decode(ids[0, 1:n].tolist())))
+
+
+def last(ids, **options):
+    return model(ids, **options)[0][0, -1].softmax(-1)  # [V]
+
+
+recomputed = last(ids[:, n:])  # what generate does: a fresh pass over the rest
+cache = sampling.KVCache(model)
+cache.length = n  # a cache that counts n tokens and holds none: the rest at its old positions
+elsewhere = last(ids[:, n:], keep_mask=masking.causal(T - n), cache=cache)
+mask = masking.causal(T)
+mask[-1, :n] = False  # the last token no longer sees what is gone; the others did
+old_keys = last(ids, keep_mask=mask)
+for name, q in {"fresh pass, old positions": elsewhere, "old keys and values": old_keys}.items():
+    print(f"{name:26} more than a hundredth of the probability moved:", bool((q - recomputed).abs().sum() / 2 > 0.01))
+
+# %% [markdown]
+# Position is innocent. This model rotates its queries and keys (notebook 12), so only distances count. With GPT-2's
+# learned positions it would be guilty as well. What really stands in the way is that from layer 2 on, the old keys and
+# values carry traces of tokens that are gone, so they are not what a fresh pass over the shortened text would compute.
 #
-# A service has answered one person. The next one comes, and somebody forgot `cache.reset()`.
+# Whether that is a bug or a feature depends on the training. A model trained with a sliding window, the mask of
+# notebook 07, has learned to work with exactly such traces, and for it the cheap way is the right one: Mistral 7B
+# overwrites its oldest keys in a *rolling cache* ([Jiang et al. 2023](https://arxiv.org/abs/2310.06825)). Ours was not
+# trained that way, so `generate` takes the slow way, whose answer is exactly the model's. Either way, the model has
+# forgotten the beginning.
+#
+# ## Break it: a cache that nobody emptied
+#
+# A service has answered one person. The next one comes, and somebody forgot `cache.reset()`. Read the first text below
+# closely.
 
 # %% tags=["nbval-check-output"]
 def go_on(text, cache, new=37):
@@ -728,14 +960,14 @@ cache.reset()
 print("emptied:", go_on("Long ago, in a", cache), sep="\n")
 
 # %% [markdown]
-# Look for *Yara* in the first text. The second person has never heard of her. No error, no warning; the text is a
-# little worse than usual, and a service that does this has told one person's secrets to another. The check is the one
-# from above: the logits with the cache must be those of the full pass over **this** text.
+# There is *Yara*, of whom the second person has never heard. No error, no warning, only a text that is a little worse
+# than usual – and a service that has handed one person's secrets to another. What catches it is the check from above:
+# logits with the cache must be those of a full pass over **this** text.
 #
-# ## Texts of different lengths
+# ## Prompts of different lengths
 #
-# One batch is a tensor [B, T], and prompts have different lengths. The first idea is to pad the short ones, as in
-# training. Try it on the left and on the right, greedy, and compare with each prompt alone.
+# A batch is a tensor [B, T], but prompts come in all lengths. The first idea is to pad the short ones, as in training.
+# Let's try it on the left and on the right, greedy, and compare with each prompt alone.
 
 # %% tags=["nbval-check-output"]
 prompts = ["Once, in a dark forest, there lived Ada the proud fox. Nearby", "Long ago, in a", "Once"]
@@ -747,17 +979,17 @@ alone = [sampling.generate(model, torch.tensor([row]), 9, temperature=0)[0, len(
 for name, ids in {"left": left, "right": right}.items():
     new = sampling.generate(model, ids, 9, temperature=0)[:, longest:].tolist()
     same = ["as alone" if a == b else "wrong" for a, b in zip(new, alone, strict=True)]
-    print(f"padded on the {name + ':':6} {', '.join(same)}; the last says {tokenizer.decode(new[-1])!r}")
-print("alone, the last says", repr(tokenizer.decode(alone[-1])))
+    print(f"padded on the {name + ':':6} {', '.join(same)}; the last goes on {tokenizer.decode(new[-1])!r}")
+print("alone, the last goes on", repr(tokenizer.decode(alone[-1])))
 
 # %% [markdown]
-# Only the longest prompt, which has no padding, is right. The others have read tokens that nobody wrote, and on the
-# right the model even goes on from one of them. There are two cures. One is to pad on the left, to mask the padding,
-# and to give each row its own positions; `transformers` does this, and each of the three is easy to forget.
+# Only the longest prompt, which needed no padding, is right. The others have read tokens that nobody wrote; padded on
+# the right, the model even goes on from one of them. There are two cures. One is to pad on the left, mask the padding,
+# *and* give each row its own positions. `transformers` does this, and each of the three is easy to forget.
 #
-# The other lets nobody see any padding, and is what Meta's first Llama code did. All rows walk in step. The steps begin
-# where the shortest prompt ends, and a row whose prompt is longer takes its own next token instead of the drawn one,
-# until it is through.
+# The other cure never lets anyone see padding, and is what Meta's first Llama code did. All rows advance together,
+# starting where the shortest prompt ends. A row whose prompt is longer ignores the sampled token and takes the next
+# token of its own prompt, until it has none left.
 
 # %% tags=["nbval-check-output"]
 together = sampling.generate_each(model, rows, max_new_tokens=9, temperature=0)
@@ -765,14 +997,14 @@ for row, said, expected in zip(rows, together, alone, strict=True):
     print("as alone:" if said[len(row) :] == expected else "wrong:", tokenizer.decode(said[1:]))
 
 # %% [markdown]
-# The price: a long prompt beside a short one is read token by token. Large services go further, and let a new text take
-# the place of one that has ended in the middle of a batch (Yu et al. 2022), with caches cut into pages, like the memory
-# of a computer ([Kwon et al. 2023](https://arxiv.org/abs/2309.06180)).
+# The price is that a long prompt beside a short one is read token by token. Large services go further: a new text takes
+# the place of one that has ended while the rest of the batch continues (Yu et al. 2022), and caches are cut into pages,
+# like the memory of a computer ([Kwon et al. 2023](https://arxiv.org/abs/2309.06180)).
 #
-# ## As it is written
+# ## Streaming
 #
-# Nobody likes to wait for a whole text. `stream` hands out each piece as soon as it is there. The cell prints them with
-# a bar between, so that you see them.
+# Nobody likes to wait for a whole text, so `stream` hands out each piece as soon as it exists. The cell prints a bar
+# between the pieces to make them visible.
 
 # %%
 generator = torch.Generator().manual_seed(7)
@@ -781,29 +1013,44 @@ for piece in sampling.stream(model, tokenizer, start, 40, stop=end, top_p=0.9, g
     print(piece, end="|", flush=True)
 
 # %% [markdown]
-# A token can be less than a character, as you saw in 01. Then `stream` holds it back until the character is whole:
+# A token can be less than a character, as you saw in notebook 01. Then `stream` holds it back until the character is
+# complete. Watch the fox, which takes four tokens:
 
 # %% tags=["nbval-check-output"]
 decoder = tokens.StreamDecoder(tokenizer)
 print([decoder.push(id) for id in tokenizer.encode("a 🦊!")])
 
 # %% [markdown]
-# A text ends when the model says a **stop token**, here the end token, or after the number of tokens that you allow.
+# A text ends when the model produces a **stop token**, here the end token, or when it has used up the number of tokens
+# that you allow.
 #
+# That's all you need to write together with your model. Paste this into a new cell, begin a fable, and press Enter on
+# an empty line to stop:
+#
+# ```python
+# while opening := input("> "):
+#     ids = [end, *tokenizer.encode(opening)]
+#     for piece in sampling.stream(model, tokenizer, ids, 100, stop=end, min_p=0.05):
+#         print(piece, end="", flush=True)
+#     print()
+# ```
+
+# %% [markdown]
 # ## At size: quality against variety
 #
-# Now the question that all the settings are about. You want stories that are right **and** varied. With the fables you
-# can measure both.
+# Now the question that all these settings are about. We want stories that are right **and** varied. For most models you
+# can't measure either; for the fables you can measure both.
 #
-# - *Right:* `fables.read` reads a story and finds the first place that is no fable, or that contradicts what was said.
-# - *Varied:* each token was drawn from a distribution $q$, whatever the settings made of it. The mean over stories of
-#   the sum of $-\ln q$ is near the entropy of the teller, in nats a story. The grammar itself has a known one.
+# - *Right:* `fables.read` finds the first place where a story breaks the grammar or contradicts itself.
+# - *Varied:* each token was sampled from a distribution $q$, whatever the settings made of it. Add up $-\ln q$ over a
+#   story, average over stories, and you have an estimate of the entropy of the whole generator, in nats per story. The
+#   grammar itself has a known one.
 #
-# A family is one knob at several values. Its stories are told as one batch, a group of `n` rows for each value, and the
-# cache makes it quick. First the telling. It is the loop from above, and it adds up the surprises on the way.
+# A *family* is one knob at several values. Its stories are generated as one batch, `n` rows for each value, and the
+# cache makes that quick. It is the decoding loop from above, with the surprises added up on the way.
 
 # %%
-def tell(family, n, new=125):
+def generate_family(family, n, new=125):
     """For each setting n stories: their tokens [n, new], and for each story its sum of -ln q."""
     token, generator = torch.full((len(family) * n, 1), end), torch.Generator().manual_seed(0)
     cache, columns = sampling.KVCache(model, max_length=new), []
@@ -812,15 +1059,15 @@ def tell(family, n, new=125):
         groups = model(token, cache=cache)[0][:, -1].split(n)  # for each setting [n, V]
         q = torch.cat([P(logits, **setting) for logits, setting in zip(groups, family, strict=True)])
         token = sampling.draw(q, generator)  # [settings * n, 1]
-        surprise = -q.gather(-1, token)[:, 0].log()  # at the tokens that were drawn
-        nats += surprise.masked_fill(over, 0.0)  # a story that is over has no more of them
+        surprise = -q.gather(-1, token)[:, 0].log()  # at the tokens that were sampled
+        nats += surprise.masked_fill(over, 0.0)  # a story that is over adds no more
         over |= token[:, 0] == end
         columns.append(token)
     return torch.cat(columns, dim=1).split(n), nats.split(n)
 
 
 # %% [markdown]
-# Then the reading. A story that does not end within the allowed tokens counts as a mistake.
+# Then every story is read. One that does not end within the allowed tokens counts as a mistake.
 
 
 # %%
@@ -828,10 +1075,10 @@ def is_right(row):
     return end in row and fables.read(tokenizer.decode(row[: row.index(end)])).error is None
 
 
-def race(family, n):
-    """For each setting: variety in nats a story, the percentage of stories without a mistake, a label."""
+def measure(family, n):
+    """For each setting: variety in nats per story, the percentage of stories without a mistake, a label."""
     points = []
-    for ids, nats, setting in zip(*tell(family, n), family, strict=True):
+    for ids, nats, setting in zip(*generate_family(family, n), family, strict=True):
         right = sum(is_right(row) for row in ids.tolist())
         points.append((float(nats.mean()), 100 * right / n, str(next(iter(setting.values())))))
     return points
@@ -843,28 +1090,44 @@ def knob(name, *values, **others):
 
 
 families = {
-    "temperature": knob("temperature", 0.2, 0.6, 1, 1.5),
+    "temperature": knob("temperature", 0.2, 0.6, 1, 1.2, 1.5),
     "top-p": knob("top_p", 0.3, 0.6, 0.9),
     "top-k": knob("top_k", 2, 8),
     "min-p 0.1, temperature": knob("temperature", 2, 3, min_p=0.1),
 }
 n, curves = 160, {}
 for name, family in families.items():
-    curves[name] = race(family, n)
+    curves[name] = measure(family, n)
     print(f"{name}: {len(family)} settings, {n} stories each")
 
+# %% [markdown]
+# Now the picture this notebook has been heading for. Up is better, right is more varied. The number beside a point is
+# its setting, and the whisker is one standard error up and down: each point is a count, and a count has the luck of the
+# dice in it.
+
 # %%
-entropy = {"the grammar": fables.entropy()}
-axes = ("variety: entropy (nats a story)", "stories without a mistake (%)")
-pictures.lines(curves, *axes, at=entropy, legend="upper right")
+figure, axes = canvas(7.8, 4.6)
+sides = [(6, 7), (-22, 7), (8, -12), (7, 5)]  # where each family writes its settings
+for (name, points), colour, marker, side in zip(curves.items(), SERIES, MARKERS, sides, strict=False):
+    xs, ys, labels = zip(*points, strict=True)
+    errors = [math.sqrt(y * (100 - y) / n) for y in ys]  # percentage points
+    axes.errorbar(xs, ys, errors, color=colour, marker=marker, capsize=3, label=name)
+    for x, y, label in points:
+        axes.annotate(label, (x, y), xytext=side, textcoords="offset points", color=colour)
+for name, x in {"the grammar": fables.entropy(), "ln of all its stories": math.log(fables.count())}.items():
+    axes.axvline(x, color="black", linewidth=1, linestyle=":" if name == "the grammar" else "--", label=name)
+axes.set(xlabel="variety: entropy (nats per story)", ylabel="stories without a mistake (%)", ylim=(40, 100))
+axes.legend(loc="upper right", fontsize=9)
+alt = "; ".join(f"{name}: {y:.0f} % at {x:.1f} nats ({label})" for name, ps in curves.items() for x, y, label in ps)
+finish(figure, f"Quality against variety. {alt}.")
 
 # %% [markdown]
-# This is the picture of the notebook. The number beside a point is its setting. Before you compare two points: each is
-# a count, and typically off by the error of the dice above.
+# Which differences are larger than luck? For two counts, each with its own error, ask for at least two of the largest
+# errors between them.
 
 # %% tags=["nbval-check-output"]
 worst = 100 * math.sqrt(0.5 * 0.5 / n)
-print(f"the height of a point is typically off by up to {worst:.1f} percent")
+print(f"a point's height is typically off by up to {worst:.1f} percentage points")
 height = {name: {label: y for _, y, label in points} for name, points in curves.items()}
 claims = [
     ("temperature", "1.5", "temperature", "1"),
@@ -877,83 +1140,51 @@ for name, low, other, high in claims:
     print(f"{name} {low} is below {other} {high} by two errors or more:", gap > 2 * worst)
 
 # %% [markdown]
-# Both points of a pair are uncertain, so believe a difference from two or three of these errors on. Now look at the
-# curves one by one.
+# With that in mind, take the curves one by one.
 #
-# - *Temperature:* a little below 1 rare tokens get rarer, the model's mistakes among them, and little variety is lost.
-#   Far below, mostly variety is lost. (What is gained is within the errors of the picture.) Above 1 the curve falls:
-#   the tail takes over, and what is counted as variety is nonsense. Greedy, at temperature 0, is not drawn: it stands
-#   at zero in both.
-# - *Top-p* and *top-k* give away variety. Small values also make more mistakes, for the reason that you saw with
-#   greedy.
-# - *Min-p* cuts the tail, and so a temperature of 2 does far less harm than one of 1.5 without it. But at the same
-#   variety, one point above the other, it is no better here than a temperature a little above 1. Put 1.1 and 1.2 into the
-#   temperature family, and see.
+# - *Temperature:* above 1 the curve falls, because the tail takes over, and part of what counts as variety there is
+#   nonsense. Below 1 variety is lost; whether anything is gained for it is within the whiskers. Greedy, at temperature
+#   0, involves no dice and writes one story, which has a mistake: it sits at zero in both directions.
+# - *Top-p* and *top-k* give up variety. Small values also make *more* mistakes, for the reason that you saw with
+#   greedy: the few tokens that are left may all be wrong.
+# - *Min-p* cuts off the tail, and so a temperature of 2 does far less harm with it than 1.5 does without. Compare
+#   points one above the other, though: temperatures a little above 1, without any cut, reach the same variety, and
+#   there our picture shows no advantage of min-p.
 #
-# To the right of the dotted line a teller is more varied than the grammar. A little of that can be right: rare animals
-# as often as common ones. How much? If every story that there is came equally often, the entropy would be the logarithm
-# of their number.
+# To the right of the dotted line, the generator is more varied than the grammar. A little of that can be right, with
+# rare animals coming as often as common ones. The dashed line says how far that can go: if every story that exists came
+# equally often, the entropy would be the logarithm of their number.
 
 # %% tags=["nbval-check-output"]
 print(f"the grammar: {fables.entropy():.1f} nats; all its stories equally likely: {math.log(fables.count()):.1f} nats")
 
 # %% [markdown]
-# A teller that lies clearly beyond the second number tells, for certain, stories that are none.
+# Settings clearly to the right of the dashed line must produce texts that are no fables at all; there is no other way
+# to get so much variety.
 #
-# What the picture does not show: it is one small model on one simple language. For a large model there is no
-# `fables.read`; people are asked instead, or another model.
+# The picture is about one small model of one simple language. For a large model there is no `fables.read`; people judge
+# the texts instead, or another model does.
 #
-# Which setting should you take? For one short answer, a low temperature, and an eye on the mistakes that greedy makes
-# each time. For many good texts, a temperature of 0.7 to 1 with a light cut, top-p 0.9 or min-p 0.05 to 0.1. And say
-# which you took: a model's score depends on it.
+# So which setting should you use? For one short answer that has to be right, a low temperature, with an eye on the
+# mistakes that greedy makes every time. For many good texts, a temperature of 0.7 to 1 with a light cut, such as top-p
+# 0.9 or min-p 0.05 to 0.1. And always report what you used, because a model's score depends on it.
+
+# %% [markdown]
+# ## More exercises
 #
-# ## Exercises
+# All of these are *stretch*: pick what tempts you.
 #
-# Replace the dots by your function. `find("sampling.1")` shows the whole task, `hint("sampling.1")` helps.
-
-# %%
-find("sampling.1")
-
-
-# %% tags=["nbval-check-output"]
-def with_temperature(logits, temperature): ...
-
-
-check("sampling.1", with_temperature)
-
-# %%
-find("sampling.2")
-
-
-# %% tags=["nbval-check-output"]
-def top_k(logits, k): ...
-
-
-check("sampling.2", top_k)
-
-# %%
-find("sampling.3")
-
-
-# %% tags=["nbval-check-output"]
-def top_p(logits, p): ...
-
-
-check("sampling.3", top_p)
-
-# %%
-find("sampling.4")
-
-
-# %% tags=["nbval-check-output"]
-def min_p(logits, p): ...
-
-
-check("sampling.4", min_p)
-
-# %%
-find("sampling.5")
-
+# **`sampling.5` The repetition penalty** · *stretch* · 15 minutes
+#
+# Make the tokens in `seen` less likely: a logit above 0 is divided by the penalty, one below 0 is multiplied by it. A
+# token that occurs three times is lowered once. `logits` is a float32 tensor [B, V], `seen` an integer tensor [B, T]
+# with T at least 1, `penalty` a number above 1. Return the new logits [B, V], and leave the given ones unchanged.
+#
+# ```python
+# def penalise(logits: Float[Tensor, "B V"], seen: Int[Tensor, "B T"], penalty: float) -> Float[Tensor, "B V"]
+# ```
+#
+# For example, logits `[[2.0, -1.0, 3.0]]`, seen `[[0, 1, 1]]` and penalty 2 give `[[1.0, -2.0, 3.0]]`.
 
 # %% tags=["nbval-check-output"]
 def penalise(logits, seen, penalty): ...
@@ -961,9 +1192,20 @@ def penalise(logits, seen, penalty): ...
 
 check("sampling.5", penalise)
 
-# %%
-find("sampling.6")
-
+# %% [markdown]
+# **`sampling.6` One token from one random number** · *stretch* · 15 minutes
+#
+# Our first by-hand cell ignored two rare cases. Lay the probabilities side by side on a line from 0 to 1, in the order
+# of the ids; a segment includes its left end and not its right one. `probabilities` is a `list` of `float`, `u` a
+# `float` with 0 ≤ u < 1; return the id that u hits, an `int`. A token of probability 0 must never come. And the
+# probabilities may sum to a little less than 1 (add 0.1 ten times): if `u` lies above the sum, return the last token
+# that is possible.
+#
+# ```python
+# def draw(probabilities: list[float], u: float) -> int
+# ```
+#
+# For example, `[0.5, 0.0, 0.5]` and u = 0.5 give 2.
 
 # %% tags=["nbval-check-output"]
 def draw(probabilities, u): ...
@@ -971,9 +1213,19 @@ def draw(probabilities, u): ...
 
 check("sampling.6", draw)
 
-# %%
-find("sampling.7")
-
+# %% [markdown]
+# **`sampling.7` Sample with noise and a maximum** · *stretch* · 15 minutes
+#
+# You can sample without adding anything up: give each logit its own noise, and take the largest. If $u$ is uniform
+# between 0 and 1, the noise is $-\ln(-\ln u)$ (Gumbel 1954), and each token wins with exactly its softmax probability.
+# `logits` and `uniform` are float32 tensors [B, V], all of `uniform` strictly between 0 and 1. Return the ids, an
+# integer tensor [B].
+#
+# ```python
+# def gumbel_draw(logits: Float[Tensor, "B V"], uniform: Float[Tensor, "B V"]) -> Int[Tensor, "B"]
+# ```
+#
+# For example, logits `[[0.0, 1.0]]` with uniform `[[0.9, 0.1]]` give `[0]`: 0 + 2.25 beats 1 − 0.83.
 
 # %% tags=["nbval-check-output"]
 def gumbel_draw(logits, uniform): ...
@@ -981,32 +1233,24 @@ def gumbel_draw(logits, uniform): ...
 
 check("sampling.7", gumbel_draw)
 
-# %%
-find("sampling.8")
-
-
-# %% tags=["nbval-check-output"]
-def attend_to_all(q, k, v, keys, values): ...
-
-
-check("sampling.8", attend_to_all)
-
-# %%
-find("sampling.9")
-
-
-# %% tags=["nbval-check-output"]
-def cache_bytes(n_layer, n_head, n_kv_head, n_embd, T, B, width): ...
-
-
-check("sampling.9", cache_bytes)
-
 # %% [markdown]
-# The last one is a way to choose that looks ahead. Greedy takes the best token, and may miss the best **text**.
-
-# %%
-find("sampling.10")
-
+# **`sampling.10` Beam search** · *stretch* · 30 minutes
+#
+# Greedy takes the best token each time and may miss the best **text**. Follow `width` texts at once: start with the
+# `width` most likely first tokens; in each step extend each text by every token, add up log-probabilities, and keep the
+# best `width` of all the longer texts. At the end return the best one. (Lowerre 1976, for speech; for a long time the
+# usual way in machine translation, where one best answer is wanted.)
+#
+# The model is a table: `first` is a float32 tensor [V], ln p of the first token; `table` is [V, V], and `table[a, b]`
+# is ln p of b after a. `length` and `width` are `int`, at least 1; `width` may be larger than V, and then all V texts
+# are kept. Return a `list` of `length` ids.
+#
+# ```python
+# def beam_search(first: Float[Tensor, "V"], table: Float[Tensor, "V V"], length: int, width: int) -> list[int]
+# ```
+#
+# For example, `first` with probabilities 0.6 and 0.4, and after token 0 both with 0.5, after token 1 token 0 with 0.9:
+# width 1 gives `[0, 0]` or `[0, 1]` with probability 0.3, width 2 gives `[1, 0]` with 0.36.
 
 # %% tags=["nbval-check-output"]
 def beam_search(first, table, length, width): ...
@@ -1015,9 +1259,9 @@ def beam_search(first, table, length, width): ...
 check("sampling.10", beam_search)
 
 # %% [markdown]
-# **Open:** find settings that lie above all the curves of the picture, with an entropy of at least 26 nats. Add a
-# family to `families`, and run its cell and the picture's again. Write down what you expect before you look, and say at
-# the end how sure you are.
+# **Open · *stretch*:** find settings that lie above all the curves of the picture, with an entropy of at least 26 nats.
+# Add a family to `families` and run its cell and the picture's again. Write down what you expect before you look, and
+# say at the end how sure you are.
 
 # %%
 progress()
@@ -1028,41 +1272,59 @@ recap("sampling")
 # %% [markdown]
 # ## What to remember
 #
-# 1. A model gives probabilities. Choosing is your part: greedy is one text for ever, sampling draws as the model says.
+# 1. A model gives probabilities; choosing is up to you. Greedy gives one text forever, sampling follows the model's
+#    beliefs.
 # 2. Temperature divides the logits: below 1 sharper, above 1 flatter, and a flat distribution has a heavy tail.
-# 3. Top-k keeps a number of tokens, top-p a share of the probability, min-p what is near the best.
-# 4. Causality lets keys and values be kept. The cache costs $2 \cdot L \cdot n_\text{kv} \cdot hs$ numbers a token, and
-#    never changes the answer.
-# 5. Prefill reads the prompt at once, decode writes token by token and waits for memory.
+# 3. Top-k keeps a number of tokens, top-p a share of the probability, min-p whatever is near the best.
+# 4. Causality makes the KV cache possible. It costs $2 \cdot L \cdot n_\text{kv} \cdot hs$ numbers per token and never
+#    changes the answer.
+# 5. Prefill reads the prompt in one pass; decode writes token by token and waits for memory.
+#
+# | new here | elsewhere this is called |
+# |---|---|
+# | greedy decoding, `temperature=0` | `do_sample=False` in `transformers` |
+# | sampling | multinomial or ancestral sampling |
+# | temperature, top-k, top-p, min-p | `temperature`, `top_k`, `top_p`, `min_p`; top-p is also nucleus sampling |
+# | repetition penalty | `repetition_penalty`; *frequency* and *presence penalty* subtract instead |
+# | tail | low-probability or unreliable tail |
+# | KV cache, `KVCache` | `past_key_values`, `DynamicCache` in `transformers` |
+# | prefill, decode | prompt processing, token generation |
+# | stop token | `eos_token`, EOS, end-of-sequence token |
+# | standard error | binomial standard error |
 #
 # **Three questions**
 #
-# 1. At which temperature is the mean surprise of a model at its own text equal to the entropy of the draw?
+# 1. At which temperature does a model's mean surprise at its own text equal the entropy of the choice?
 #
 # <details><summary>Answer</summary>
-# At 1, without any cut: then it draws from the distribution that it believes in.
+#
+# At 1, without any cut: then it is sampled from the distribution that it believes in.
 # </details>
 #
-# 2. Top-p with p = 0.9, and the likeliest token has 0.95. How many tokens stay?
+# 2. Top-p with p = 0.9, and the most likely token has 0.95. How many tokens stay?
 #
 # <details><summary>Answer</summary>
+#
 # One. It crosses p at once, and the token that crosses stays.
 # </details>
 #
-# 3. Why are keys and values kept, and queries not?
+# 3. Why are keys and values cached, and queries not?
 #
 # <details><summary>Answer</summary>
-# Every later token asks the old keys and reads the old values. An old query has asked already.
-# </details>
 #
+# Every later token compares its query with the old keys and mixes the old values. An old query has done its work.
+# </details>
+
+# %% [markdown]
 # **To go deeper:** Ari Holtzman et al., [The Curious Case of Neural Text
-# Degeneration](https://arxiv.org/abs/1904.09751) (2019), on why the likeliest text is not a good one. Angela Fan et al.
-# [2018](https://arxiv.org/abs/1805.04833) for top-k, Minh Nguyen et al. [2024](https://arxiv.org/abs/2407.01082) for
-# min-p, Nitish Keskar et al. [2019](https://arxiv.org/abs/1909.05858) for the penalty, Noam Shazeer
-# [2019](https://arxiv.org/abs/1911.02150) on what decoding costs. In the package, `gptlab/sampling.py` from top to
-# bottom.
+# Degeneration](https://arxiv.org/abs/1904.09751) (2019), on why the most likely text is not a good one. Angela Fan et
+# al. [2018](https://arxiv.org/abs/1805.04833) for top-k, Minh Nguyen et al. [2024](https://arxiv.org/abs/2407.01082)
+# for min-p, Nitish Keskar et al. [2019](https://arxiv.org/abs/1909.05858) for the penalty, Noam Shazeer
+# [2019](https://arxiv.org/abs/1911.02150) on what decoding costs. In the package, read `gptlab/next_token.py` and
+# `gptlab/cache.py`, then `gptlab/sampling.py`.
 #
 # ## Next
 #
-# Llama's cache is four times smaller than it would be with GPT-2's heads. Llama has three more parts that GPT-2 has
-# not. What is each of them good for? [Notebook 12](12_from_gpt2_to_llama.ipynb) exchanges them, one at a time.
+# Llama 3's cache is four times smaller than it would be with one head of keys per query head, and Llama has three more
+# parts that GPT-2 doesn't. What is each of them good for? [Notebook 12](12_from_gpt2_to_llama.ipynb) swaps them in, one
+# at a time.
