@@ -22,8 +22,8 @@
 # **After this notebook you can** say in one breath what a language model does; write the loop that makes it write; and
 # say which notebook opens which of its parts.
 #
-# **It builds on** being able to read a few lines of Python. There are no formulas, and you aren't expected to understand
-# every line of code yet – that is what the other notebooks are for.
+# **It builds on** being able to read a few lines of Python. There are no formulas, and you aren't expected to
+# understand every line of code yet – that is what the other notebooks are for.
 #
 # **Time:** about 30 minutes to read, and 10 for the two exercises. Run from top to bottom it takes less than half a
 # minute on two CPU cores, and less than 1 GB of memory.
@@ -82,9 +82,10 @@ def write(beginning="", seed=0, temperature=1.0, most=150):
 story = write(seed=0)
 
 # %% [markdown]
-# Nobody typed that story, and it wasn't copied from anywhere. But is it any good? For fables of this kind a program can
-# tell, because we know the rules that they follow. `fables.read` goes through a story and checks it: does everybody keep
-# their name? Is the thing that was found also the thing that is asked for? Does the moral fit the one who acted?
+# Nobody typed that story, and it wasn't copied from anywhere. But is it any good? For fables of this kind a program
+# can tell, because we know the rules that they follow. `fables.read` goes through a story and checks it: does
+# everybody keep their name? Is the thing that was found also the thing that is asked for? Does the moral fit the one
+# who acted?
 
 # %%
 reading = fables.read(story)
@@ -105,8 +106,8 @@ print(f"different fables: {fables.count():,}")
 # %% [markdown]
 # More than two trillion. It has seen a tiny fraction of them, hardly any of them twice, and worked out how they go.
 #
-# **Your turn.** Change the seed to any whole number and run the cell again. The seed decides how the dice fall, so every
-# number is a new story. How many do you need until the checker finds a mistake?
+# **Your turn.** Change the seed to any whole number and run the cell again. The seed decides how the dice fall, so
+# every number is a new story. How many do you need until the checker finds a mistake?
 
 # %%
 story = write(seed=2)
@@ -143,8 +144,8 @@ pictures.tokens(sentence, tokenizer, names=["the model's tokens"])
 # Each coloured chip is one token, with its id below. The ␣ is a space; it belongs to the word that follows it. Almost
 # every token here is a whole word, because fables use few words and use them often.
 #
-# What about a word that no fable contains? Make a guess: replace the dots in the next cell with your letter, for example
-# `predict("start_here.a", "b")`, and run it. (You can also leave the dots and go on. Nothing depends on it.)
+# What about a word that no fable contains? Make a guess: replace the dots in the next cell with your letter, for
+# example `predict("start_here.a", "b")`, and run it. (You can also leave the dots and go on. Nothing depends on it.)
 
 # %%
 predict("start_here.a", ...)
@@ -182,9 +183,10 @@ print("they differ at position", (ids[0] != ids[1]).nonzero().flatten().tolist()
 #
 # ### ids → vectors [B, T, C]
 #
-# An id is a label. That *fox* happens to have one number and *hen* another says nothing about foxes or hens. So the model
-# has a big table with one row per id, and the first thing it does is to fetch those rows. A row is a list of C numbers, a
-# *vector*, and it holds what the model knows about this token. Nobody filled the table in; all of it was learned.
+# An id is a label. That *fox* happens to have one number and *hen* another says nothing about foxes or hens. So the
+# model has a big table with one row per id, and the first thing it does is to fetch those rows. A row is a list of C
+# numbers, a *vector*, and it holds what the model knows about this token. Nobody filled the table in; all of it was
+# learned.
 
 # %%
 with torch.no_grad():
@@ -241,14 +243,14 @@ pictures.next_token(logits[0, -1].softmax(-1), tokenizer, k=4, title='"Yes, Ada,
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
-# *hen*, and the model agrees: each bar is the probability that it gives to one token. You remembered, or looked up, that
-# Bo is the patient hen. You didn't reread every word; you knew what to look for.
+# *hen*, and the model agrees: each bar is the probability that it gives to one token. You remembered, or looked up,
+# that Bo is the patient hen. You didn't reread every word; you knew what to look for.
 # </details>
 #
-# The model does the same, with a part that is called *attention*: every token looks at the tokens before it, and collects
-# information from those that match what it is looking for. This happens in several *layers*, one after the other, and in
-# each layer several times in parallel; each of these is a *head*. We can watch them while the model reads. The next cell
-# finds the head that looks from the last word to *hen* the most, and draws where it looks.
+# The model does the same, with a part that is called *attention*: every token looks at the tokens before it, and
+# collects information from those that match what it is looking for. This happens in several *layers*, one after the
+# other, and in each layer several times in parallel; each of these is a *head*. We can watch them while the model
+# reads. The next cell finds the head that looks from the last word to *hen* the most, and draws where it looks.
 
 # %%
 weights = torch.stack([w[0] for w in watch(model, prompts[:1])])  # where each head looks, from each token to each
@@ -262,8 +264,8 @@ pictures.arcs(weights[layer, head], labels, row=-1, title=title)
 # An arc leads from the last word to a word it looks at; the thicker the arc, the more it takes from there. This head
 # jumps back over the whole story to Bo's animal, and passes by the fox.
 #
-# Did we pick a head that always likes hens? Here is the test. We swap the roles: this time *Ada* finds the bell, Bo asks,
-# and Ada answers. Nothing in the first two sentences changes.
+# Did we pick a head that always likes hens? Here is the test. We swap the roles: this time *Ada* finds the bell, Bo
+# asks, and Ada answers. Nothing in the first two sentences changes.
 
 # %%
 predict("start_here.c", ...)
@@ -278,31 +280,32 @@ pictures.arcs(watch(model, prompt)[layer][0, head], labels, row=-1, title=title)
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
-# Now it looks at the fox. So it hasn't learned "look at the hen", nor "look at the second animal": it finds the animal of
-# whoever is speaking. Nobody programmed that. It came about by reading.
+# Now it looks at the fox. So it hasn't learned "look at the hen", nor "look at the second animal": it finds the
+# animal of whoever is speaking. Nobody programmed that. It came about by reading.
 # </details>
 #
-# If you are sceptical, one thing should bother you. The word that looks back is *the*, both times, and a *the* by itself
-# doesn't know who is speaking. It knows because this model has one extra part, a **short convolution**, that blends every
-# token with the three tokens before it, right before attention – so the last *the* arrives as *Bo , for the*, and carries
-# the name that it searches with. GPT-2 and Llama have no such part. They need two layers for the same trick: the first
-# passes the name along, the second looks back. (At the end of this notebook we take the part out and see what happens.)
+# If you are sceptical, one thing should bother you. The word that looks back is *the*, both times, and a *the* by
+# itself doesn't know who is speaking. It knows because this model has one extra part, a **short convolution**, that
+# blends every token with the three tokens before it, right before attention – so the last *the* arrives as *Bo , for
+# the*, and carries the name that it searches with. GPT-2 and Llama have no such part. They need two layers for the
+# same trick: the first passes the name along, the second looks back. (At the end of this notebook we take the part
+# out and see what happens.)
 #
 # You'll open this box in notebooks 06 and 07, Attention and Masking, and meet the convolution again in 12.
 #
 # ### Blocks → logits → the next token
 #
-# After the tokens have looked around, each one is processed by itself; then all of them look around again, and so on. One
-# such round is a *block* – what we called a layer above. When the last block is done, the model gives a score to every
-# token in its vocabulary: how well would this one fit next? These scores are called *logits*.
+# After the tokens have looked around, each one is processed by itself; then all of them look around again, and so on.
+# One such round is a *block* – what we called a layer above. When the last block is done, the model gives a score to
+# every token in its vocabulary: how well would this one fit next? These scores are called *logits*.
 
 # %%
 pictures.shapes(("ids", "B T", prompts), "→", ("logits", "B T V", logits))
 
 # %% [markdown]
-# Read the right-hand side as: for each text, and at each position in it, one score for each of the **V** tokens that the
-# model knows. The scores are then turned into probabilities, which is what the bars show. You have seen a place where the
-# model was sure. Here is one where nobody can be: it has read only as far as *Nearby lived Bo the patient*.
+# Read the right-hand side as: for each text, and at each position in it, one score for each of the **V** tokens that
+# the model knows. The scores are then turned into probabilities, which is what the bars show. You have seen a place
+# where the model was sure. Here is one where nobody can be: it has read only as far as *Nearby lived Bo the patient*.
 
 # %%
 chances = logits[0, hen - 1].softmax(-1)
@@ -349,12 +352,12 @@ pictures.next_token(logits[1, -1].softmax(-1), tokenizer, k=4, title="The same, 
 #
 # ## The loop that writes
 #
-# One token is not a story. But we can take the token that the model puts next, append it to the text, and ask again. That
-# loop is how every chatbot writes. It's short enough for you to write it before you see ours.
+# One token is not a story. But we can take the token that the model puts next, append it to the text, and ask again.
+# That loop is how every chatbot writes. It's short enough for you to write it before you see ours.
 #
 # **Exercise `start_here.2` · core · 8 minutes.** The model in this exercise is very forgetful: it sees only the last
-# token, and `after[token]` is what it puts next. Append up to `n` tokens to the list. If the model wants to write `end`,
-# stop, and leave `end` out. Return a new list, and leave the given one as it is.
+# token, and `after[token]` is what it puts next. Append up to `n` tokens to the list. If the model wants to write
+# `end`, stop, and leave `end` out. Return a new list, and leave the given one as it is.
 #
 # ```python
 # after = {"the": "fox", "fox": "ran", "ran": ".", ".": "the"}
@@ -384,9 +387,9 @@ check("start_here.2", write_on)
 # ```
 # </details>
 #
-# And here is the same loop around the real model. It sees the whole text and not only the last token, and it works with
-# ids, but you'll recognise every step. We always take the likeliest token. Bo is patient; let's also see what happens if
-# Bo is not.
+# And here is the same loop around the real model. It sees the whole text and not only the last token, and it works
+# with ids, but you'll recognise every step. We always take the likeliest token. Bo is patient; let's also see what
+# happens if Bo is not.
 
 
 # %% tags=["nbval-check-output"]
@@ -409,9 +412,9 @@ for trait in ("patient", "greedy", "brave"):
 # Look how much of the past is in those lines. Only Ada can be the one who asks. A greedy hen says no. What Bo does next
 # fits the trait, the bell is still a bell – and the trait was mentioned nearly thirty words earlier.
 #
-# Taking the likeliest token every time makes all stories alike. That's why `write` rolls dice instead, loaded with the
-# probabilities from the bars. How adventurous it may be is a setting, the *temperature*. In the next cell it's 2.0, which
-# is too much. Try 0.2 and 1.0 as well.
+# Taking the likeliest token every time makes all stories alike. That's why `write` rolls dice instead, loaded with
+# the probabilities from the bars. How adventurous it may be is a setting, the *temperature*. In the next cell it's
+# 2.0, which is too much. Try 0.2 and 1.0 as well.
 
 # %%
 text = write(sentence, seed=4, temperature=2.0, most=60)
@@ -419,10 +422,10 @@ text = write(sentence, seed=4, temperature=2.0, most=60)
 # %% [markdown]
 # You'll open this box in notebook 11, Sampling.
 #
-# And where do all the numbers in the model come from? They start out random. Then the model reads stories. At each word
-# it makes its bars, is shown which word really came next, and every number is nudged a little so that this word would
-# have had a longer bar. A few thousand handfuls of stories later it writes what you saw above. In notebook 10, Training,
-# you'll do that yourself, starting from noise.
+# And where do all the numbers in the model come from? They start out random. Then the model reads stories. At each
+# word it makes its bars, is shown which word really came next, and every number is nudged a little so that this word
+# would have had a longer bar. A few thousand handfuls of stories later it writes what you saw above. In notebook 10,
+# Training, you'll do that yourself, starting from noise.
 #
 # ## What it gets wrong
 #
@@ -453,7 +456,8 @@ text = write("The capital of France is", seed=1, most=40)
 # ## Is this the real thing?
 #
 # Yes, only smaller. Tokens, vectors, attention, blocks, logits, and the loop around them: GPT-2 has these, and so has
-# every model that you can chat with today. In notebook 08 the very class that ran above becomes GPT-2. Compare the sizes:
+# every model that you can chat with today. In notebook 08 the very class that ran above becomes GPT-2. Compare the
+# sizes:
 
 # %% tags=["nbval-check-output"]
 with torch.device("meta"):  # shapes without numbers, which need no memory
@@ -465,9 +469,9 @@ pictures.table([(name, c.n_layer, c.n_head, c.n_embd, c.vocab_size, n) for name,
 
 # %% [markdown]
 # GPT-2 is from 2019 ([Radford et
-# al.](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)). The models
-# that answer you today are up to hundreds of times larger again, and were taught how to behave; notebooks 12 to 17 go
-# that way.
+# al.](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)). The
+# models that answer you today are up to hundreds of times larger again, and were taught how to behave; notebooks 12
+# to 17 go that way.
 #
 # Our model also differs in a few parts. Most of them are improvements that came after GPT-2, and notebook 12 swaps them
 # in one by one. The one that mattered today is the short convolution. So let's take it out of the first block, and ask
@@ -485,10 +489,10 @@ for name, each in (("as it is", model), ("without the convolution", without)):
 pictures.table(rows, ["the model", "who speaks", "looks at hen", "looks at fox"], align="llrr")
 
 # %% [markdown]
-# In the first two rows the head follows the speaker. In the last two it's blind: it hardly looks at either animal, and
-# who speaks makes no difference, because the last *the* looks the same in both texts. This doesn't mean that a GPT needs
-# a convolution. It means that *this* one was trained with it and relies on it. A model without it needs two layers of
-# attention for the trick, and notebook 06 shows why one layer can't do it.
+# In the first two rows the head follows the speaker. In the last two it's blind: it hardly looks at either animal,
+# and who speaks makes no difference, because the last *the* looks the same in both texts. This doesn't mean that a
+# GPT needs a convolution. It means that *this* one was trained with it and relies on it. A model without it needs two
+# layers of attention for the trick, and notebook 06 shows why one layer can't do it.
 #
 # ## Play
 #
@@ -510,9 +514,11 @@ recap("start_here")
 #
 # - Text becomes tokens, tokens become ids, ids become vectors.
 # - Attention lets each token collect what it needs from the tokens before it.
-# - Out comes a probability for every token that could be next. Pick one, append it, ask again: that is how a GPT writes.
+# - Out comes a probability for every token that could be next. Pick one, append it, ask again: that is how a GPT
+#   writes.
 # - All its knowledge is in numbers that began as noise and were nudged, a little at a time, by reading.
-# - What you see in one picture of one head has a cause somewhere in the model. Ask for it, and take parts out to find it.
+# - What you see in one picture of one head has a cause somewhere in the model. Ask for it, and take parts out to find
+#   it.
 #
 # **Words you have met.** Each gets a proper introduction in its own notebook.
 #
@@ -540,9 +546,9 @@ recap("start_here")
 # </details>
 #
 # **To go deeper:** Andrej Karpathy, [Let's build GPT: from scratch, in code, spelled
-# out](https://www.youtube.com/watch?v=kCc8FmEb1nY) (2023), the first ten minutes. Claude Shannon, *A Mathematical Theory
-# of Communication* (1948), section 3, where texts are generated from probabilities, letter by letter and word by word,
-# by hand.
+# out](https://www.youtube.com/watch?v=kCc8FmEb1nY) (2023), the first ten minutes. Claude Shannon, *A Mathematical
+# Theory of Communication* (1948), section 3, where texts are generated from probabilities, letter by letter and word
+# by word, by hand.
 #
 # ## Next
 #
