@@ -26,8 +26,8 @@
 # 4. There was a word, ` SolidGoldMagikarp`, that GPT-3 could not repeat when asked to.
 # 5. The same sentence costs several times as much in Hindi as in English.
 #
-# All five have one cause. It isn't in the neural network at all, but in the step before it, where the text is cut into
-# pieces. In this notebook you build that step three times, once for characters, once for words, once for bytes, and see
+# All five go back, wholly or in good part, to the same place. It isn't in the neural network, but in the step before it,
+# where the text is cut into pieces. In this notebook you build that step three times, once for characters, once for words, once for bytes, and see
 # where each version hurts. At the end you'll look into the real vocabularies of GPT-2 and GPT-4, and explain the five.
 #
 # **After this notebook you can**
@@ -108,10 +108,10 @@ print("code points that Unicode has room for:", f"{0x110000:,}")
 text = "a fox, a hen"
 id_of = {" ": 0, ",": 1, "a": 2, "e": 3, "f": 4, "h": 5, "n": 6, "o": 7, "x": 8}
 ids = [2, 0, 4, 7, 8, 1, 0, 2, 0, 5, 3, 6]
-for character, id in zip(text, ids, strict=True):
-    assert id_of[character] == id
 V = len(id_of)
-print("V =", V)
+for character, id in zip(text, ids, strict=True):
+    assert id_of[character] == id  # no slip of the pencil
+print(f"{len(ids)} characters, {len(ids)} integers, V = {V}")
 
 # %% [markdown]
 # That's the whole idea. Here are the names for it, which you will meet in every paper and every library:
@@ -496,7 +496,7 @@ pictures.table(rows, ["text", "characters", "no id", "words", "lost", "bytes", "
 #
 # GPT-2, GPT-4 and nearly all models of today use sub-words. We can look at theirs, because the vocabularies are
 # published. The next cell loads two of them. (They are found on this machine or downloaded once. If neither works,
-# the cells of this section print nothing new, and you can read the output in the repository.)
+# the cells of this section have little to show, and our output is in the repository's copy of this notebook.)
 
 # %%
 published = {}
@@ -541,10 +541,11 @@ cut("strawberry Strawberry STRAWBERRY")
 cut("480 + 481 = 961, 1234 + 5678 = 6912, 31415 + 927 = 32342")
 
 # %% [markdown]
-# In GPT-2's vocabulary a number is one token, or two, or three, cut wherever some pair of digits happened to be
-# frequent on the web. The same digit can stand in any place of a token. GPT-4 cuts digits in groups of up to three
-# from the left, which is more regular, but look at 1234: its groups are 123 and 4, so the thousand shares a token
-# with the tens. Adding such tokens means learning a large table of special cases. Here is the damage in one line: how
+# In GPT-2's vocabulary a number is one token, or two, or three, cut wherever some digits happened to be frequent together
+# in the text that it was built from. A token doesn't tell the model whether its last digit counts ones, tens or
+# thousands. GPT-4 cuts digits in groups of up to three from the left, which is more regular, but look at 1234: its
+# groups are 123 and 4, so the digit for the thousands shares a token with the one for the tens. Adding such tokens means
+# learning a large table of special cases. Here is the damage in one line: how
 # GPT-2 cuts all the numbers from 1000 to 9999.
 
 # %%
