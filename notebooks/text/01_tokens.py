@@ -26,9 +26,10 @@
 # 4. There was a word, ` SolidGoldMagikarp`, that GPT-3 could not repeat when asked to.
 # 5. The same sentence costs several times as much in Hindi as in English.
 #
-# All five go back, wholly or in good part, to the same place. It isn't in the neural network, but in the step before it,
-# where the text is cut into pieces. In this notebook you build that step three times, once for characters, once for words, once for bytes, and see
-# where each version hurts. At the end you'll look into the real vocabularies of GPT-2 and GPT-4, and explain the five.
+# All five go back, wholly or in good part, to the same place. It isn't in the neural network, but in the step before
+# it, where the text is cut into pieces. In this notebook you build that step three times, once for characters, once for
+# words, once for bytes, and see where each version hurts. Along the way you'll look into the real vocabularies of GPT-2
+# and GPT-4, and explain the five.
 #
 # **After this notebook you can**
 #
