@@ -83,6 +83,13 @@ def next_token(
 
 
 def _percent(value: float) -> str:
+    """A share of 100; what rounds to all or to nothing says so, since a softmax never gives either.
+
+    >>> _percent(37.26), _percent(0.01), _percent(99.96)
+    ('37.3 %', '< 0.1 %', '> 99.9 %')
+    """
+    if 99.95 <= value < 100:
+        return "> 99.9 %"
     return f"{value:.1f} %" if value >= 0.05 else "< 0.1 %"
 
 
