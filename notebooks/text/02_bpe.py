@@ -277,7 +277,8 @@ print(regex.findall(simple, "Bo paid 250, then  left."))
 # ### GPT-2's pattern
 #
 # GPT-2 repairs this with a choice that reads `\s+(?!\S)`: a run of white space, but not so far that a word follows
-# directly. Here is its pattern, one choice per line.
+# directly. Here is its pattern, one choice per line, in tiktoken's wording: it finds the same chunks as the
+# original, faster.
 
 # %% tags=["nbval-check-output"]
 CHOICES = r"\|(?![^(]*\))"  # a bar that is not inside parentheses
@@ -290,8 +291,8 @@ print(bpe.split("Bo paid 250, then  left. Ada's sad.", bpe.GPT2_PATTERN))
 #
 # - `'(?:[sdmt]|ll|ve|re)` is an apostrophe with the ending of an English short form: `'s`, `'ll` and so on. `(?:…)`
 #   groups without doing anything else.
-# - The next three are ours: letters, digits, other symbols. `++` is a `+` that never gives back what it took. It
-#   finds the same chunks as `+`, faster.
+# - The next three are ours: letters, digits, other symbols. `++` is a `+` that never gives back what it took, and
+#   that's where the speed comes from.
 # - `\s++$` is white space at the very end of the text. `$` is the end.
 # - `\s+(?!\S)` is the repair. `(?!\S)` means "and what comes next is not a visible character", so the run stops one
 #   short of a word and leaves it its space.
@@ -328,7 +329,7 @@ pictures.table(rows, ["chunk", "taken by"])
 # - `\s*[\r\n]`: white space up to a newline. An indentation that follows is left alone.
 # - `\s++$` and the last two you know from GPT-2.
 #
-# Digits deserve a closer look, because they decide how a model does arithmetic. GPT-4 takes three at a time, from the
+# Digits deserve a closer look, because they shape how a model does arithmetic. GPT-4 takes three at a time, from the
 # left. Into how many chunks does it split ` 1234567`, with the space? And GPT-2? Say it before you run the cell.
 
 # %% tags=["nbval-check-output", "answers-prediction"]

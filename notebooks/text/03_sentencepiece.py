@@ -696,13 +696,13 @@ pictures.table(rows, header, caption="script, spaces: tokens per character of ç‹
 # $$\text{bits per byte} = \frac{\text{nats per token} \times \text{tokens}}{\ln 2 \times \text{bytes}}$$
 #
 # Strictly, this charges the model for one segmentation only, the one that its tokenizer chooses. The text could come
-# about in other ways, too, and the sum over all of them would be a little cheaper still; but a GPT's probabilities
-# depend on the segmentation so far, so that sum can't be computed. Bits per byte is an upper bound.
+# about in other ways, too, and summing over all of them could only raise its probability. But a GPT's probabilities
+# depend on the segmentation so far, so for a GPT there is no forward sum. Bits per byte is an upper bound.
 #
 # What else has to be equal? Not the seconds: a busy machine would decide. We train the same tiny GPT on each, for the
 # same number of **steps**, so with the same number of tokens and about the same computation, from three seeds. And
 # because longer tokens mean more text per step, we also look at the same runs by the amount of text read. You don't
-# have to read the next cell yet: the GPT and its training are boxes that you'll open in notebooks 08 and 10.
+# have to read the next two cells yet: the GPT and its training are boxes that you'll open in notebooks 08 and 10.
 
 # %%
 import torch
@@ -716,6 +716,7 @@ torch.set_num_threads(1)
 STEPS, LOOK = 60, (15, 30, 60)
 
 
+# %%
 def bits_per_byte(tokenizer, seed):
     """Train a tiny GPT; for each step in LOOK the text read so far (kB) and the bits per byte of held-out text."""
     text = held[:10_000]
