@@ -137,7 +137,7 @@ print(line)
 # ## Write it: from bytes
 #
 # Your turn. On a computer the symbols are ids. The first 256 ids are the bytes, so every text can be written before
-# anything has been learned; new symbols are numbered 256, 257 and so on. Three small functions are all there is to
+# anything has been learned; new symbols are numbered 256, 257 and so on. A few small functions are all there is to
 # it, and you write each one before you see ours. Stuck? `hint("bpe.1")` gives one hint at a time.
 #
 # **Exercise bpe.1** (*warm-up*, 5 minutes). How often does each pair of neighbours occur? Pairs may overlap. The
@@ -1082,6 +1082,7 @@ recap("bpe")
 # | chunk | what the pattern splits off; no merge crosses its boundary | pre-token; word (Hugging Face) |
 # | pre-tokenization | splitting into chunks before any merging | `pre_tokenizer`, `pat_str` |
 # | prompt | the text that a model continues | context, input |
+# | glitch token | a token that the model hardly ever met in training | under-trained token |
 # | injection | typed text that is read as a control token | prompt injection, in a wider sense |
 #
 # **Three questions**

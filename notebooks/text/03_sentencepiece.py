@@ -92,7 +92,7 @@ print(f"th | en      {0.05 * 0.05:.4f}")
 print(f"t | hen      {0.10 * 0.10:.4f}")
 
 # %% [markdown]
-# Now segmentations can be compared, and the winner is none that BPE could have found. On a long text there is a
+# Now segmentations can be compared: `t | hen` is four times as probable as the other two. On a long text there is a
 # catch: a product of thousands of small numbers is 0 on a computer. So we work with logarithms, and the product
 # becomes a sum.
 #
@@ -104,7 +104,7 @@ print(f"t | hen      {0.10 * 0.10:.4f}")
 #
 # **Exercise unigram.2** (*warm-up*, 5 minutes). Write the formula. The input is a list of one or more pieces and a
 # dict from piece to score; the result is a float, in nats. Example: with `{"fo": -2.5, "x": -1.5}`, the pieces
-# `["fo", "x"]` have the score -4.0.
+# `["fo", "x"]` have the score -4.0. As before, `hint("unigram.2")` helps when you're stuck, and `solution` shows ours.
 
 
 # %% tags=["nbval-check-output"]
@@ -843,6 +843,7 @@ recap("unigram")
 # |---|---|---|
 # | segmentation | one way to cut a text into pieces | tokenization, path |
 # | score | ln p of a piece, in nats | log-probability, `get_score` |
+# | nat | the unit of the natural logarithm | nats; a bit is 0.69 nats |
 # | lattice | all pieces above the characters that they cover | trellis, word graph |
 # | Viterbi algorithm | the best path, one number per position | max-product, shortest path |
 # | forward sum | the probability of all paths together | forward algorithm, marginal likelihood |
