@@ -18,6 +18,7 @@ from gptlab import pictures
 from gptlab.bpe import BPETokenizer, train_textbook
 from gptlab.corpora import fables
 from gptlab.html import escape
+from gptlab.merging import merge_by_rank
 from gptlab.pictures.style import drawable, visible
 from gptlab.schedule import lr_multiplier
 from gptlab.tokens import ByteTokenizer, CharTokenizer
@@ -90,6 +91,7 @@ def every_figure(bpe):
         "next_token": pictures.next_token(weights(bpe.vocab_size), bpe, actual=5),
         "surprise_figure": pictures.surprise_figure(NASTY, np.ones(len(NASTY))),
         "lattice": pictures.lattice("the hen", {"t": -3, "he": -2, "the": -1, " ": 0, "n": 0}, ["the", " ", "he", "n"]),
+        "merge_tree": pictures.merge_tree(" naïve $", bpe.ranks),
         "shapes": pictures.shapes(("x", "B T C", (2, 7, 400)), "@", torch.zeros(3, 2, 5, 4), "=", ("n", "T", (3,))),
         "attention": pictures.attention(weights(6, 6), SENTENCE, keep_mask=mask),
         "heads": pictures.attention(weights(5, 4, 6), ["狐", "$x$", "\n", ""], SENTENCE),
@@ -303,6 +305,16 @@ def test_the_lattice_counts_the_ways_and_refuses_a_path_that_is_none():
         pictures.lattice("abb", pieces, ["ab"])
     with pytest.raises(ValueError, match="the best path says 'b'"):
         pictures.lattice("abb", pieces, ["b", "ab"])
+
+
+def test_the_merge_tree_ends_in_the_tokens_of_the_encoding(bpe):
+    for text in ("the", " the hen", "狐", "a"):
+        tokens = " | ".join(drawable(token) for token in merge_by_rank(text.encode(), bpe.ranks))
+        assert pictures.describe(pictures.merge_tree(text, bpe.ranks)).endswith(f"Tokens: {tokens}.")
+    lower_rank_first = pictures.merge_tree("abc", {b"a": 0, b"b": 1, b"c": 2, b"ab": 9, b"bc": 3})
+    assert "b + c (rank 3). Tokens: a | bc." in pictures.describe(lower_rank_first)
+    with pytest.raises(ValueError, match="41 bytes"):
+        pictures.merge_tree("a" * 41, bpe.ranks)
 
 
 # ---- Curves and bars -------------------------------------------------------------------------------------------------

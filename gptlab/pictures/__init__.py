@@ -21,7 +21,7 @@ from gptlab.pictures.graph import graph
 from gptlab.pictures.heat import attention, mask, rows
 from gptlab.pictures.lines import lines
 from gptlab.pictures.machine import memory_timeline, roofline
-from gptlab.pictures.segmentation import lattice, merge_states, merges
+from gptlab.pictures.segmentation import lattice, merge_states, merge_tree, merges
 from gptlab.pictures.sentence import arcs, attention_table
 from gptlab.pictures.shares import shares
 from gptlab.pictures.style import Picture, describe
@@ -29,7 +29,7 @@ from gptlab.pictures.tables import table
 
 __all__ = [
     "Html", "Picture", "arcs", "attention", "attention_table", "by_fact", "compare", "course_map", "describe",
-    "embedding_map", "excess", "graph", "lattice", "lines", "mask", "memory_timeline", "merge_states", "merges",
-    "next_token", "pipeline", "rate", "reshaped", "roofline", "rows", "shapes", "shares", "surprise",
+    "embedding_map", "excess", "graph", "lattice", "lines", "mask", "memory_timeline", "merge_states", "merge_tree",
+    "merges", "next_token", "pipeline", "rate", "reshaped", "roofline", "rows", "shapes", "shares", "surprise",
     "surprise_figure", "table", "tokens", "training",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """How a vocabulary is learned and used: BPE's merges one by one, and the lattice of a Unigram model."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from matplotlib.patches import FancyBboxPatch
 
@@ -93,6 +94,61 @@ def merges(steps: Sequence[Sequence], limit: int = 60) -> Html:
     names = ("step", "joined pair", "found", "the text now", "tokens")
     head = row(element("th", escape(name), f"{cell};border-bottom:1px solid {GREY}") for name in names)
     return Html(table(rows, [head]), "\n".join(plain))
+
+
+@styled
+def merge_tree(chunk: str | bytes, ranks: Mapping[bytes, int]) -> Picture:
+    """How byte-pair encoding builds the tokens of a word: its bytes below, and a node for each merge.
+
+    A node is as high as its step, so the order in which the pairs were merged reads from the bottom to the top. What
+    has nothing above it is a token of the result, and is dark.
+
+    Args:
+        chunk: at most 40 bytes.
+        ranks: the bytes of each token and its rank.
+
+    Raises:
+        ValueError: for a chunk that is empty or has more than 40 bytes.
+
+    >>> from gptlab import pictures
+    >>> print(pictures.describe(merge_tree("hat", {b"h": 0, b"a": 1, b"t": 2, b"at": 3, b"hat": 4})))
+    A tree of 2 merges over 'hat': a + t (rank 3), h + at (rank 4). Tokens: hat.
+    """
+    data = chunk.encode("utf-8") if isinstance(chunk, str) else bytes(chunk)
+    if not 0 < len(data) <= LONGEST:
+        raise ValueError(f"a tree over {len(data)} bytes cannot be read: give 1 to {LONGEST} bytes")
+    parts = [(data[i : i + 1], i + 0.5, 0) for i in range(len(data))]  # each with its place
+    nodes, edges, said = list(parts), [], []
+    while True:
+        joined = [(ranks.get(a[0] + b[0]), i) for i, (a, b) in enumerate(pairwise(parts))]
+        possible = [(rank, i) for rank, i in joined if rank is not None]
+        if not possible:
+            break
+        rank, i = min(possible)
+        left, right = parts[i : i + 2]
+        new = (left[0] + right[0], (left[1] + right[1]) / 2, len(said) + 1)
+        edges += [(left, new), (right, new)]
+        nodes.append(new)
+        said.append(f"{drawable(left[0])} + {drawable(right[0])} (rank {rank:,})")
+        parts[i : i + 2] = [new]
+    figure, axes = canvas(min(9.0, max(4.5, 0.8 * len(data))), 0.55 * (len(said) + 1) + 0.8)
+    for (_, x, y), (_, above, top) in edges:
+        axes.plot([x, x, above], [y, top, top], color=GREY, linewidth=1.2, zorder=1)
+    for node in nodes:
+        token, x, y = node
+        last = node in parts
+        label = drawable(token) + (f"  {ranks[token]:,}" if y else "")
+        look = {"boxstyle": "round,pad=0.3", "facecolor": BLUE if last else BOX, "edgecolor": BLUE if last else GREY}
+        axes.text(
+            x, y, label, ha="center", va="center", fontsize=11, family="DejaVu Sans Mono", bbox=look, zorder=2,
+            color="white" if last else INK, weight="bold" if last else "normal",
+        )  # fmt: skip
+    axes.set(xlim=(0, len(data)), ylim=(-0.6, len(said) + 0.6), xticks=[], yticks=range(1, len(said) + 1))
+    axes.set(ylabel="merge", xlabel="dark: a token of the result; number: rank")
+    axes.spines[["left", "bottom"]].set_visible(False)
+    tokens = " | ".join(drawable(token) for token, _, _ in parts)
+    merged = ", ".join(said) or "none"
+    return finish(figure, f"A tree of {len(said)} merges over {drawable(data)!r}: {merged}. Tokens: {tokens}.")
 
 
 def _placed(text: str, pieces) -> list[tuple[int, int, float]]:
