@@ -80,7 +80,7 @@ def _two_axes(x):
 _PAST = Exercise(
     id="attention.1",
     title="Average the past",
-    minutes=10,
+    minutes=5,
     difficulty=1,
     prompt="At each position, compute the mean of its own vector and all the vectors before it. Write it with a loop "
     "first, then try it as one product with a lower-triangular matrix.\n\nShapes: `x` is a float tensor [B, T, C]. "
@@ -450,7 +450,7 @@ _NOT_LOW = "exp of it is not 0, and a score may be lower than it. Only minus inf
 _CAUSAL = Exercise(
     id="attention.3",
     title="From scores to weights",
-    minutes=10,
+    minutes=5,
     difficulty=2,
     prompt="Turn scores into causal attention weights: a position gives no weight to later ones, and each row sums to "
     "1. The scores are scaled already, and may be large: anything from −4000 to 4000.\n\nShapes: `scores` is a float "
@@ -651,7 +651,7 @@ def _weights_by_exp(scores, keep):
 _ATTEND = Exercise(
     id="attention.4",
     title="Attend",
-    minutes=15,
+    minutes=10,
     difficulty=2,
     prompt="Attention from end to end: scores, scale, mask, softmax, and the weighted average of the values. Every row "
     "of the mask keeps at least one key. Scaled scores may be large, anything from −4000 to 4000.\n\nShapes: `q` is a "
@@ -1379,7 +1379,7 @@ def _reach_inputs(rng):
 _REACH = Exercise(
     id="attention.8",
     title="How many layers to reach the first token?",
-    minutes=10,
+    minutes=5,
     difficulty=1,
     prompt="A causal convolution of `width` sees the present position and the `width - 1` before it. Stack several, "
     "and each layer sees further back. How many layers does it take until the last of `T` positions depends on the "

@@ -173,7 +173,7 @@ _NO_AXIS = (
 _PADDING = Exercise(
     id="masking.2",
     title="Nobody attends to padding",
-    minutes=10,
+    minutes=5,
     difficulty=1,
     prompt="The sequences of a batch have different lengths, and the shorter ones are padded on the right. Build the "
     "mask that hides the padding from all queries, in a shape that can be joined with a [T, T] mask by `&`.\n\n"
@@ -326,7 +326,7 @@ _EXP = (
 _WEIGHTS = Exercise(
     id="masking.3",
     title="Softmax behind a mask",
-    minutes=15,
+    minutes=10,
     difficulty=2,
     prompt="From scores to weights, with a mask. What may not be attended to gets a weight of exactly 0, and each row "
     "sums to 1. A row that may attend to nothing is all zeros. Scores may be large, anything from −4000 to 4000.\n\n"
@@ -601,7 +601,7 @@ def _within(low: Callable, high: Callable) -> Callable:
 _SLIDING = Exercise(
     id="masking.5",
     title="A window that slides",
-    minutes=10,
+    minutes=5,
     difficulty=2,
     prompt="Each position may attend to the last `window` positions, itself included, and to nothing after it. Near "
     "the beginning there are fewer.\n\nInput: `T` and `window`, two `int` of at least 1; the window may be wider than "
@@ -830,7 +830,7 @@ def _pair(
 _LIBRARY = Exercise(
     id="masking.7",
     title="The other convention",
-    minutes=10,
+    minutes=5,
     difficulty=2,
     prompt="Prepare the two masks of a decoder on padded sequences for `nn.MultiheadAttention`, which takes them as "
     "two arguments: `attn_mask` [T, T], which hides the future, and `key_padding_mask` [B, T], which hides the "
@@ -1008,7 +1008,7 @@ def _cross(
 _CROSS = Exercise(
     id="masking.8",
     title="Two sources",
-    minutes=15,
+    minutes=10,
     difficulty=2,
     prompt="One head of cross-attention. The queries come from the target `x`, the keys and the values from "
     "`memory`. Each query may attend to the whole memory except its padding, which the mask hides; at least one token "

@@ -887,8 +887,7 @@ print(moved.int())
 #
 # ## What attention buys
 #
-# Now the experiment. Five models learn to generate fables. They differ in one thing only: how far back each position
-# can see, and by what means.
+# Now the experiment. Five models learn to generate fables, and what we compare is how each of them looks back.
 #
 # - **bigram**: notebook 05's table. It sees one token.
 # - **window**: the vectors of the last 13 tokens side by side, through a hidden layer, as in Bengio and colleagues'
@@ -899,7 +898,7 @@ print(moved.int())
 #   adds up its own vector and those of its three neighbours to the left: a little convolution.
 # - **attention alone**: the same without those neighbours, so that we can see what the convolution contributes.
 #
-# The stories, their order, the number of steps, the optimizer and its learning rates are the same for all, and so is
+# Everything else should be equal, and nearly everything is. The stories, their order, the number of steps, the optimizer and its learning rates are the same for all, and so is
 # the number of parameters, within three percent. Two things are not the same, and you should know them. Each model has
 # the width that suits its parameters best. And the learning rates were chosen for attention, which also normalises its
 # queries and keys; the curves below will show whether the others would catch up with more time. How training works
@@ -1097,7 +1096,7 @@ pictures.arcs(learned[head], labels, row=-1, title=f"After training, head {head}
 # ## Heads of a real model
 #
 # Now the model that wrote a story for you in notebook 00. It has two layers of eight heads, and like our fourth model
-# it adds the three tokens to the left to each position before it attends; notebook 08 shows where. Here are two heads
+# it adds the three tokens to the left to each position before it attends. GPT-2 has no such convolution; notebook 12 comes back to it. Here are two heads
 # of its first layer on the beginning of our sentence: the one that looks most at its own position, and the one that
 # looks most at the very first token.
 
@@ -1120,7 +1119,8 @@ pictures.attention(looks[0][[itself, first], :n, :n], labels[:n], head_names=nam
 # do into words, and the rest is untidy.
 #
 # Some are surprisingly neat. In the second layer, take the head that looks at *Bo* the most from *patient*, and the one
-# that does so from *hen*. Does either treat the fox and Ada the same way?
+# that does so from *hen*. Do they do the same for Ada's trait and for her
+# animal?
 
 # %%
 bo, patient, hen = (labels.index(word) for word in ("Bo", "patient", "hen"))

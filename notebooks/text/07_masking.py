@@ -619,7 +619,8 @@ for name, out in ways.items():
 # %% [markdown]
 # Without a repair the NaN is in the output, and it reaches the gradient of every value. The repair does help after
 # `masked_fill`, because no gradient flows back through a filled score. After adding $M$ it hides the NaN in the output
-# and leaves it in the gradient: the loss looks healthy, and after one step of training all weights are NaN. A repair
+# and leaves it in the gradient: the loss looks healthy, and one step of training turns the weights behind the queries and
+# keys into NaN. A repair
 # that works only if somebody else built the mask the right way is not a repair. `attend` never produces a NaN in the
 # first place, and neither does SDPA in the version of PyTorch that ran here.
 #
@@ -940,8 +941,8 @@ for T in (256, 512, 1024):
 pictures.table(rows, ["T", "written out (ms)", "fast, with a table (ms)", "fast, is_causal (ms)"], align="rrrr")
 
 # %% [markdown]
-# These are milliseconds of one machine, measured briefly, so expect them to jump. On most machines the column *written
-# out* grows faster than four times per row. The reason is memory: [T, T] for eight heads soon no longer fits the
+# These are milliseconds of one machine, measured briefly, so expect them to jump. On the machines that we tried,
+# the column *written out* grows faster than four times per row, and the reason is memory: [T, T] for eight heads soon no longer fits the
 # processor's cache, and every step has to fetch the scores from far away. The fast function works tile by tile and stays
 # in the cache, which is the best argument for it. This is also why `MultiHeadAttention` has an argument `is_causal`
 # beside `keep_mask`, and why no model of this course stores a [T, T] table in its layers.
