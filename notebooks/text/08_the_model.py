@@ -75,7 +75,7 @@ quiz("model", [..., ..., ...])
 # fetched, and a third with the result of that. GPT-2's smallest version has twelve. So let's stack some and see.
 #
 # First the data: fables, cut into batches, and two numbers to judge a loss by. One is the entropy floor. The other is
-# what a model pays that knows how often each token occurs and nothing else.
+# the loss of a model that knows how often each token occurs and nothing else.
 
 # %%
 trained, tokenizer = checkpoints.committed("fables")
@@ -175,7 +175,14 @@ for L in (1, 3, 12):
 print(f"expected: below 3.5 for one layer, and near {frequencies:.2f} (frequencies alone) for twelve")
 
 # %% [markdown]
-# The other way round: the deeper, the worse. Three and twelve layers have more parameters, so they should do at least
+# Before we ask why, a picture with depth on the horizontal axis.
+
+# %%
+level = {"frequencies alone": frequencies}
+pictures.lines({"after 100 steps": by_depth}, "layers L", "loss (nats per token)", level=level)
+
+# %% [markdown]
+# The deeper, the worse. Three and twelve layers have more parameters, so they should do at least
 # as well. Instead twelve layers end where a model ends that has counted its tokens and looks at nothing.
 #
 # ## By hand: what happens on the way
@@ -479,7 +486,7 @@ print("up:", up.tolist(), " after ReLU:", active.tolist(), " down:", (active @ W
 # An inner channel is a column of $W_1$. The third computed $1 \cdot 2 + 2 \cdot (-2) + 1 = -1$, which is negative, so it
 # contributes nothing. You can read each inner channel as a question put to the stream, with a threshold, and the
 # matching row of $W_2$ as what to write back if the answer is yes. [Geva et al.
-# 2021](https://arxiv.org/abs/2012.14913) found trained MLPs that work like such a memory.
+# 2021](https://arxiv.org/abs/2012.14913) found trained MLPs that work as a memory of this kind.
 #
 # Why have an activation function at all?
 
@@ -546,7 +553,7 @@ print("moved:", moved.tolist())
 #
 # $$x \leftarrow x + \mathrm{attention}(\mathrm{norm}_1(x)) \qquad x \leftarrow x + \mathrm{mlp}(\mathrm{norm}_2(x))$$
 #
-# ### Your turn: a block (core, 10 minutes)
+# ### Your turn: a block (warm-up, 10 minutes)
 #
 # All four parts are given, as functions from [B, T, C] to [B, T, C]. Return a new tensor and leave `x` as it is. The
 # worked example, with numbers in place of tensors: if both norms divide by 2, attention adds 1 and the MLP
@@ -648,15 +655,14 @@ print("inference:", distinct(layer.eval()(x)))
 # measure a disturbed model.
 #
 # GPT-1's paper dropped a tenth in three places, and Hugging Face's GPT-2 has that as its default: after the embedding,
-# in the attention weights, and on what each sublayer adds. (OpenAI's published GPT-2 code has no dropout at all.)
+# in the attention weights, and on what each sublayer adds. OpenAI's published GPT-2 code has no dropout at all.
 # Large models that read each text only once have little to learn by heart, and most of them leave it out.
 
 # %% [markdown]
 # ## GPT by hand
 #
 # Now the whole model. Here is a small one from the package, with random weights, and we'll rebuild it from nothing but
-# those weights. `w` is its `state_dict`. The second block has the same twelve-odd names as the first, so they are left
-# out.
+# those weights. `w` is its `state_dict`. The second block has the same names as the first, so we print one of them.
 
 # %% tags=["nbval-check-output"]
 config = GPTConfig(vocab_size=30, context=10, n_layer=2, n_head=3, n_embd=12)
@@ -694,8 +700,8 @@ def mlp_at(x, name):
 
 # %% [markdown]
 # And the way through. Tokens plus positions start the stream, the blocks add to it, and a last norm reads it. Then
-# comes the output **head** of the model (unrelated to the heads of attention): it turns each vector into $V$ logits,
-# one for each token that could come next. In GPT-2 it is **tied** to the token table (05), so the logit of a token is
+# comes the output **head** of the model, which has nothing to do with the heads of attention. It turns each vector into
+# $V$ logits, one for each token that could come next. In GPT-2 it is **tied** to the token table (05), so the logit of a token is
 # the dot product of the normalised stream with that token's row. In the list above, `head.weight` and
 # `embedding.token.weight` are one tensor under two names.
 #
@@ -784,8 +790,8 @@ pictures.table(rows, header, align="rrrr")
 # So the first loss is the cheapest test there is. Before you train, compare it with $\ln V$. Above it, the initial
 # weights are too large; clearly below it, the model has seen the answer.
 #
-# What does GPT-2 do? nanoGPT, Hugging Face's GPT-2 and this course use a standard deviation of 0.02. (OpenAI's own code
-# has 0.01 for the positions.) The paper adds one idea. Each of the $L$ blocks adds to the stream twice, and the squares
+# What does GPT-2 do? nanoGPT, Hugging Face's GPT-2 and this course use a standard deviation of 0.02; OpenAI's own code
+# has 0.01 for the positions. The paper adds one idea. Each of the $L$ blocks adds to the stream twice, and the squares
 # of independent things add up, so $2L$ additions make the stream longer by a factor that grows like $\sqrt{2L}$. The
 # matrices that write into the stream, and no others, are therefore initialised with $0.02 / \sqrt{2L}$:
 #
@@ -1042,7 +1048,7 @@ named = {"intact": round(ends["intact"], 2)}
 for name, fault in secret.items():
     named[f"{name}: {fault}"] = round(ends[name], 2)
 print("expected: mask well below intact, targets below 0.1, residual above 4")
-pictures.compare(named, "nats per token, mean of the last 20 steps", floor=floor, best=None)
+pictures.compare(named, "nats per token, mean of the last 20 steps", best=None)
 
 # %% [markdown]
 # <details><summary>Who is who, and how to tell</summary>
@@ -1178,7 +1184,7 @@ pictures.by_fact(heads[most], k=9, title=f"Without {most} of block 0: nats per s
 # You've done three in the flow. For the others, `hint("model.3")` and `solution("model.3")` help (import them from
 # `gptlab.exercises`).
 #
-# ### Up, GELU, down (core, 15 minutes)
+# ### Up, GELU, down (stretch, 15 minutes)
 #
 # Compute an MLP with the exact GELU, by hand, with `torch.erf`. `x` is [B, T, C], `W1` is [C, W], `b1` is [W], `W2` is
 # [W, C], `b2` is [C], to be used as `x @ W1`; the result is [B, T, C]. The worked example: x = `[[[1]]]`,
@@ -1192,7 +1198,7 @@ def mlp(x, W1, b1, W2, b2): ...
 check("model.3", mlp)
 
 # %% [markdown]
-# ### How many parameters? (core, 15 minutes)
+# ### How many parameters? (stretch, 15 minutes)
 #
 # For a GPT-2 with V tokens, T positions, L blocks and C channels; everything has a bias except the tables, each of
 # the two norms of a block and the one at the end has gain and bias, and the head is tied. All arguments and the result
@@ -1250,7 +1256,7 @@ def dropout(x, draws, p, training): ...
 check("model.8", dropout)
 
 # %% [markdown]
-# ### Before the first step (core, 15 minutes)
+# ### Before the first step (stretch, 15 minutes)
 #
 # The check that every training run should begin with. `logits` is [B, T, V], `targets` is [B, T]. Return "too large" if
 # the mean loss is more than 10 % above ln V, "too small" if it is more than 10 % below, otherwise "as it should be". The

@@ -80,7 +80,7 @@ print(textwrap.fill(repr(story[:150]), width=100))
 
 # %% [markdown]
 # Every token comes up about as often as every other. There's no bug to find here: the weights are still the random
-# numbers they were initialised with, and nothing has told the model which of them to change.
+# numbers they were initialised with, and nothing has shown the model which of them to change.
 #
 # Three things are missing: a number that says how bad the model is, a rule that makes the number smaller, and the
 # patience to apply it many times.
@@ -275,8 +275,8 @@ print("ours and the library's differ by less than 1e-5:", bool((x - adam[-1]).ab
 # ### Weight decay, the W in AdamW
 #
 # **Weight decay** pulls every weight a little towards 0 at each step, whatever the gradient says: multiply it by
-# $1 - \text{rate} \cdot \text{decay}$. A weight survives only if the gradient keeps paying for it. Such a pull
-# towards simpler models is a form of **regularization**, a guard against learning a text by heart.
+# $1 - \text{rate} \cdot \text{decay}$. A weight stays large only if the gradient keeps
+# pushing it up. A pull towards simpler models is a form of **regularization**, a guard against learning a text by heart.
 #
 # Why does it need a letter of its own? If you add the pull to the gradient, Adam divides it by √v like everything
 # else, and weights with large gradients hardly decay. Loshchilov and Hutter (2017) apply it *beside* Adam's step, and
@@ -515,12 +515,12 @@ unit = "nats per story above the floor"
 pictures.training(history, what=watched, unit=unit, top=4, title="Recall, fact by fact")
 
 # %% [markdown]
-# This is the picture of the whole notebook. Recalled facts don't get better little by little. For a while such a fact
+# This is the picture of the whole notebook. Recalled facts don't get better little by little. For a while each of them
 # costs as much as a guess: the model knows *that* an animal has to be named here, but not which one. Then the curve
 # drops, and soon the fact is almost free. We read each drop as the moment at which the model found out how to look
 # back: *this name stood there before, and here is what came with it*. The facts don't drop together, because they
 # aren't equally hard. Where a story is set has one answer; an animal or a trait has two candidates per story, and the
-# model has to find the right one of the two. A model that knows the two and tosses a fair coin pays ln 2, about 0.69.
+# model has to find the right one of the two. A model that knows the two and tosses a fair coin loses ln 2, about 0.69 nats.
 #
 # Attention heads that do this kind of looking back were described by Elhage et al. (2021), who named them **induction
 # heads**. Olsson et al. (2022) saw them form, within a narrow window of training, in models of many sizes. Notebook
@@ -546,7 +546,7 @@ for slip in slips[:4]:
     print("·", slip)
 
 # %% [markdown]
-# Those are the mistakes that the curves promised. The model that told you a story in notebook 00 lies in
+# Those are the mistakes that the curves promised. The model that wrote a story for you in notebook 00 lies in
 # `data/models/fables`: the same kind of model, a little wider, after a longer run.
 #
 # ## Break it: the targets are not shifted
@@ -736,7 +736,7 @@ for piece in sampling.stream(reloaded, its_tokenizer, prompt, max_new_tokens=80,
 # You've done three in the flow. The others are here; `hint("training.3")` and `solution("training.3")` help (import
 # them from `gptlab.exercises`).
 #
-# ### Padding does not count (core, 10 minutes)
+# ### Padding does not count (warm-up, 10 minutes)
 #
 # `losses` is a float tensor [B, T], `targets` an integer tensor [B, T] in which −100 marks padding. Give the mean loss
 # over the targets that count, each token with the same weight whichever row it is in. The worked example: losses
@@ -750,7 +750,7 @@ def mean_of_counted(losses, targets): ...
 check("training.3", mean_of_counted)
 
 # %% [markdown]
-# ### A gradient that is too long (core, 10 minutes)
+# ### A gradient that is too long (stretch, 10 minutes)
 #
 # All gradients of a model together are one long vector. If it is longer than `longest`, shorten it to that length and
 # keep its direction; otherwise leave it. `gradients` is a list of float tensors of any shapes; give new tensors of the
