@@ -17,8 +17,8 @@
 # %% [markdown]
 # # 08 The model
 #
-# *Stack twelve layers and they learn less than one. A sum and a normalisation repair that, and what comes out is GPT-2,
-# to the last parameter.*
+# *Stack twelve layers and they learn less than one. A sum and a normalisation repair that, and what comes out is
+# GPT-2, to the last parameter.*
 #
 # You have embeddings (05), attention (06) and masks (07). Here you stack them, watch the stack fail, and find out what
 # each missing part is for. Then you build the whole model by hand, count it, and break it in eight ways.
@@ -56,7 +56,7 @@ from gptlab.model import GPT, MLP, Block, GPTConfig
 from gptlab.pictures.style import DASHES, SERIES, canvas, finish
 
 torch.set_num_threads(1)  # matrices this small gain nothing from a second core
-torch.manual_seed(8);
+_ = torch.manual_seed(8)
 
 # %% tags=["nbval-check-output"]
 pictures.pipeline("model")
@@ -249,11 +249,12 @@ print(f"add, twelve times: {y.item():.1f}; and the gradient: {x.grad.item():.1f}
 # back.
 # </details>
 #
-# That 1 is the whole trick. If a sublayer multiplies a number by $f$, adding its output multiplies by $1 + f$, and the
-# gradient on its way back is multiplied by the same $1 + f$. However small $f$ is, the gradient gets through: there is
-# a path from the last layer to the first on which it is multiplied by 1 and nothing else. This is a **residual
-# connection**, also called a skip connection ([He et al. 2015](https://arxiv.org/abs/1512.03385)). He and colleagues had
-# a related trouble, very deep networks that trained badly although their gradients were healthy, and the same cure.
+# That 1 is the whole trick. If a sublayer multiplies a number by $f$, adding its output multiplies by $1 + f$, and
+# the gradient on its way back is multiplied by the same $1 + f$. However small $f$ is, the gradient gets through:
+# there is a path from the last layer to the first on which it is multiplied by 1 and nothing else. This is a
+# **residual connection**, also called a skip connection ([He et al. 2015](https://arxiv.org/abs/1512.03385)). He and
+# colleagues had a related trouble, very deep networks that trained badly although their gradients were healthy, and
+# the same cure.
 #
 # As code it is one line. Compare the table with the last one.
 
@@ -306,9 +307,9 @@ print("normalised:", ((x - mean) / root).numpy().round(3))
 
 # %% [markdown]
 # The result has mean 0 and standard deviation 1. Check the first number with a pencil: $(2 - 5) / 2.236$. In a batch
-# every position does this for itself, over its own channels. Two details complete it: a tiny $\epsilon$ under the root,
-# so that four equal numbers don't divide by 0; and a **gain** $g$ and a **bias** $b$ for each channel, both learned,
-# which start at 1 and 0.
+# every position does this for itself, over its own channels. Two details complete it: a tiny $\epsilon$ under the
+# root, so that four equal numbers don't divide by 0; and a **gain** $g$ and a **bias** $b$ for each channel, both
+# learned, which start at 1 and 0.
 #
 # $$\mathrm{norm}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \cdot g + b$$
 #
@@ -382,8 +383,8 @@ for name, dim in {"over the channels": -1, "over time": 1}.items():
 # There are two places, and the field has used both.
 #
 # - **Post-norm**: add, then normalise the stream itself: $x \leftarrow \mathrm{norm}(x + f(x))$.
-# - **Pre-norm**: normalise a copy, which the sublayer reads: $x \leftarrow x + f(\mathrm{norm}(x))$. The stream is never
-#   normalised, so there has to be one more norm at the end, before the head.
+# - **Pre-norm**: normalise a copy, which the sublayer reads: $x \leftarrow x + f(\mathrm{norm}(x))$. The stream is
+#   never normalised, so there has to be one more norm at the end, before the head.
 #
 # That makes two more ways. In the picture, start at the right, where the loss is, and follow each curve to the left,
 # where the gradient has to arrive.
@@ -444,9 +445,9 @@ header = ["L", "gradient, post", "gradient, pre", "post / pre", "√L"]
 pictures.table(rows, header, align="rrrrr")
 
 # %% [markdown]
-# They grow together, though not exactly; each model is initialised only once. In a pre-norm model the stream gets longer
-# with depth and the norm at the end divides by that length, so each single sublayer counts for less and its gradient
-# is tamer. Real models have moved from one to the other:
+# They grow together, though not exactly; each model is initialised only once. In a pre-norm model the stream gets
+# longer with depth and the norm at the end divides by that length, so each single sublayer counts for less and its
+# gradient is tamer. Real models have moved from one to the other:
 
 # %% tags=["nbval-check-output"]
 rows = [
@@ -466,9 +467,9 @@ pictures.table(rows, ["model", "norm", "kind"], align="lll")
 # ## By hand: the MLP
 #
 # Attention fetches, and all it can make of what it fetches is a weighted average. What computes with it? A small
-# network that every position runs on its own, in three steps: an **up-projection**, a matrix from $C$ to $4C$ channels;
-# an **activation function**, applied to each number; and a **down-projection** back to $C$. It's called the **MLP**, for
-# multi-layer perceptron, or the *feed-forward network* in the transformer paper.
+# network that every position runs on its own, in three steps: an **up-projection**, a matrix from $C$ to $4C$
+# channels; an **activation function**, applied to each number; and a **down-projection** back to $C$. It's called the
+# **MLP**, for multi-layer perceptron, or the *feed-forward network* in the transformer paper.
 #
 # Here it is with $C = 2$ and, to stay small, three channels inside. The activation is the plainest there is, **ReLU**,
 # which turns negative numbers into 0. Follow the third channel.
@@ -483,8 +484,8 @@ active = up.relu()  # [3]
 print("up:", up.tolist(), " after ReLU:", active.tolist(), " down:", (active @ W2 + b2).tolist())
 
 # %% [markdown]
-# An inner channel is a column of $W_1$. The third computed $1 \cdot 2 + 2 \cdot (-2) + 1 = -1$, which is negative, so it
-# contributes nothing. You can read each inner channel as a question put to the stream, with a threshold, and the
+# An inner channel is a column of $W_1$. The third computed $1 \cdot 2 + 2 \cdot (-2) + 1 = -1$, which is negative, so
+# it contributes nothing. You can read each inner channel as a question put to the stream, with a threshold, and the
 # matching row of $W_2$ as what to write back if the answer is yes. [Geva et al.
 # 2021](https://arxiv.org/abs/2012.14913) found trained MLPs that work as a memory of this kind.
 #
@@ -529,8 +530,8 @@ finish(figure, alt)
 
 # %% [markdown]
 # GELU has a soft corner and a small dip to the left of 0. The right-hand picture matters if you want your numbers to
-# equal GPT-2's: its authors used an approximation by `tanh`. The difference is tiny, and a test of equality sees it. In
-# `GPTConfig` the two are called "gelu" and "gelu_tanh".
+# equal GPT-2's: its authors used an approximation by `tanh`. The difference is tiny, and a test of equality sees it.
+# In `GPTConfig` the two are called "gelu" and "gelu_tanh".
 #
 # Here is the package's MLP, and a check of the one property that sets it apart from attention. We change one position
 # of seven. Which ones move?
@@ -548,8 +549,8 @@ print("moved:", moved.tolist())
 # %% [markdown]
 # ## The block
 #
-# That's all there is. A **block**, or layer, is attention and MLP, each with a norm before it and a residual connection
-# around it:
+# That's all there is. A **block**, or layer, is attention and MLP, each with a norm before it and a residual
+# connection around it:
 #
 # $$x \leftarrow x + \mathrm{attention}(\mathrm{norm}_1(x)) \qquad x \leftarrow x + \mathrm{mlp}(\mathrm{norm}_2(x))$$
 #
@@ -650,9 +651,9 @@ print("training: ", distinct(layer(x)))
 print("inference:", distinct(layer.eval()(x)))
 
 # %% [markdown]
-# People forget that last line. During **inference**, when a model is used and not trained, nothing may be dropped, and
-# `model.eval()` says so to every layer; `model.train()` switches dropout on again. If you measure without `eval()`, you
-# measure a disturbed model.
+# People forget that last line. During **inference**, when a model is used and not trained, nothing may be dropped,
+# and `model.eval()` says so to every layer; `model.train()` switches dropout on again. If you measure without
+# `eval()`, you measure a disturbed model.
 #
 # GPT-1's paper dropped a tenth in three places, and Hugging Face's GPT-2 has that as its default: after the embedding,
 # in the attention weights, and on what each sublayer adds. OpenAI's published GPT-2 code has no dropout at all.
@@ -700,16 +701,16 @@ def mlp_at(x, name):
 
 # %% [markdown]
 # And the way through. Tokens plus positions start the stream, the blocks add to it, and a last norm reads it. Then
-# comes the output **head** of the model, which has nothing to do with the heads of attention. It turns each vector into
-# $V$ logits, one for each token that could come next. In GPT-2 it is **tied** to the token table (05), so the logit of a token is
-# the dot product of the normalised stream with that token's row. In the list above, `head.weight` and
-# `embedding.token.weight` are one tensor under two names.
+# comes the output **head** of the model, which has nothing to do with the heads of attention. It turns each vector
+# into $V$ logits, one for each token that could come next. In GPT-2 it is **tied** to the token table (05), so the
+# logit of a token is the dot product of the normalised stream with that token's row. In the list above, `head.weight`
+# and `embedding.token.weight` are one tensor under two names.
 #
 # ### Your turn: a GPT (core, 15 minutes)
 #
-# `ids` is [B, T]; `E` is the token table [V, C] and `P` the position table [context, C], with at least T rows; `blocks`
-# is a list of functions and `norm` one function, all from [B, T, C] to [B, T, C]. A block already contains its residual
-# connections. Return logits, [B, T, V]. The worked example has C = 1: tokens `E = [[1], [3]]`, positions
+# `ids` is [B, T]; `E` is the token table [V, C] and `P` the position table [context, C], with at least T rows;
+# `blocks` is a list of functions and `norm` one function, all from [B, T, C] to [B, T, C]. A block already contains
+# its residual connections. Return logits, [B, T, V]. The worked example has C = 1: tokens `E = [[1], [3]]`, positions
 # `P = [[0], [10]]`, one block that doubles and a norm that changes nothing. The ids `[[1, 0]]` make a stream of
 # `[[3], [11]]`, then `[[6], [22]]`, and the logits are `[[6, 18], [22, 66]]`.
 
@@ -803,9 +804,9 @@ pictures.table(rows, header, align="rrrr")
 # ```
 #
 # To see the effect we need to look inside a running model. A **hook** is a function of yours that PyTorch calls
-# whenever a module runs. A *forward hook* gets the module, its inputs and its output; a *forward pre-hook* runs before,
-# with the module and its inputs. The next function notes, at each block, how long the stream is and how long the
-# vectors are that the two sublayers add.
+# whenever a module runs. A *forward hook* gets the module, its inputs and its output; a *forward pre-hook* runs
+# before, with the module and its inputs. The next function notes, at each block, how long the stream is and how long
+# the vectors are that the two sublayers add.
 
 
 # %%
@@ -867,9 +868,9 @@ pictures.table(rows, ["GPT-2", "L", "H", "C", "parameters of ours", "published"]
 # Equal, to the last one. If you look the sizes up in the paper you'll find 117M, 345M, 762M and 1542M; OpenAI's
 # [repository](https://github.com/openai/gpt-2) corrects these, and the published files agree with the table.
 #
-# Equal counts don't prove equal models. The library `transformers` has its own GPT-2, so we give it random weights, load
-# them into ours (notebook 12 shows how), and compare the logits. The cell skips itself where `transformers` isn't
-# installed.
+# Equal counts don't prove equal models. The library `transformers` has its own GPT-2, so we give it random weights,
+# load them into ours (notebook 12 shows how), and compare the logits. The cell skips itself where `transformers`
+# isn't installed.
 
 # %%
 try:
@@ -908,9 +909,9 @@ pictures.shares(by_part, "parameters")
 # c. The MLPs have 8 C² parameters in each block, attention has 4 C². In 124M the table of tokens comes second.
 # </details>
 #
-# The table has $V C$ parameters, the blocks about $12 L C^2$. The fewer the channels and the larger the vocabulary, the
-# more of a model is table; a large model is mostly MLP. The head doesn't show, because it is tied, and the fables model
-# has no table of positions at all (12).
+# The table has $V C$ parameters, the blocks about $12 L C^2$. The fewer the channels and the larger the vocabulary,
+# the more of a model is table; a large model is mostly MLP. The head doesn't show, because it is tied, and the fables
+# model has no table of positions at all (12).
 #
 # Now the work, in **FLOPs**, floating-point operations. For each token, a parameter of a matrix costs a multiplication
 # and an addition. Attention proper, comparing with T keys and averaging T values, comes on top. In the next picture
@@ -953,9 +954,9 @@ pictures.table(rows, header, align="rrrrr")
 
 # %% [markdown]
 # Large matrix products tend to keep a machine busier than small ones, as at the knee in notebook 04, so the time may
-# less than double; it was measured once, on whatever else this machine was doing. And the last column? GPT-2 has 50,257
-# tokens, and ln 50,257 is 10.82. The model should begin near that, a little above it because its many channels let the
-# logits differ somewhat.
+# less than double; it was measured once, on whatever else this machine was doing. And the last column? GPT-2 has
+# 50,257 tokens, and ln 50,257 is 10.82. The model should begin near that, a little above it because its many channels
+# let the logits differ somewhat.
 #
 # ## The break-it lab
 #
@@ -1037,8 +1038,8 @@ caption = f"entropy floor {floor:.2f}, ln V {math.log(V):.2f}, all losses in nat
 pictures.table(table.values(), header, align="lrrrllrrl", caption=caption)
 
 # %% [markdown]
-# Take your time. Compare each row with the intact one, column by column, and ask what each fault must lead to. Then put
-# eight words in place of the dots, for A to H: `predict("model.f", ("mask", "heads", …))`.
+# Take your time. Compare each row with the intact one, column by column, and ask what each fault must lead to. Then
+# put eight words in place of the dots, for A to H: `predict("model.f", ("mask", "heads", …))`.
 
 # %% tags=["nbval-check-output"]
 predict("model.f", ...)
@@ -1055,11 +1056,12 @@ pictures.compare(named, "nats per token, mean of the last 20 steps", best=None)
 #
 # - **A is heads**: there is only one. Its loss hardly differs. Where four heads look at several tokens, it looks at
 #   one.
-# - **B is mask**: it sees the future. Its loss is too good (train it longer and it falls below the floor), and it can't
-#   write.
+# - **B is mask**: it sees the future. Its loss is too good (train it longer and it falls below the floor), and it
+#   can't write.
 # - **C is initialisation**: the first loss is many times ln V. It recovers, but has lost time.
 # - **D is positions**: six equal tokens give six equal outputs. Its loss hardly differs, because the causal mask
-#   reveals enough about the order ([Haviv et al. 2022](https://arxiv.org/abs/2203.16634)). An encoder has no such mask.
+#   reveals enough about the order ([Haviv et al. 2022](https://arxiv.org/abs/2203.16634)). An encoder has no such
+#   mask.
 # - **E is scale**: the scores aren't divided by the root of the head size. Its loss hardly differs, because with
 #   initial weights this small the scores are near 0 either way. With larger heads or weights, attention would start by
 #   staring at one token (06), and where softmax is certain, hardly any gradient gets through.
@@ -1072,11 +1074,11 @@ pictures.compare(named, "nats per token, mean of the last 20 steps", best=None)
 #   stream are tiny at first, and nothing makes them larger for the sublayers that read them.
 # </details>
 #
-# Now look for the bars that are about as long as the intact one. Those models each lack an ingredient, and at this size,
-# after a few seconds of training, the loss doesn't show it. Two bars are *too* short. **A loss curve is not a test.**
-# You test a model with questions that have one right answer: is the future hidden, do positions matter, does it begin
-# at $\ln V$, does it equal a reference? What these faults would cost a model that trains for weeks, a run of seconds
-# can't say.
+# Now look for the bars that are about as long as the intact one. Those models each lack an ingredient, and at this
+# size, after a few seconds of training, the loss doesn't show it. Two bars are *too* short. **A loss curve is not a
+# test.** You test a model with questions that have one right answer: is the future hidden, do positions matter, does
+# it begin at $\ln V$, does it equal a reference? What these faults would cost a model that trains for weeks, a run of
+# seconds can't say.
 #
 # ## A trained model, taken apart
 #
@@ -1144,8 +1146,8 @@ table_of_costs("taken out", results)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# a, the first, by far. The second block reads what the first one wrote, and without it meets a stream that it never saw
-# in training.
+# a, the first, by far. The second block reads what the first one wrote, and without it meets a stream that it never
+# saw in training.
 # </details>
 #
 # Without block 0 nothing is left. Without the attention of block 1 hardly anything is lost: in this model the first
@@ -1169,7 +1171,8 @@ table_of_costs("silenced, in block 0", heads)
 
 # %% [markdown]
 # They have divided the work, though nothing in the training asked for it. One head is missed for the form of the
-# sentences, another for what must be recalled. Take the one whose silence costs recall most. Which facts does it fetch?
+# sentences, another for what must be recalled. Take the one whose silence costs recall most. Which facts does it
+# fetch?
 
 # %%
 most = max(heads, key=lambda name: evaluation.summary(heads[name])["recalled"])
@@ -1214,9 +1217,9 @@ check("model.4", count_parameters)
 # %% [markdown]
 # ### Initialisation by name (warm-up, 10 minutes)
 #
-# From a parameter's name, such as "blocks.3.mlp.up.weight", and the number of blocks L, give its standard deviation: 0.02
-# for matrices and tables (positions too), 0.02 divided by the root of 2L for the two kinds that write into the stream,
-# `….attention.output.weight` and `….mlp.down.weight`, and `None` for biases and norms. The worked example:
+# From a parameter's name, such as "blocks.3.mlp.up.weight", and the number of blocks L, give its standard deviation:
+# 0.02 for matrices and tables (positions too), 0.02 divided by the root of 2L for the two kinds that write into the
+# stream, `….attention.output.weight` and `….mlp.down.weight`, and `None` for biases and norms. The worked example:
 # `first_deviation("blocks.0.mlp.down.weight", 8)` is 0.005.
 
 
@@ -1229,10 +1232,10 @@ check("model.5", first_deviation)
 # %% [markdown]
 # ### How much work is a token? (stretch, 15 minutes)
 #
-# Count the FLOPs of the forward pass per token, products of matrices only, a multiply-add as 2: attention's four matrices
-# and the MLP's two in each of L layers, the head, and attention proper with T keys and T values. `V`, `L`, `C`, `T` and
-# the result are `int`. The worked example: V = 5, L = 1, C = 2, T = 3 give 96 for the matrices of the layer, 24 for
-# attention proper and 20 for the head: 140.
+# Count the FLOPs of the forward pass per token, products of matrices only, a multiply-add as 2: attention's four
+# matrices and the MLP's two in each of L layers, the head, and attention proper with T keys and T values. `V`, `L`,
+# `C`, `T` and the result are `int`. The worked example: V = 5, L = 1, C = 2, T = 3 give 96 for the matrices of the
+# layer, 24 for attention proper and 20 for the head: 140.
 
 
 # %% tags=["nbval-check-output"]
@@ -1244,9 +1247,9 @@ check("model.7", flops_per_token)
 # %% [markdown]
 # ### Dropout (warm-up, 10 minutes)
 #
-# `x` and `draws` are float tensors [B, T, C]. In training, a number whose draw is below `p` becomes 0 and the others are
-# divided by 1 − p; outside training, return `x` unchanged. The worked example: x = `[[[3, 6]]]`, draws `[[[0.1, 0.7]]]`
-# and p = 0.25 give `[[[0, 8]]]` in training.
+# `x` and `draws` are float tensors [B, T, C]. In training, a number whose draw is below `p` becomes 0 and the others
+# are divided by 1 − p; outside training, return `x` unchanged. The worked example: x = `[[[3, 6]]]`, draws `[[[0.1,
+# 0.7]]]` and p = 0.25 give `[[[0, 8]]]` in training.
 
 
 # %% tags=["nbval-check-output"]
@@ -1258,9 +1261,9 @@ check("model.8", dropout)
 # %% [markdown]
 # ### Before the first step (stretch, 15 minutes)
 #
-# The check that every training run should begin with. `logits` is [B, T, V], `targets` is [B, T]. Return "too large" if
-# the mean loss is more than 10 % above ln V, "too small" if it is more than 10 % below, otherwise "as it should be". The
-# worked example: logits that are all 0 give "as it should be", whatever the targets.
+# The check that every training run should begin with. `logits` is [B, T, V], `targets` is [B, T]. Return "too large"
+# if the mean loss is more than 10 % above ln V, "too small" if it is more than 10 % below, otherwise "as it should
+# be". The worked example: logits that are all 0 give "as it should be", whatever the targets.
 
 
 # %% tags=["nbval-check-output"]
@@ -1288,7 +1291,8 @@ recap("model")
 # 2. Layer norm: each position over its own channels. Before the sublayer (pre-norm) since GPT-2, after the sum before.
 # 3. A block is attention plus MLP: C to 4C, activation, back to C. Two thirds of its parameters are MLP.
 # 4. The first loss is ln V. If it isn't, find out why before you train.
-# 5. Equal counts, equal logits, no leak: you test a model with questions that have one right answer, not with its loss.
+# 5. Equal counts, equal logits, no leak: you test a model with questions that have one right answer, not with its
+#    loss.
 #
 # **New terms, and what they are called elsewhere**
 #

@@ -27,9 +27,9 @@
 # - read a loss curve: how far from perfect it is, whether it overfits, whether it is too good to be true,
 # - train, save, reload and sample a model on any text file.
 #
-# **It builds on** batches (04), the model (08) and backpropagation (09), which computes the gradients that we use here.
-# **Reading** takes about 50 minutes without the exercises. **Running** takes about 90 seconds on one quiet CPU core and
-# less than 1 GB of memory; half of it is one training run.
+# **It builds on** batches (04), the model (08) and backpropagation (09), which computes the gradients that we use
+# here. **Reading** takes about 50 minutes without the exercises. **Running** takes about 90 seconds on one quiet CPU
+# core and less than 1 GB of memory; half of it is one training run.
 
 # %%
 import itertools
@@ -50,7 +50,7 @@ from gptlab.model import GPT, GPTConfig
 from gptlab.training import TrainConfig
 
 torch.set_num_threads(1)  # matrices this small gain nothing from a second core
-torch.manual_seed(0);
+_ = torch.manual_seed(0)
 
 # %% tags=["nbval-check-output"]
 pictures.pipeline("training")
@@ -274,9 +274,9 @@ print("ours and the library's differ by less than 1e-5:", bool((x - adam[-1]).ab
 # %% [markdown]
 # ### Weight decay, the W in AdamW
 #
-# **Weight decay** pulls every weight a little towards 0 at each step, whatever the gradient says: multiply it by
-# $1 - \text{rate} \cdot \text{decay}$. A weight stays large only if the gradient keeps
-# pushing it up. A pull towards simpler models is a form of **regularization**, a guard against learning a text by heart.
+# **Weight decay** pulls every weight a little towards 0 at each step, whatever the gradient says: multiply it by $1 -
+# \text{rate} \cdot \text{decay}$. A weight stays large only if the gradient keeps pushing it up. A pull towards
+# simpler models is a form of **regularization**, a guard against learning a text by heart.
 #
 # Why does it need a letter of its own? If you add the pull to the gradient, Adam divides it by √v like everything
 # else, and weights with large gradients hardly decay. Loshchilov and Hutter (2017) apply it *beside* Adam's step, and
@@ -405,8 +405,8 @@ predict("training.b", ...)
 #
 # ## The tested block: one run
 #
-# A batch holds sixteen stories, one per row. Every story is freshly generated, so none is seen twice; in the usual
-# words, the run is less than one **epoch**, one pass over the data.
+# A batch holds sixteen stories, one per row. Every story is freshly generated, so none is seen twice. In
+# the usual words: the whole run is one **epoch**, one pass over the data.
 #
 # ### Your turn: inputs and targets (warm-up, 5 minutes)
 #
@@ -515,12 +515,13 @@ unit = "nats per story above the floor"
 pictures.training(history, what=watched, unit=unit, top=4, title="Recall, fact by fact")
 
 # %% [markdown]
-# This is the picture of the whole notebook. Recalled facts don't get better little by little. For a while each of them
-# costs as much as a guess: the model knows *that* an animal has to be named here, but not which one. Then the curve
-# drops, and soon the fact is almost free. We read each drop as the moment at which the model found out how to look
-# back: *this name stood there before, and here is what came with it*. The facts don't drop together, because they
-# aren't equally hard. Where a story is set has one answer; an animal or a trait has two candidates per story, and the
-# model has to find the right one of the two. A model that knows the two and tosses a fair coin loses ln 2, about 0.69 nats.
+# This is the picture of the whole notebook. Recalled facts don't get better little by little. For a while each of
+# them costs as much as a guess: the model knows *that* an animal has to be named here, but not which one. Then the
+# curve drops, and soon the fact is almost free. We read each drop as the moment at which the model found out how to
+# look back: *this name stood there before, and here is what came with it*. The facts don't drop together, because
+# they aren't equally hard. Where a story is set has one answer; an animal or a trait has two candidates per story,
+# and the model has to find the right one of the two. A model that knows the two and tosses a fair coin loses ln 2,
+# about 0.69 nats.
 #
 # Attention heads that do this kind of looking back were described by Elhage et al. (2021), who named them **induction
 # heads**. Olsson et al. (2022) saw them form, within a narrow window of training, in models of many sizes. Notebook
@@ -636,9 +637,9 @@ pictures.table(rows, ["setting", "mean of 3", "from … to"], align="lrr", capti
 
 # %% [markdown]
 # Where two ranges overlap, this experiment can't tell the settings apart. Where they don't, it tells you about sixty
-# steps of a small model and nothing more. Warm-up and learning-rate decay are habits of long runs and deep models, and
-# a run as short as this one may well do as well or better without them. That's worth remembering when you read a claim about
-# optimizers: how many seeds, how long, and did each setting get its own best rate?
+# steps of a small model and nothing more. Warm-up and learning-rate decay are habits of long runs and deep models,
+# and a run as short as this one may well do as well or better without them. That's worth remembering when you read a
+# claim about optimizers: how many seeds, how long, and did each setting get its own best rate?
 #
 # ## Your own text
 #
@@ -695,11 +696,10 @@ print("and since then it has risen: overfitting" if grew else "and it has not ri
 # %% [markdown]
 # While both curves fall, the model learns something about texts of this kind. Once the training loss goes on falling
 # and the validation loss stalls or rises, the model is learning *this* text by heart. That is **overfitting**, and
-# only the second curve shows it: never judge a model on the text it was trained on. The remedies, in the order of how
-# well they work: more text; fewer passes, which means stopping where validation was lowest; a smaller model; dropout
-# (08) and weight decay. How much text is enough? [Muennighoff et al. (2023)](https://arxiv.org/abs/2305.16264) found that
-# up to about four passes are nearly as good as fresh text. For a run as long as ours that would be a text of about a
-# hundred thousand characters, a fifth of a novel.
+# only the second curve shows it: never judge a model on the text it was trained on. The remedies: more text; fewer
+# passes, which means stopping where validation was lowest; a smaller model; dropout (08) and weight decay. How much
+# text is enough? [Muennighoff et al. (2023)](https://arxiv.org/abs/2305.16264) found that up to about four passes are
+# nearly as good as fresh text. For a run as long as ours that would be a text of about a hundred thousand characters.
 #
 # **Save, reload, generate.** The folder below is temporary; choose one of your own, and the model is still there
 # tomorrow.
@@ -865,8 +865,8 @@ recap("training")
 # **To go deeper:** Andrej Karpathy, [Let's reproduce GPT-2](https://www.youtube.com/watch?v=l8pRSuU81PU) (2024), the
 # part on optimization; Loshchilov and Hutter, [Decoupled Weight Decay
 # Regularization](https://arxiv.org/abs/1711.05101) (2017); Olsson et al., [In-context Learning and Induction
-# Heads](https://arxiv.org/abs/2209.11895) (2022), on the drop; Keller Jordan, [Muon](https://kellerjordan.github.io/posts/muon/)
-# (2024).
+# Heads](https://arxiv.org/abs/2209.11895) (2022), on the drop; Keller Jordan,
+# [Muon](https://kellerjordan.github.io/posts/muon/) (2024).
 #
 # ## Next
 #
