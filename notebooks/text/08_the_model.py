@@ -167,23 +167,14 @@ def at_the_end(losses):
     return sum(losses[-10:]) / 10
 
 
-by_depth = []
 for L in (1, 3, 12):
     losses = learn(Stack(L, replace))
-    by_depth.append((L, at_the_end(losses)))
     print(f"L = {L:2}: {losses[0]:.2f} at first, {at_the_end(losses):.2f} at the end")
 print(f"expected: below 3.5 for one layer, and near {frequencies:.2f} (frequencies alone) for twelve")
 
 # %% [markdown]
-# Before we ask why, a picture with depth on the horizontal axis.
-
-# %%
-level = {"frequencies alone": frequencies}
-pictures.lines({"after 100 steps": by_depth}, "layers L", "loss (nats per token)", level=level)
-
-# %% [markdown]
-# The deeper, the worse. Three and twelve layers have more parameters, so they should do at least
-# as well. Instead twelve layers end where a model ends that has counted its tokens and looks at nothing.
+# The deeper, the worse. Three and twelve layers have more parameters, so they should do at least as well. Instead
+# twelve layers end where a model ends that has counted its tokens and looks at nothing.
 #
 # ## By hand: what happens on the way
 #
