@@ -47,7 +47,8 @@ def test_a_question_is_about_a_story_that_the_user_or_the_assistant_told():
     assert 0.3 < len(follow_up) / len(asked) < 0.7
     for request in asked:
         story = request.before[-1]["content"] if request.before else request.text
-        assert request.answer.split()[-1].rstrip(".") in story
+        name, _, *thing = request.answer.rstrip(".").split()
+        assert f"{name} found a" in story and f" {thing[-1]} by the" in story
         assert [turn["role"] for turn in request.conversation] == ["user", "assistant"] * (1 + bool(request.before))
 
 

@@ -237,14 +237,14 @@ def _goes_on(beginning: str, answer: str) -> Judgement:
 
 
 def _who(phrasing: str, story: Fable, draw: Callable[[], float], held_out: bool) -> Request:
-    answer = f"{story.facts['finder.name']}."
-    return _ask("who", phrasing, story, answer, {"thing": story.facts["thing"]}, draw, held_out)
+    name, thing = story.facts["finder.name"], story.facts["thing"]
+    return _ask("who", phrasing, story, f"{name} found the {thing}.", {"thing": thing}, draw, held_out)
 
 
 def _what(phrasing: str, story: Fable, draw: Callable[[], float], held_out: bool) -> Request:
-    thing = story.facts["thing"]
-    answer = f"A {grammar.THING_LOOKS[thing]} {thing}."
-    return _ask("what", phrasing, story, answer, {"name": story.facts["finder.name"]}, draw, held_out)
+    name, thing = story.facts["finder.name"], story.facts["thing"]
+    answer = f"{name} found a {grammar.THING_LOOKS[thing]} {thing}."
+    return _ask("what", phrasing, story, answer, {"name": name}, draw, held_out)
 
 
 def _ask(
