@@ -1,6 +1,6 @@
 """Requests about fables, each with an answer and a judge: what supervised fine-tuning learns from, and is graded by.
 
-A request is what a user might say ("Tell a fable about a proud fox and a bell, by the mill."). Its answer comes from
+A request is what a user might say ("Tell a fable about a proud fox and a silver bell, by the mill."). Its answer comes from
 the grammar of the fables, and its judge reads what a model answered and says, part by part, whether that was granted.
 Some phrasings and some combinations of trait and animal are held out, so that a test can ask for what no training
 example has shown.
@@ -71,11 +71,11 @@ class Request:
 # Several ways to say the same. The last of each kind is held out: no training example has it.
 PHRASINGS: dict[str, tuple[str, ...]] = {
     "about": (
-        "Tell a fable about a {trait} {animal} and a {thing}, by the {spot}.",
-        "Tell me a story about a {trait} {animal} and a {thing} by the {spot}.",
-        "A fable, please, about a {trait} {animal} by the {spot} and a {thing}.",
-        "I would like a fable with a {thing}, the {spot} and a {trait} {animal}.",
-        "Please tell me of a {trait} {animal}, the {spot} and a {thing}.",
+        "Tell a fable about a {trait} {animal} and a {look} {thing}, by the {spot}.",
+        "Tell me a story about a {trait} {animal} and a {look} {thing} by the {spot}.",
+        "A fable, please, about a {trait} {animal} by the {spot} and a {look} {thing}.",
+        "I would like a fable with a {look} {thing} by the {spot} and a {trait} {animal}.",
+        "Please tell me of a {trait} {animal} and a {look} {thing} by the {spot}.",
     ),
     "moral": (
         "Tell a fable whose moral is: {moral}",
@@ -180,7 +180,8 @@ def _phrasing(kind: str, draw: Callable[[], float], held_out: bool) -> str:
 def _about(phrasing: str, story: Fable, *_) -> Request:
     facts = story.facts
     wanted = {name: facts[f"finder.{name}"] for name in ("trait", "animal")} | {n: facts[n] for n in ("thing", "spot")}
-    return Request("about", phrasing.format(**wanted), story.text, partial(_grants_facts, wanted))
+    text = phrasing.format(look=grammar.THING_LOOKS[facts["thing"]], **wanted)
+    return Request("about", text, story.text, partial(_grants_facts, wanted))
 
 
 def _grants_facts(wanted: dict[str, str], answer: str) -> Judgement:
