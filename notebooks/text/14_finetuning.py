@@ -108,7 +108,7 @@ print(textwrap.fill(finetuning.answers(assistant, template, [request])[0], width
 #
 # How do we know that it wasn't luck? In most courses somebody reads a few answers and nods. Our stories come from a
 # grammar, and `fables.read` can read them back, so an answer can be graded exactly. `gptlab.corpora.requests` writes
-# requests in seven kinds, each with a **judge** that says, part by part, whether an answer grants it.
+# requests of five kinds, each with a **judge** that says, part by part, whether an answer grants it.
 
 # %% tags=["nbval-check-output"]
 for one in requests.make(6, seed=8, kinds=("about", "moral", "ending", "who", "continue")):
