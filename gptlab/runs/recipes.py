@@ -158,7 +158,7 @@ RECIPES: dict[str, Recipe] = {
         base="fables",
         batch_size=8,
         training=TrainConfig(
-            steps=1700, optimizer="muon", learning_rate=1e-2, muon_lr=0.05, warmup=20, evaluate_every=425
+            steps=1500, optimizer="muon", learning_rate=1e-2, muon_lr=0.05, warmup=20, evaluate_every=500
         ),
     ),
 }  # fmt: skip

@@ -74,7 +74,7 @@ predict("finetuning.a", ...)
 
 # %%
 base, tokenizer = checkpoints.committed("fables")
-asked = "Tell a fable about a proud crab and a rusty key, by the oak."
+asked = "Tell a fable about a proud crab and a rusty key."
 ids = [tokenizer.end, *tokenizer.encode(asked)]
 written = "".join(
     sampling.stream(
@@ -104,7 +104,7 @@ request = [{"role": "user", "content": asked}]
 print(textwrap.fill(finetuning.answers(assistant, template, [request])[0], width=100))
 
 # %% [markdown]
-# A proud crab, a key, an oak: it did what it was asked. And it stopped by itself.
+# A proud crab, a rusty key: it did what it was asked. And it stopped by itself.
 #
 # How do we know that it wasn't luck? In most courses somebody reads a few answers and nods. Our stories come from a
 # grammar, and `fables.read` can read them back, so an answer can be graded exactly. `gptlab.corpora.requests` writes
