@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from gptlab import runs, training
+from gptlab import checkpoints, runs, training
+from gptlab.batches import IGNORE
 from gptlab.corpora import fables
 from gptlab.corpora.preparing import prepare
 from gptlab.model import GPT
@@ -80,7 +81,7 @@ def test_the_fables_of_a_recipe_are_told_afresh_and_measured_against_their_floor
     assert prepared.evaluate(prepared.model)["floor"] == pytest.approx(fables.entropy(), abs=0.5)
 
 
-@pytest.mark.parametrize("name", runs.RECIPES)
+@pytest.mark.parametrize("name", [name for name, recipe in runs.RECIPES.items() if recipe.base is None])
 def test_every_recipe_names_a_model_that_can_be_built(name):
     recipe = runs.RECIPES[name]
     model = GPT(model_config(recipe, 65))
@@ -103,3 +104,20 @@ def test_a_text_shorter_than_the_context_is_refused_with_both_numbers(tmp_path):
     (tmp_path / "short.txt").write_text("to be or not to be")
     with pytest.raises(ValueError, match=r"16 tokens is shorter than one sample of T=64"):
         runs.build(brief(runs.RECIPES["shakespeare"], corpus=str(tmp_path / "short.txt")))
+
+
+def test_finetuning_starts_from_a_trained_model_and_mixes_requests_with_fables():
+    recipe = runs.RECIPES["finetune"]
+    few = dataclasses.replace(recipe, batch_size=4, training=dataclasses.replace(recipe.training, steps=2))
+    setup = runs.build(few)
+    base, tokenizer = checkpoints.committed("fables")
+    assert setup.model.config == dataclasses.replace(base.config, vocab_size=tokenizer.vocab_size + 3)
+    ids, targets = setup.batches.batch(1)
+    assert (ids == setup.tokenizer.special_tokens["<|user|>"]).any(dim=1).tolist() == [True] * 3 + [False]
+    assert targets[3, 0] == ids[3, 1] and (targets[:3, 0] == IGNORE).all()
+    with pytest.raises(ValueError, match=r"--n-layer 3: the model 'fables'.*n_layer=2"):
+        runs.build(dataclasses.replace(few, model={"n_layer": 3}))
+    with pytest.raises(ValueError, match=r"--base None and --corpus requests"):
+        runs.build(dataclasses.replace(few, base=None))
+    with pytest.raises(checkpoints.CheckpointError, match=r"no model 'fabels'.*'fables'"):
+        runs.build(dataclasses.replace(few, base="fabels"))

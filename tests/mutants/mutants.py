@@ -29,6 +29,9 @@ class Mutant:
 
 BACKWARD = "tests/test_backpropagation.py::test_a_backward_pass_equals_autograd_and_measured_slopes"
 WHOLE = "tests/test_backpropagation.py::test_the_gradient_of_every_parameter_equals_loss_backward"
+MASKING = "tests/test_attention.py"
+MODEL = "tests/test_embedding.py"
+FINETUNING = "tests/test_optimizers.py"
 
 MUTANTS = [
     # Attention
@@ -348,6 +351,22 @@ MUTANTS = [
         "UNKNOWN_PENALTY = 9.0",
         "tests/test_unigram.py::test_a_character_that_no_piece_covers_costs_ten_nats_more_than_the_rarest_piece",
     ),
+    # Fine-tuning
+    Mutant("the end is not learned", "chat_template", "len(words), is_answer]", "len(words), False]", FINETUNING),
+    Mutant("the mark is learned", "chat_template", "counts += [False, *[", "counts += [is_answer, *[", FINETUNING),
+    Mutant(
+        "users can forge turns",
+        "chat_template",
+        'self.tokenizer.encode_ordinary(turn["content"])',
+        'self.tokenizer.encode(turn["content"], allowed_special="all")',
+        FINETUNING,
+    ),
+    Mutant(
+        "targets are not shifted", "conversation_batches", "targets[1:]\n\n\ndef", "targets[:-1]\n\n\ndef", FINETUNING
+    ),
+    Mutant("documents see each other", "conversation_batches", "documents(numbers) & causal(", "causal(", FINETUNING),
+    Mutant("lora is not scaled", "lora", "+ self.scale * F.linear(", "+ F.linear(", FINETUNING),
+    Mutant("merged without the scale", "lora", "+= self.scale * (self.B", "+= (self.B", FINETUNING),
 ]
 
 
