@@ -38,7 +38,7 @@ def test_the_fables_of_a_recipe_are_told_afresh_and_measured_against_their_floor
     assert prepared.evaluate(prepared.model)["floor"] == pytest.approx(fables.entropy(), abs=0.5)
 
 
-@pytest.mark.parametrize("name", runs.RECIPES)
+@pytest.mark.parametrize("name", [name for name, recipe in runs.RECIPES.items() if recipe.base is None])
 def test_every_recipe_names_a_model_that_can_be_built(name):
     recipe = runs.RECIPES[name]
     model = GPT(model_config(recipe, 65))

@@ -11,15 +11,16 @@ import functools
 import itertools
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from gptlab import corpora
+from gptlab import checkpoints, corpora, finetuning
 from gptlab.batches import Batches, BatchSource, StoryBatches, split
 from gptlab.bpe import BPETokenizer
-from gptlab.corpora import fables
+from gptlab.corpora import fables, requests
 from gptlab.corpora.shards import Shards, are_shards
 from gptlab.evaluation import StoryEvaluation, mean_loss
 from gptlab.model import GPT
@@ -73,6 +74,8 @@ def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = Tru
     torch.manual_seed(recipe.seed)
     if recipe.texts:
         return _build_texts(recipe, device)
+    if recipe.base is not None or recipe.corpus == "requests":
+        return _build_requests(recipe, device)
     if recipe.corpus == "fables":
         return _build_fables(recipe, device)
     if are_shards(recipe.corpus):
@@ -95,6 +98,60 @@ def _build_fables(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
     batches = StoryBatches(documents, recipe.batch_size, start=end, shuffle=False)
     evaluation = StoryEvaluation(fables.tell(256, seed=1), tokenizer, end)
     return TrainingSetup(_model(recipe, tokenizer, device), batches, evaluation, tokenizer, end)
+
+
+def _build_requests(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
+    """A trained model and conversations: new requests in three rows of four, and in the others the fables it knows."""
+    if recipe.base is None or recipe.corpus != "requests":
+        raise ValueError(
+            f"--base {recipe.base} and --corpus {recipe.corpus}: a trained model is fine-tuned on the corpus "
+            "'requests', as the recipe `finetune` says; a new one learns a text without a base"
+        )
+    base, tokenizer = open_base(recipe.base)
+    if changed := {name: value for name, value in recipe.model.items() if value != getattr(base.config, name)}:
+        name, value = next(iter(changed.items()))
+        raise ValueError(
+            f"--{name.replace('_', '-')} {value}: the model {recipe.base!r}, which is fine-tuned, has "
+            f"{name}={getattr(base.config, name)}, and stays as it is; leave the option out, or train another base"
+        )
+    model, template = finetuning.prepare(base, tokenizer)
+    tokenizer, steps, fourth = template.tokenizer, recipe.training.steps, recipe.batch_size // 4
+    asked = [
+        request.conversation for request in requests.make(steps * (recipe.batch_size - fourth), 1000 + recipe.seed)
+    ]
+    batches: BatchSource = finetuning.ConversationBatches(
+        asked, template, recipe.batch_size - fourth, model.config.context, shuffle=False
+    )
+    if fourth:
+        stories = fables.tell(steps * fourth, seed=1000 + recipe.seed)
+        documents = [[*tokenizer.encode(story.text), tokenizer.end] for story in stories]
+        batches = finetuning.MixedBatches(batches, StoryBatches(documents, fourth, start=tokenizer.end, shuffle=False))
+    held_out = [request.conversation for request in requests.make(128, seed=1, held_out=True)]
+    unseen = finetuning.ConversationBatches(held_out, template, 64, model.config.context, shuffle=False)
+    known = StoryEvaluation(fables.tell(128, seed=1), tokenizer, tokenizer.end)
+
+    def evaluate(model: GPT) -> dict[str, float]:
+        return {"validation": mean_loss(model, unseen), "excess": known(model)["excess"]}
+
+    about = f"conversations about fables, and {fourth} fables in each batch of {recipe.batch_size}; from {recipe.base}"
+    return TrainingSetup(model.to(device), batches, evaluate, tokenizer, tokenizer.end, about)
+
+
+def open_base(name: str) -> tuple[GPT, Tokenizer]:
+    """A trained model to go on from: a folder with one, or the name of one of the course's.
+
+    Args:
+        name: such as "fables".
+
+    Raises:
+        CheckpointError: there is none.
+        ValueError: it has no tokenizer, or none with a token that ends a text.
+    """
+    found = checkpoints.load_model(name) if Path(name).is_dir() else checkpoints.committed(name)
+    model, tokenizer = found
+    if tokenizer is None or tokenizer.end is None:
+        raise ValueError(f"the model {name!r} has no tokenizer with an end token: fine-tune one that ends its texts")
+    return model, tokenizer
 
 
 def _build_shards(recipe: Recipe, device: str | torch.device, verify: bool) -> TrainingSetup:

@@ -98,7 +98,7 @@ def sentences(kind: type) -> dict[str, str]:
 
 # The options in the order of `--help`: what most runs need, then the rest by what it is about.
 _COMMON = ("steps", "folder", "resume", "best", "parts")
-_TEXT = ("corpus", "tokens", "vocab_size", "separator", "field", "config")
+_TEXT = ("corpus", "tokens", "vocab_size", "separator", "field", "base", "config")
 
 
 def _make_options() -> tuple[type, dict[str, type]]:

@@ -31,6 +31,7 @@ class Recipe:
         field: where JSON lines and Parquet have the text.
         separator: what stands between two documents of your text, such as "---" or "\\n\\n\\n"; unless given, blank
             lines in a single text, and of several texts each is a document.
+        base: a trained model to start from, a folder or the name of one of the course's; its sizes and tokens stay.
 
     Raises:
         ValueError: for unknown tokens or parts, or a batch of no sequences.
@@ -47,6 +48,7 @@ class Recipe:
     texts: tuple[str, ...] = ()
     field: str = "text"
     separator: str | None = None
+    base: str | None = None
 
     def __post_init__(self):
         for name, known in (("tokens", ("characters", "bpe")), ("parts", ("gpt2", "llama", "modern"))):
@@ -102,6 +104,7 @@ ABOUT = {  # what each recipe is for
     "shakespeare-gpu": "Tiny Shakespeare on a GPU, at nanogpt-gpu's size",
     "nanogpt-cpu": "nanoGPT's settings for a laptop, to compare with",
     "nanogpt-gpu": "nanoGPT's settings for a GPU, to compare with",
+    "finetune": "from the model of fables to an assistant that does what you ask",
 }
 _SHAKESPEARE = dict(corpus="shakespeare", tokens="characters")
 _NANOGPT = dict(
@@ -148,5 +151,11 @@ RECIPES: dict[str, Recipe] = {
             steps=1000, optimizer="muon", learning_rate=6e-3, muon_lr=0.03, warmup=20, weight_decay=0.1,
             evaluate_every=50,
         ),
+    ),
+    # A quarter of each batch are fables as in the pre-training, so that the model does not forget them.
+    "finetune": Recipe(
+        corpus="requests",
+        base="fables",
+        training=TrainConfig(steps=700, learning_rate=2e-3, warmup=20, evaluate_every=100),
     ),
 }  # fmt: skip
