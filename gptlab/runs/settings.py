@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gptlab.config import GPTConfig
+from gptlab.policy import PolicyConfig
 from gptlab.runs import own_text
 from gptlab.runs.options import NOT_OPTIONS, Job, Options, Settings, option_names, sentences
 from gptlab.runs.options import kinds as _kinds
@@ -61,7 +62,10 @@ def settings_from(options: Any) -> Settings:
         recipe = dataclasses.replace(recipe, tokens="bpe")
     model = recipe.model | changes(GPTConfig)
     training = dataclasses.replace(recipe.training, **changes(TrainConfig))
-    recipe = dataclasses.replace(recipe, model=model, training=training, **changes(Recipe))
+    policy = recipe.policy
+    if new := changes(PolicyConfig):
+        policy = dataclasses.replace(policy or PolicyConfig(), **new)
+    recipe = dataclasses.replace(recipe, model=model, training=training, policy=policy, **changes(Recipe))
     return dataclasses.replace(settings, recipe=recipe, **changes(Settings))
 
 
@@ -202,7 +206,7 @@ def from_yaml(path: Path) -> Settings:
     if "modern" in entries:
         modern = _convert(f"{path}: modern", entries.pop("modern"), bool)
         entries.setdefault("parts", "modern" if modern else "gpt2")
-    model, training = (entries.pop(name, None) or {} for name in ("model", "training"))
+    model, training, policy = (entries.pop(name, None) or {} for name in ("model", "training", "policy"))
     entries = {_OLD_NAMES.get(name, name): value for name, value in entries.items()}
     training = {OLD_NAMES.get(name, name): value for name, value in training.items()}
     whole = {name: entries.pop(name) for name in option_names(Settings) if name in entries}
@@ -210,11 +214,12 @@ def from_yaml(path: Path) -> Settings:
         **_checked(path, "", entries, Recipe),
         model=_checked(path, "model.", model, GPTConfig),
         training=TrainConfig(**_checked(path, "training.", training, TrainConfig)),
+        policy=PolicyConfig(**_checked(path, "policy.", policy, PolicyConfig)) if policy else None,
     )
     return Settings(recipe, **_checked(path, "", whole, Settings))
 
 
-_SECTIONS = {"": (Recipe, Settings), "model.": (GPTConfig,), "training.": (TrainConfig,)}
+_SECTIONS = {"": (Recipe, Settings), "model.": (GPTConfig,), "training.": (TrainConfig,), "policy.": (PolicyConfig,)}
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "a list of numbers"}
 
 
