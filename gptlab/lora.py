@@ -7,7 +7,7 @@ the model begins as the one it was; in the end the product can be added to W, an
 >>> from gptlab.config import GPTConfig
 >>> model = add_lora(GPT(GPTConfig(vocab_size=50, context=8, n_layer=2, n_head=2, n_embd=12)), rank=2)
 >>> count_trainable(model), count_trainable(merge(model))
-(1104, 4908)
+(864, 4488)
 """
 
 import copy

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gptlab import checkpoints, runs, training
+from gptlab.batches import IGNORE
 from gptlab.corpora import fables
 from gptlab.model import GPT, GPTConfig
 from gptlab.policy import PolicyConfig
@@ -127,3 +128,20 @@ def test_the_settings_of_a_policy_go_through_the_command_line_and_yaml(tmp_path)
     (tmp_path / "config.yaml").write_text("base: fables\nreward: coherent\npolicy:\n  clipp: 0.1\n")
     with pytest.raises(ValueError, match=r"unknown entry policy.clipp; perhaps you mean policy.clip"):
         runs.from_yaml(tmp_path / "config.yaml")
+
+
+def test_finetuning_starts_from_a_trained_model_and_mixes_requests_with_fables():
+    recipe = runs.RECIPES["finetune"]
+    few = dataclasses.replace(recipe, batch_size=4, training=dataclasses.replace(recipe.training, steps=2))
+    setup = runs.build(few)
+    base, tokenizer = checkpoints.committed("fables")
+    assert setup.model.config == dataclasses.replace(base.config, vocab_size=tokenizer.vocab_size + 3)
+    ids, targets = setup.batches.batch(1)
+    assert (ids == setup.tokenizer.special_tokens["<|user|>"]).any(dim=1).tolist() == [True] * 3 + [False]
+    assert targets[3, 0] == ids[3, 1] and (targets[:3, 0] == IGNORE).all()
+    with pytest.raises(ValueError, match=r"--n-layer 3: the model 'fables'.*n_layer=2"):
+        runs.build(dataclasses.replace(few, model={"n_layer": 3}))
+    with pytest.raises(ValueError, match=r"--base None and --corpus requests"):
+        runs.build(dataclasses.replace(few, base=None))
+    with pytest.raises(checkpoints.CheckpointError, match=r"no model 'fabels'.*'fables'"):
+        runs.build(dataclasses.replace(few, base="fabels"))

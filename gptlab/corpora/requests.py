@@ -1,9 +1,9 @@
 """Requests about fables, each with an answer and a judge: what supervised fine-tuning learns from, and is graded by.
 
-A request is what a user might say ("Tell a fable about a proud fox and a bell, by the mill."). Its answer comes from
-the grammar of the fables, and its judge reads what a model answered and says, part by part, whether that was granted.
-Some phrasings and some combinations of trait and animal are held out, so that a test can ask for what no training
-example has shown.
+A request is what a user might say: "Tell a fable about a proud fox and a silver bell, by the mill." Its answer comes
+from the grammar of the fables, and its judge reads what a model answered and says, part by part, whether that was
+granted. Some phrasings and some combinations of trait and animal are held out, so that a test can ask for what no
+training example has shown.
 
 >>> request = make(1, seed=0)[0]
 >>> request.judge(request.answer).granted
@@ -71,11 +71,11 @@ class Request:
 # Several ways to say the same. The last of each kind is held out: no training example has it.
 PHRASINGS: dict[str, tuple[str, ...]] = {
     "about": (
-        "Tell a fable about a {trait} {animal} and a {thing}, by the {spot}.",
-        "Tell me a story about a {trait} {animal} and a {thing} by the {spot}.",
-        "A fable, please, about a {trait} {animal} by the {spot} and a {thing}.",
-        "I would like a fable with a {thing}, the {spot} and a {trait} {animal}.",
-        "Please tell me of a {trait} {animal}, the {spot} and a {thing}.",
+        "Tell a fable about a {trait} {animal} and a {look} {thing}, by the {spot}.",
+        "Tell me a story about a {trait} {animal} and a {look} {thing} by the {spot}.",
+        "A fable, please, about a {trait} {animal} by the {spot} and a {look} {thing}.",
+        "I would like a fable with a {look} {thing} by the {spot} and a {trait} {animal}.",
+        "Please tell me of a {trait} {animal} and a {look} {thing} by the {spot}.",
     ),
     "moral": (
         "Tell a fable whose moral is: {moral}",
@@ -105,22 +105,9 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
         "{story} I would like to know who found the {thing}.",
         "{story} Please tell me who found the {thing}.",
     ),
-    "what": (
-        "{story} What did {name} find?",
-        "{story} Tell me what {name} found.",
-        "What did {name} find in this fable? {story}",
-        "{story} I would like to know what {name} found.",
-        "{story} Please tell me what {name} found.",
-    ),
-    "finish": (
-        "{beginning} How does it end?",
-        "{beginning} Tell me how it ends.",
-        "How does this fable end? {beginning}",
-        "{beginning} I would like to know how it ends.",
-        "{beginning} Please tell me how this fable ends.",
-    ),
 }
 KINDS = tuple(PHRASINGS)
+CURRICULUM = ("about", "about", "about", "moral", "ending", "continue", "who")  # the hardest kind is asked most often
 MOODS = {"virtue": "happy", "vice": "sad"}
 
 
@@ -180,7 +167,8 @@ def _phrasing(kind: str, draw: Callable[[], float], held_out: bool) -> str:
 def _about(phrasing: str, story: Fable, *_) -> Request:
     facts = story.facts
     wanted = {name: facts[f"finder.{name}"] for name in ("trait", "animal")} | {n: facts[n] for n in ("thing", "spot")}
-    return Request("about", phrasing.format(**wanted), story.text, partial(_grants_facts, wanted))
+    text = phrasing.format(look=grammar.THING_LOOKS[facts["thing"]], **wanted)
+    return Request("about", text, story.text, partial(_grants_facts, wanted))
 
 
 def _grants_facts(wanted: dict[str, str], answer: str) -> Judgement:
@@ -219,16 +207,9 @@ def _grants_ending(kind: str, answer: str) -> Judgement:
 
 
 def _continue(phrasing: str, story: Fable, *_) -> Request:
-    return _go_on("continue", phrasing, story, story.text.index(" One "))
-
-
-def _finish(phrasing: str, story: Fable, *_) -> Request:
-    return _go_on("finish", phrasing, story, story.text.index(" Then the "))
-
-
-def _go_on(kind: str, phrasing: str, story: Fable, cut: int) -> Request:
-    beginning, rest = story.text[:cut], story.text[cut + 1 :]
-    return Request(kind, phrasing.format(beginning=beginning), rest, partial(_goes_on, beginning))
+    beginning, found, rest = story.text.partition(" One ")  # the day on which somebody finds something
+    text = phrasing.format(beginning=beginning)
+    return Request("continue", text, found.lstrip() + rest, partial(_goes_on, beginning))
 
 
 def _goes_on(beginning: str, answer: str) -> Judgement:
@@ -237,32 +218,15 @@ def _goes_on(beginning: str, answer: str) -> Judgement:
 
 
 def _who(phrasing: str, story: Fable, draw: Callable[[], float], held_out: bool) -> Request:
-    answer = f"{story.facts['finder.name']}."
-    return _ask("who", phrasing, story, answer, {"thing": story.facts["thing"]}, draw, held_out)
-
-
-def _what(phrasing: str, story: Fable, draw: Callable[[], float], held_out: bool) -> Request:
-    thing = story.facts["thing"]
-    answer = f"A {grammar.THING_LOOKS[thing]} {thing}."
-    return _ask("what", phrasing, story, answer, {"name": story.facts["finder.name"]}, draw, held_out)
-
-
-def _ask(
-    kind: str,
-    phrasing: str,
-    story: Fable,
-    answer: str,
-    words: dict[str, str],
-    draw: Callable[[], float],
-    held_out: bool,
-) -> Request:
     """A question about a story: one that the user gives, or, as often, one that the assistant has told before."""
+    thing, before = story.facts["thing"], ()
+    answer = f"{story.facts['finder.name']} found the {thing}."
+    told = story.text
     if draw() < 0.5:
-        return Request(kind, phrasing.format(story=story.text, **words), answer, partial(_says, answer))
-    wish = _phrasing("ending", draw, held_out).format(mood=MOODS[story.facts["finder.kind"]])
-    before = ({"role": "user", "content": wish}, {"role": "assistant", "content": story.text})
-    text = phrasing.format(story="", **words).strip()
-    return Request(kind, text, answer, partial(_says, answer), before)
+        wish = _phrasing("ending", draw, held_out).format(mood=MOODS[story.facts["finder.kind"]])
+        before, told = ({"role": "user", "content": wish}, {"role": "assistant", "content": story.text}), ""
+    text = phrasing.format(story=told, thing=thing).strip()
+    return Request("who", text, answer, partial(_says, answer), before)
 
 
 def _says(wanted: str, answer: str) -> Judgement:
@@ -275,6 +239,4 @@ _MAKERS: dict[str, Callable[..., Request]] = {
     "ending": _ending,
     "continue": _continue,
     "who": _who,
-    "what": _what,
-    "finish": _finish,
 }

@@ -15,6 +15,7 @@ from gptlab.html import Html
 from gptlab.pictures.bars import by_fact, compare, next_token, reshaped
 from gptlab.pictures.blocks import embedding_map, shapes
 from gptlab.pictures.chips import surprise, surprise_figure, tokens
+from gptlab.pictures.conversations import conversation
 from gptlab.pictures.course import course_map, pipeline
 from gptlab.pictures.curves import excess, rate, training
 from gptlab.pictures.heat import attention, mask, rows
@@ -27,8 +28,8 @@ from gptlab.pictures.style import Picture, describe
 from gptlab.pictures.tables import table
 
 __all__ = [
-    "Html", "Picture", "arcs", "attention", "attention_table", "by_fact", "compare", "course_map", "describe",
-    "embedding_map", "excess", "lattice", "lines", "mask", "memory_timeline", "merge_states", "merges", "next_token",
-    "pipeline", "rate", "reshaped", "roofline", "rows", "shapes", "shares", "surprise", "surprise_figure", "table",
-    "tokens", "training",
+    "Html", "Picture", "arcs", "attention", "attention_table", "by_fact", "compare", "conversation", "course_map",
+    "describe", "embedding_map", "excess", "lattice", "lines", "mask", "memory_timeline", "merge_states", "merges",
+    "next_token", "pipeline", "rate", "reshaped", "roofline", "rows", "shapes", "shares", "surprise",
+    "surprise_figure", "table", "tokens", "training",
 ]  # fmt: skip

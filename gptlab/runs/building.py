@@ -115,9 +115,8 @@ def _build_requests(recipe: Recipe, device: str | torch.device) -> TrainingSetup
     base, tokenizer = _unchanged_base(recipe)
     model, template = finetuning.prepare(base, tokenizer)
     tokenizer, steps, fourth = template.tokenizer, recipe.training.steps, recipe.batch_size // 4
-    asked = [
-        request.conversation for request in requests.make(steps * (recipe.batch_size - fourth), 1000 + recipe.seed)
-    ]
+    made = requests.make(steps * (recipe.batch_size - fourth), 1000 + recipe.seed, kinds=requests.CURRICULUM)
+    asked = [request.conversation for request in made]
     batches: BatchSource = finetuning.ConversationBatches(
         asked, template, recipe.batch_size - fourth, model.config.context, shuffle=False
     )

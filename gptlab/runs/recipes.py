@@ -171,7 +171,10 @@ RECIPES: dict[str, Recipe] = {
     "finetune": Recipe(
         corpus="requests",
         base="fables",
-        training=TrainConfig(steps=700, learning_rate=2e-3, warmup=20, evaluate_every=100),
+        batch_size=8,
+        training=TrainConfig(
+            steps=1300, optimizer="muon", learning_rate=8e-3, muon_lr=0.04, warmup=20, evaluate_every=100
+        ),
     ),
     "reinforce": Recipe(
         base="fables",

@@ -1,7 +1,7 @@
 """From the committed model of fables to an assistant: requests granted before and after, in full and with LoRA.
 
 Requests are those of `gptlab.corpora.requests` that no training example is like: the phrasing and the combination of
-trait and animal are held out. The most probable token is taken at each step. The bars: the base model under 5 %, the
+trait and animal are held out. Answers are sampled at temperature 0.5. The bars: the base model under 5 %, the
 fine-tuned one 90 % or more in under two minutes, its loss on the base corpus less than 5 % higher, and LoRA at least 95
 percent of what full fine-tuning reaches, with under a tenth of the parameters.
 """
@@ -21,7 +21,7 @@ from gptlab.runs.building import build
 from gptlab.runs.recipes import RECIPES
 
 BARS = {"base": 0.05, "granted": 0.90, "minutes": 2.0, "worse": 0.05, "lora": 0.95, "trained": 0.10}
-LORA = dict(rank=8, learning_rate=1e-2)
+RANK = 10  # of LoRA, in every matrix of the blocks
 
 
 def bench_finetuning(seeds: int = 5, seed: int = 0, asked: int = 280, steps: int | None = None) -> None:
@@ -34,10 +34,15 @@ def bench_finetuning(seeds: int = 5, seed: int = 0, asked: int = 280, steps: int
         steps: of each run; the recipe's unless given.
     """
     base, tokenizer = checkpoints.committed("fables")
+
+    def grade(model: GPT, template) -> dict[str, float]:
+        generator = torch.Generator().manual_seed(0)
+        return finetuning.granted(model, template, held_out, temperature=0.5, generator=generator)
+
     held_out = requests.make(asked, seed=5, held_out=True)
     known = StoryEvaluation(fables.tell(256, seed=1), tokenizer, tokenizer.end)
     before = known(base)["loss"]
-    share = finetuning.granted(base, PlainText(tokenizer), held_out)["all"]
+    share = grade(base, PlainText(tokenizer))["all"]
     print(f"{asked} held-out requests; the base model grants {share:.1%}; {torch.get_num_threads()} threads")
     kept = {
         "base": share < BARS["base"],
@@ -49,9 +54,9 @@ def bench_finetuning(seeds: int = 5, seed: int = 0, asked: int = 280, steps: int
     }
     for number in range(seed, seed + seeds):
         found = {}
-        for way, adapt, rate in (("full", _all, None), ("LoRA", _with_lora, LORA["learning_rate"])):
-            model, template, minutes, fraction = _train(number, adapt, rate, steps)
-            grades = finetuning.granted(model, template, held_out)
+        for way, adapt in (("full", _all), ("LoRA", _with_lora)):
+            model, template, minutes, fraction = _train(number, adapt, steps)
+            grades = grade(model, template)
             worse = known(model)["loss"] / before - 1
             found[way] = grades["all"]
             kept["worse"] &= worse < BARS["worse"]
@@ -71,17 +76,11 @@ def bench_finetuning(seeds: int = 5, seed: int = 0, asked: int = 280, steps: int
 
 
 def _train(
-    seed: int, adapt: Callable[[GPT], GPT], rate: float | None, steps: int | None
+    seed: int, adapt: Callable[[GPT], GPT], steps: int | None
 ) -> tuple[GPT, finetuning.ChatTemplate, float, float]:
     """A fine-tuned model, merged; its template, the minutes that it took, and the fraction of parameters trained."""
     recipe = dataclasses.replace(RECIPES["finetune"], seed=seed)
-    config = dataclasses.replace(
-        recipe.training,
-        evaluate_every=0,
-        steps=steps or recipe.training.steps,
-        learning_rate=rate or recipe.training.learning_rate,
-        optimizer="adamw" if rate else recipe.training.optimizer,
-    )
+    config = dataclasses.replace(recipe.training, evaluate_every=0, steps=steps or recipe.training.steps)
     setup = build(dataclasses.replace(recipe, training=config))
     model = adapt(setup.model)
     started = time.perf_counter()
@@ -96,4 +95,4 @@ def _all(model: GPT) -> GPT:
 
 
 def _with_lora(model: GPT) -> GPT:
-    return lora.add_lora(model, rank=LORA["rank"], new_tokens=3)
+    return lora.add_lora(model, rank=RANK, new_tokens=3)
