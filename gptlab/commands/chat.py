@@ -45,7 +45,7 @@ def chat(
         raise ValueError(f"{str(model)!r} holds a model that was not taught to hold a conversation: {error}") from error
     options = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     talk = Chat(gpt, template, generator=torch.Generator().manual_seed(seed), **options)
-    print('Try "Tell a fable about a proud fox and a silver bell, by the mill.", then "Who found the bell?"')
+    print('Try "Tell a fable about a proud fox and a silver bell.", then "Who found the bell?"')
     print(HELP)
     while (line := _read()) is not None:
         if line == "/quit":

@@ -1,6 +1,6 @@
 """Requests about fables, each with an answer and a judge: what supervised fine-tuning learns from, and is graded by.
 
-A request is what a user might say: "Tell a fable about a proud fox and a silver bell, by the mill." Its answer comes
+A request is what a user might say: "Tell a fable about a proud fox and a silver bell." Its answer comes
 from the grammar of the fables, and its judge reads what a model answered and says, part by part, whether that was
 granted. Some phrasings and some combinations of trait and animal are held out, so that a test can ask for what no
 training example has shown.
@@ -19,7 +19,7 @@ from functools import partial
 from typing import NamedTuple
 
 from gptlab.corpora import fables, grammar
-from gptlab.corpora.fables import Fable, read
+from gptlab.corpora.fables import Fable, Reading, read
 
 Message = dict[str, str]  # {"role": "user", "content": "Tell a fable."}
 
@@ -71,11 +71,11 @@ class Request:
 # Several ways to say the same. The last of each kind is held out: no training example has it.
 PHRASINGS: dict[str, tuple[str, ...]] = {
     "about": (
-        "Tell a fable about a {trait} {animal} and a {look} {thing}, by the {spot}.",
-        "Tell me a story about a {trait} {animal} and a {look} {thing} by the {spot}.",
-        "A fable, please, about a {trait} {animal} by the {spot} and a {look} {thing}.",
-        "I would like a fable with a {look} {thing} by the {spot} and a {trait} {animal}.",
-        "Please tell me of a {trait} {animal} and a {look} {thing} by the {spot}.",
+        "Tell a fable about a {trait} {animal} and a {look} {thing}.",
+        "Tell me a story about a {trait} {animal} who found a {look} {thing}.",
+        "A fable, please, about a {trait} {animal} with a {look} {thing}.",
+        "I would like a fable with a {look} {thing} and a {trait} {animal}.",
+        "Please tell me of a {trait} {animal} and a {look} {thing}.",
     ),
     "moral": (
         "Tell a fable whose moral is: {moral}",
@@ -161,12 +161,20 @@ def _phrasing(kind: str, draw: Callable[[], float], held_out: bool) -> str:
     return choices[int(draw() * len(choices))]
 
 
+def _is_sound(reading: Reading) -> bool:
+    """Whether a story is a fable that doesn't contradict itself; two proud foxes are odd in one, but may be."""
+    odd = ("friend.trait", "friend.animal")
+    return reading.form_error is None and all(
+        found.fact in odd and found.expected.startswith("another than") for found in reading.contradictions
+    )
+
+
 # ---- The kinds: each makes a request from a phrasing and a story -----------------------------------------------------
 
 
 def _about(phrasing: str, story: Fable, *_) -> Request:
     facts = story.facts
-    wanted = {name: facts[f"finder.{name}"] for name in ("trait", "animal")} | {n: facts[n] for n in ("thing", "spot")}
+    wanted = {"trait": facts["finder.trait"], "animal": facts["finder.animal"], "thing": facts["thing"]}
     text = phrasing.format(look=grammar.THING_LOOKS[facts["thing"]], **wanted)
     return Request("about", text, story.text, partial(_grants_facts, wanted))
 
@@ -177,10 +185,9 @@ def _grants_facts(wanted: dict[str, str], answer: str) -> Judgement:
     who = [(found.get(f"{role}.trait"), found.get(f"{role}.animal")) for role in grammar.ROLES]
     return Judgement(
         {
-            "a fable without a contradiction": reading.error is None,
+            "a fable without a contradiction": _is_sound(reading),
             f"a {wanted['trait']} {wanted['animal']}": (wanted["trait"], wanted["animal"]) in who,
             f"a {wanted['thing']}": found.get("thing") == wanted["thing"],
-            f"the {wanted['spot']}": found.get("spot") == wanted["spot"],
         }
     )
 
@@ -191,7 +198,7 @@ def _moral(phrasing: str, story: Fable, *_) -> Request:
 
 
 def _grants_moral(moral: str, answer: str) -> Judgement:
-    right = {"a fable without a contradiction": read(answer.strip()).error is None}
+    right = {"a fable without a contradiction": _is_sound(read(answer.strip()))}
     return Judgement(right | {f"the moral: {moral}": answer.rstrip().endswith(f"Moral: {moral}")})
 
 
@@ -202,7 +209,7 @@ def _ending(phrasing: str, story: Fable, *_) -> Request:
 
 def _grants_ending(kind: str, answer: str) -> Judgement:
     reading = read(answer.strip())
-    right = {"a fable without a contradiction": reading.error is None}
+    right = {"a fable without a contradiction": _is_sound(reading)}
     return Judgement(right | {f"a {MOODS[kind]} end": reading.facts.get("finder.kind") == kind})
 
 
@@ -214,7 +221,7 @@ def _continue(phrasing: str, story: Fable, *_) -> Request:
 
 def _goes_on(beginning: str, answer: str) -> Judgement:
     reading = read(f"{beginning} {answer.strip()}")
-    return Judgement({"the rest of this fable, without a contradiction": reading.error is None})
+    return Judgement({"the rest of this fable, without a contradiction": _is_sound(reading)})
 
 
 def _who(phrasing: str, story: Fable, draw: Callable[[], float], held_out: bool) -> Request:

@@ -173,7 +173,7 @@ RECIPES: dict[str, Recipe] = {
         base="fables",
         batch_size=8,
         training=TrainConfig(
-            steps=1300, optimizer="muon", learning_rate=8e-3, muon_lr=0.04, warmup=20, evaluate_every=100
+            steps=1500, optimizer="muon", learning_rate=1e-2, muon_lr=0.05, warmup=20, evaluate_every=500
         ),
     ),
     "reinforce": Recipe(

@@ -29,7 +29,7 @@ class Mutant:
 
 ATTENTION, MASKING = "tests/test_attention.py", "tests/test_masking.py"
 EMBEDDING, BATCHES, MODEL = "tests/test_embedding.py", "tests/test_batches.py", "tests/test_model.py"
-OPTIMIZERS = "tests/test_optimizers.py"
+OPTIMIZERS, FINETUNING = "tests/test_optimizers.py", "tests/test_finetuning.py"
 
 MUTANTS = [
     # Attention
@@ -296,6 +296,22 @@ MUTANTS = [
         "UNKNOWN_PENALTY = 9.0",
         "tests/test_unigram.py::test_a_character_that_no_piece_covers_costs_ten_nats_more_than_the_rarest_piece",
     ),
+    # Fine-tuning
+    Mutant("the end is not learned", "chat_template", "len(words), is_answer]", "len(words), False]", FINETUNING),
+    Mutant("the mark is learned", "chat_template", "counts += [False, *[", "counts += [is_answer, *[", FINETUNING),
+    Mutant(
+        "users can forge turns",
+        "chat_template",
+        'self.tokenizer.encode_ordinary(turn["content"])',
+        'self.tokenizer.encode(turn["content"], allowed_special="all")',
+        FINETUNING,
+    ),
+    Mutant(
+        "targets are not shifted", "conversation_batches", "targets[1:]\n\n\ndef", "targets[:-1]\n\n\ndef", FINETUNING
+    ),
+    Mutant("documents see each other", "conversation_batches", "documents(numbers) & causal(", "causal(", FINETUNING),
+    Mutant("lora is not scaled", "lora", "+ self.scale * F.linear(", "+ F.linear(", FINETUNING),
+    Mutant("merged without the scale", "lora", "+= self.scale * (self.B", "+= (self.B", FINETUNING),
 ]
 
 
