@@ -147,9 +147,10 @@ def judge(
     prompts: Sequence[Prompt] | None = None,
     max_new_tokens: int = 159,
     end: int | None = None,
+    temperature: float | int = 1.0,
     seed: int = 0,
 ) -> dict[str, float]:
-    """The mean of each reward over completions of a model at temperature 1, and their mean length in tokens.
+    """The mean of each reward over completions of a model, and their mean length in tokens.
 
     Args:
         model: that writes.
@@ -159,11 +160,12 @@ def judge(
         prompts: stories from the end token on unless given.
         max_new_tokens: of each completion.
         end: the tokenizer's unless given.
+        temperature: of sampling.
         seed: of the samples.
     """
     prompts = [Prompt([tokenizer.end])] if prompts is None else prompts
     chosen = [prompts[i % len(prompts)] for i in range(n)]
     end = tokenizer.end if end is None else end
-    completions, _ = complete(model, tokenizer, chosen, end, max_new_tokens, seed=seed)
+    completions, _ = complete(model, tokenizer, chosen, end, max_new_tokens, temperature, seed)
     found = {name: rewards_of(reward, completions).mean().item() for name, reward in rewards.items()}
     return found | {"tokens": sum(one.tokens for one in completions) / n}
