@@ -176,10 +176,10 @@ def test_what_rewards_change_is_printed_for_each_part_and_seed(monkeypatch, caps
     from gptlab.commands.bench import reinforcement
 
     recipe = runs.RECIPES["reinforce"]
-    few = dataclasses.replace(recipe.training, steps=2)
+    few = dataclasses.replace(recipe.training, steps=1)
     monkeypatch.setitem(runs.RECIPES, "reinforce", dataclasses.replace(recipe, batch_size=16, training=few))
     monkeypatch.setattr(reinforcement, "JUDGED", 8)
-    reinforcement.bench_reinforcement(seeds=1, seed=3, parts=("preference", "sparse"))
+    reinforcement.bench_reinforcement(seeds=1, seed=3, parts=("preference",))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("seed 3  preference happy") and lines[2].startswith("seed 3  sparse")
-    assert lines[3] == "bars that are not kept: happy ends 90 %"  # after two steps
+    assert lines[1].startswith("seed 3  preference happy")
+    assert lines[2] == "bars that are not kept: happy ends 90 %"  # after one step
