@@ -29,11 +29,49 @@ class Mutant:
 
 BACKWARD = "tests/test_backpropagation.py::test_a_backward_pass_equals_autograd_and_measured_slopes"
 WHOLE = "tests/test_backpropagation.py::test_the_gradient_of_every_parameter_equals_loss_backward"
-MASKING = "tests/test_attention.py"
-MODEL = "tests/test_embedding.py"
-FINETUNING = "tests/test_optimizers.py"
+FINETUNING = "tests/test_finetuning.py"
+REINFORCEMENT, PREFERENCES = "tests/test_reinforcement.py", "tests/test_preferences.py"
 
 MUTANTS = [
+    # Reinforcement learning
+    Mutant(
+        "old over new",
+        "reinforcement",
+        "(log_probs - behaviour.detach())",
+        "(behaviour.detach() - log_probs)",
+        REINFORCEMENT,
+    ),
+    Mutant(
+        "KL the other way round",
+        "reinforcement",
+        "ln_ratio = reference - log_probs",
+        "ln_ratio = log_probs - reference",
+        REINFORCEMENT,
+    ),
+    Mutant("the larger of two promises", "reinforcement", "-torch.minimum(", "-torch.maximum(", REINFORCEMENT),
+    Mutant("a completion in its own baseline", "reinforcement", " * N / (N - 1)", "", REINFORCEMENT),
+    Mutant("trained at another temperature", "rollouts", ".float() / temperature", ".float()", REINFORCEMENT),
+    Mutant(
+        "the end token is not trained",
+        "rollouts",
+        "len(prompt) - 1 : len(row) - 1] = torch.tensor(row[len(prompt) :])",
+        "len(prompt) - 1 : len(row) - 2] = torch.tensor(row[len(prompt) : -1])",
+        REINFORCEMENT,
+    ),
+    Mutant(
+        "a round is lost between two updates",
+        "rollout_source",
+        "open_round = self._round is not None and",
+        "open_round = False and",
+        REINFORCEMENT,
+    ),
+    Mutant(
+        "DPO without its reference",
+        "preferences",
+        "beta * (rejected - reference_rejected)",
+        "beta * rejected",
+        PREFERENCES,
+    ),
     # Attention
     Mutant(
         "no scale",
