@@ -517,7 +517,7 @@ unit = "nats per story above the floor"
 pictures.training(history, what=watched, unit=unit, top=4, title="Recall, fact by fact")
 
 # %% [markdown]
-# This is the picture of the whole notebook. Recalled facts don't get better little by little. For a while each of
+# This is the picture of the whole notebook. Most recalled facts don't get better little by little. For a while each of
 # them costs as much as a guess: the model knows *that* an animal has to be named here, but not which one. Then the
 # curve drops, and soon the fact is almost free. We read each drop as the moment at which the model found out how to
 # look back: *this name stood there before, and here is what came with it*. The facts don't drop together, because
