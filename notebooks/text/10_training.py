@@ -391,9 +391,8 @@ print(f"mean of 2,000 stories:     {sum(f.nats for f in generated) / 2000:.1f} n
 print(f"the grammar's own entropy: {fables.entropy():.2f} nats")
 
 # %% [markdown]
-# The last number is the entropy floor. No model, however large, can have a smaller mean loss on new stories. The
-# distance to it, the **excess**, is all there is left to learn. So where does the loss of a model go that trains for a
-# very long time?
+# The last number is the surprise that a story holds on average for a reader who knows the grammar. Suppose a model
+# trains for a very long time. Where does its loss on new stories go?
 
 # %% tags=["nbval-check-output"]
 predict("training.b", ...)
@@ -404,6 +403,9 @@ predict("training.b", ...)
 # To the entropy of the grammar, from above. A mean loss below it on many new stories means that the test is broken:
 # the model has seen the answers.
 # </details>
+#
+# So the entropy of the grammar is a floor, and the distance to it, the **excess**, is all there is left to learn. Few
+# texts let you compute their floor. With this one, every loss curve tells you how far it is from perfect.
 #
 # ## The tested block: one run
 #
