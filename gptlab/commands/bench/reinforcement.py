@@ -27,7 +27,7 @@ PREFERENCE = Product(happy_end, coherent)
 SHARES = {"happy": happy_end, "coherent": coherent}
 PAIRED = 512  # completions that pairs are made of, for DPO
 DPO = training.TrainConfig(steps=60, learning_rate=1e-3, warmup=3, decay_fraction=0.5, evaluate_every=0)
-EARLY = 700  # steps of the model that learned to answer: about half of its recipe's
+EARLY = 500  # steps of the model that learned to answer: well below those of its recipe
 STUMBLING = 1.9  # a temperature at which one story in twenty is coherent
 
 
