@@ -1,8 +1,7 @@
 """Training: show the model text, measure its loss, move every weight a little to make it smaller.
 
-From top to bottom: what a run writes down, the loop, and the checkpoints that it leaves. One round of the loop is in
-`gptlab.train_step`, the learning rate over time in `gptlab.schedule`, the optimisers in `gptlab.optimizers`. How good a
-model is, and how far from the best possible loss, `gptlab.evaluation` measures.
+From top to bottom: what a run writes down, the loop, and the checkpoints that it leaves. One step of the loop is in
+`gptlab.train_step`, the learning rate in `gptlab.schedule`, the optimisers in `gptlab.optimizers`.
 """
 
 import contextlib
@@ -81,7 +80,7 @@ def train(
 
     Args:
         model: called with ids and targets, it gives logits and loss.
-        batches: `Batches`, anything else with `batch(step)`, or an iterable of (ids, targets) such as a DataLoader.
+        batches: as for `run`.
         config: how to train; the defaults of `TrainConfig` unless given.
         progress: show a bar, or print a few lines where none can be drawn.
         options: as for `run`.
@@ -94,7 +93,7 @@ def train(
     >>> history.losses[0] > 1.09 and history.losses[-1] < 0.01
     True
     """
-    config = TrainConfig() if config is None else config
+    config = config or TrainConfig()
     return with_progress(run(model, batches, config, **options), config.steps, progress)
 
 
@@ -123,7 +122,7 @@ def with_progress(
         if progress and bar.disable and done % max(1, steps // 8) == 0:
             words = "".join(f"  {name} {value}" for name, value in list(shown.items())[:3])
             loss = f"step {history.steps:>5}  loss {history.losses[-1]:.3f} nats per token{words}"
-            print(loss if line is None else line(history), flush=True)
+            print(line(history) if line else loss, flush=True)
     bar.close()
     return history
 
@@ -285,8 +284,7 @@ def _save(folder: str | Path, train_step: TrainStep, history: History, batches: 
         )
     scaler = train_step.scaler.state_dict()
     state = {"history": asdict(history), "scaler": scaler, "world_size": processes.world_size}
-    if hasattr(batches, "state_dict"):
-        state["batches"] = batches.state_dict()
+    state |= {"batches": batches.state_dict()} if hasattr(batches, "state_dict") else {}
     checkpoints.save(
         folder,
         model,
