@@ -8,7 +8,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,18 +26,53 @@ class NonFiniteLoss(ArithmeticError):
     """The loss became infinite or not a number: the run stops before that would corrupt the weights."""
 
 
-def micro_batches(batch: Batch, parts: int) -> list[Batch]:
+@runtime_checkable
+class Objective(Protocol):
+    """What a step makes smaller: a mean over something that a batch has, and how much of it the batch has.
+
+    With it, training isn't bound to the next token: `gptlab.reinforcement` and `gptlab.preferences` bring their own.
+    """
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        """The mean loss of a batch, a scalar whose gradient is taken."""
+        ...
+
+    def count(self, batch: Any) -> int:
+        """How much the mean is over: a part of a batch weighs as much as it has of this."""
+        ...
+
+
+class NextToken:
+    """The objective of pre-training: the model's own loss, a mean over the targets that count.
+
+    >>> NextToken().count(Batch(torch.tensor([[5, 6, 7]]), torch.tensor([[6, 7, IGNORE]])))
+    2
+    """
+
+    def __call__(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """The cross-entropy in nats per token."""
+        ids, targets = batch
+        return model(ids, targets)[1]
+
+    def count(self, batch: tuple[Tensor, ...]) -> int:
+        """The targets that count."""
+        return count_targets(batch)
+
+
+def micro_batches(batch: tuple[Tensor, ...], parts: int) -> list[tuple[Tensor, ...]]:
     """The rows of a batch, split into `parts` smaller ones (or one for each row, if there are fewer).
+
+    A named tuple of tensors other than `Batch` is split in the same way, field by field.
 
     >>> batch = Batch(torch.arange(6).view(3, 2), torch.arange(6).view(3, 2))
     >>> [part.ids.tolist() for part in micro_batches(batch, 2)]
     [[[0, 1], [2, 3]], [[4, 5]]]
     """
-    parts = min(parts, len(batch[0]))
-    return [Batch(*pair) for pair in zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True)]
+    parts, kind = min(parts, len(batch[0])), type(batch) if hasattr(batch, "_fields") else Batch
+    return [kind(*fields) for fields in zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True)]
 
 
-def count_targets(batch: Batch) -> int:
+def count_targets(batch: tuple[Tensor, ...]) -> int:
     """How many targets of a batch count: those that aren't IGNORE.
 
     >>> count_targets(Batch(torch.tensor([[5, 6, 7]]), torch.tensor([[6, 7, IGNORE]])))
@@ -48,11 +83,12 @@ def count_targets(batch: Batch) -> int:
 
 def add_gradients(
     model: nn.Module,
-    parts: Sequence[Batch],
+    parts: Sequence[tuple[Tensor, ...]],
     weights: Sequence[float | int],
     scaler: Any,
     autocast: Callable[[], contextlib.AbstractContextManager],
     processes: Processes,
+    objective: Objective | None = None,
 ) -> Tensor:
     """Add up the gradients of the mean loss over a batch, micro-batch by micro-batch; the loss comes back.
 
@@ -62,19 +98,22 @@ def add_gradients(
     Args:
         model: called with ids and targets, it gives logits and loss.
         parts: the micro-batches of this process.
-        weights: for each, the fraction of the whole batch's targets that it has; over all processes they sum to 1.
+        weights: for each, the fraction of the whole batch's targets (of what the objective counts) that it has; over
+            all processes they sum to 1.
         scaler: a gradient scaler (for float16), enabled or not.
         autocast: opens the context in which the forward pass runs.
         processes: the processes that train together. With several, the loss is this one's part of the sum.
+        objective: what is made smaller; the loss of the next token unless given.
     """
+    objective = NextToken() if objective is None else objective
     total = torch.zeros((), device=device_of(model))
-    for number, ((ids, targets), weight) in enumerate(zip(parts, weights, strict=True), start=1):
+    for number, (part, weight) in enumerate(zip(parts, weights, strict=True), start=1):
         if weight == 0:  # nothing counts here: a mean over nothing would be NaN, and a weight of 0 would not help it
-            targets = torch.zeros_like(targets)
-        ids, targets = ids.to(total.device), targets.to(total.device)
+            part = part._replace(targets=torch.zeros_like(part.targets))
+        part = type(part)(*(tensor.to(total.device) for tensor in part))
         with processes.gradient_sync(model, now=number == len(parts)):
             with autocast():
-                loss = model(ids, targets)[1] * weight
+                loss = objective(model, part) * weight
             scaler.scale(loss * processes.world_size).backward()  # the ranks' gradients are averaged, we want their sum
         total += loss.detach()
     return total
@@ -116,14 +155,23 @@ class TrainStep:
         config: how.
         dtype: of the matrix products; float16 brings a gradient scaler, without which small gradients would vanish.
         processes: the processes that train together.
+        objective: what is made smaller; the loss of the next token unless given.
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig, dtype: torch.dtype, processes: Processes):
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        dtype: torch.dtype,
+        processes: Processes,
+        objective: Objective | None = None,
+    ):
         model.zero_grad(set_to_none=True)
         self.model = model
         self.config = config
         self.dtype = dtype
         self.processes = processes
+        self.objective = NextToken() if objective is None else objective
         self.wrapped = processes.wrap(model)  # before the optimisers are made, because it may shard the weights
         self.optimizers = make_optimizers(model, config)
         self.peak_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
@@ -131,7 +179,7 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
         self.autocast = functools.partial(torch.autocast, kind, dtype=dtype, enabled=dtype != torch.float32)
 
-    def gradients(self, batch: Batch, step: int) -> tuple[float, float, int]:
+    def gradients(self, batch: tuple[Tensor, ...], step: int) -> tuple[float, float, int]:
         """Fill in the gradients, shortened to `max_grad_norm`.
 
         Returns:
@@ -141,17 +189,17 @@ class TrainStep:
             ValueError: no target of the batch counts.
         """
         parts = micro_batches(batch, self.config.gradient_accumulation)
-        counts = [count_targets(part) for part in parts]
-        (total,) = self.processes.sum(sum(counts))
+        counts = [self.objective.count(part) for part in parts]
+        total, targets = self.processes.sum(sum(counts), count_targets(batch))
         if total == 0:
             raise ValueError(f"no target of step {step} counts: every one is IGNORE, so there is nothing to learn")
         weights = [count / total for count in counts]
-        loss = add_gradients(self.wrapped, parts, weights, self.scaler, self.autocast, self.processes)
+        loss = add_gradients(self.wrapped, parts, weights, self.scaler, self.autocast, self.processes, self.objective)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm))
         loss, norm = torch.stack([loss, norm.to(loss.dtype)]).tolist()  # waits for the device, once in a step
-        return loss, norm, int(total)
+        return loss, norm, int(targets)
 
     def apply(self, loss: float, norm: float, step: int) -> float:
         """Let the optimisers take their step; AdamW's learning rate in it comes back.

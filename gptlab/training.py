@@ -1,8 +1,7 @@
 """Training: show the model text, measure its loss, move every weight a little to make it smaller.
 
-From top to bottom: what a run writes down, the loop, and the checkpoints that it leaves. One round of the loop is in
-`gptlab.train_step`, the learning rate over time in `gptlab.schedule`, the optimisers in `gptlab.optimizers`. How good a
-model is, and how far from the best possible loss, `gptlab.evaluation` measures.
+From top to bottom: what a run writes down, the loop, and the checkpoints that it leaves. One step of the loop is in
+`gptlab.train_step`, the learning rate in `gptlab.schedule`, the optimisers in `gptlab.optimizers`.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ from gptlab.batches import BatchSource, as_batch_source
 from gptlab.entrances import guard
 from gptlab.model import device_of
 from gptlab.schedule import TrainConfig
-from gptlab.train_step import NonFiniteLoss, TrainStep, activation_checkpoints
+from gptlab.train_step import NonFiniteLoss, Objective, TrainStep, activation_checkpoints
 
 __all__ = ["History", "NonFiniteLoss", "TrainConfig", "run", "train", "with_progress"]
 
@@ -81,7 +80,7 @@ def train(
 
     Args:
         model: called with ids and targets, it gives logits and loss.
-        batches: `Batches`, anything else with `batch(step)`, or an iterable of (ids, targets) such as a DataLoader.
+        batches: as for `run`.
         config: how to train; the defaults of `TrainConfig` unless given.
         progress: show a bar, or print a few lines where none can be drawn.
         options: as for `run`.
@@ -94,11 +93,13 @@ def train(
     >>> history.losses[0] > 1.09 and history.losses[-1] < 0.01
     True
     """
-    config = TrainConfig() if config is None else config
+    config = config or TrainConfig()
     return with_progress(run(model, batches, config, **options), config.steps, progress)
 
 
-def with_progress(running: Iterator[History], steps: int, progress: bool = True) -> History:
+def with_progress(
+    running: Iterator[History], steps: int, progress: bool = True, line: Callable[[History], str] | None = None
+) -> History:
     """Let a `run` go on for some steps and show how it goes; the history so far comes back.
 
     A terminal shows a bar. Elsewhere, in a notebook or a log, about eight lines are printed.
@@ -107,6 +108,7 @@ def with_progress(running: Iterator[History], steps: int, progress: bool = True)
         running: what `run` gave.
         steps: at most so many more steps.
         progress: False shows nothing.
+        line: what is printed about a step, from the history so far; its loss and its evaluation unless given.
     """
     history = History()
     bar = tqdm(total=steps, disable=None if progress else True, file=sys.stdout, unit="step")
@@ -119,7 +121,8 @@ def with_progress(running: Iterator[History], steps: int, progress: bool = True)
             bar.set_postfix(shown)
         if progress and bar.disable and done % max(1, steps // 8) == 0:
             words = "".join(f"  {name} {value}" for name, value in list(shown.items())[:3])
-            print(f"step {history.steps:>5}  loss {history.losses[-1]:.3f} nats per token{words}", flush=True)
+            loss = f"step {history.steps:>5}  loss {history.losses[-1]:.3f} nats per token{words}"
+            print(line(history) if line else loss, flush=True)
     bar.close()
     return history
 
@@ -135,12 +138,14 @@ def run(
     dtype: torch.dtype = torch.float32,
     stop: Callable[[], bool] = lambda: False,
     processes: ranks.Processes | None = None,
+    objective: Objective | None = None,
 ) -> Iterator[History]:
     """The training loop, one step at a time: yields the growing history after each.
 
     Args:
         model: called with ids and targets, it gives logits and loss.
-        batches: `Batches`, anything else with `batch(step)`, or an iterable of (ids, targets) such as a DataLoader.
+        batches: `Batches`, anything else with `batch(step)`, or an iterable of (ids, targets) such as a DataLoader. If
+            it has `state_dict()` and `load_state_dict(state)`, as rollouts have, a checkpoint holds its state too.
         config: how to train.
         evaluate: called with the model every `config.evaluate_every` steps and at the end; the history stores what it
             measures.
@@ -150,6 +155,7 @@ def run(
         stop: asked in each step; when it says True, the run saves a checkpoint after it and ends. If it has a
             `busy()`, that is entered around evaluations and checkpoints, which may take long.
         processes: the processes that train together; this one alone unless given.
+        objective: what each step makes smaller; the model's own loss, that of the next token, unless given.
 
     Raises:
         NonFiniteLoss: with step, learning rate, gradient norm and dtype; the weights are those before the step, and
@@ -161,7 +167,7 @@ def run(
     processes = ranks.SingleProcess() if processes is None else processes
     own = folder is not None and processes.rank == 0
     with checkpoints.locked(folder) if own else contextlib.nullcontext():
-        yield from _steps(model, batches, config, evaluate, folder, resume, dtype, stop, processes)
+        yield from _steps(model, batches, config, evaluate, folder, resume, dtype, stop, processes, objective)
 
 
 def _steps(
@@ -174,10 +180,11 @@ def _steps(
     dtype: torch.dtype,
     stop: Callable[[], bool],
     processes: ranks.Processes,
+    objective: Objective | None,
 ) -> Iterator[History]:
     """The loop of `run`, in a folder that nobody else writes to."""
     source = processes.own_rows(as_batch_source(batches))
-    train_step = TrainStep(model, config, dtype, processes)
+    train_step = TrainStep(model, config, dtype, processes, objective)
     history = History()
     busy = getattr(stop, "busy", contextlib.nullcontext)
 
@@ -196,6 +203,8 @@ def _steps(
                 f"a run can't be resumed with a {type(batches).__name__}, which cannot be asked for the batch of step "
                 f"{state['step']}: pass something with batch(step), such as gptlab.batches.Batches"
             )
+        if hasattr(batches, "load_state_dict") and "batches" in state:
+            batches.load_state_dict(state["batches"])
         history = History(**state["history"])
         evaluated = history.evaluations[-1]["step"] if history.evaluations else 0
         if evaluate is not None and is_due(config.evaluate_every) and evaluated != history.steps:
@@ -222,7 +231,7 @@ def _steps(
                 add_evaluation()
             if folder is not None and (stopping or is_due(config.save_every)):
                 with busy():
-                    _save(folder, train_step, history)
+                    _save(folder, train_step, history, batches)
             yield history
             if stopping:
                 return
@@ -264,7 +273,7 @@ def _check_state(state: dict[str, Any], folder: str | Path, scaler: dict[str, An
         raise checkpoints.damaged(checkpoints.latest(folder) / checkpoints.STATE, wrong)
 
 
-def _save(folder: str | Path, train_step: TrainStep, history: History) -> None:
+def _save(folder: str | Path, train_step: TrainStep, history: History, batches: Any) -> None:
     """Save a checkpoint, unless a weight is corrupted: then the one before it must stay the newest."""
     model, processes = train_step.model, train_step.processes
     corrupted = sum(int((~torch.isfinite(ranks.local(p.detach()))).sum()) for p in model.parameters())
@@ -273,11 +282,9 @@ def _save(folder: str | Path, train_step: TrainStep, history: History) -> None:
             f"a weight is not finite after step {history.steps}, so no checkpoint is made of it; continue from the one "
             "before with a smaller learning rate, a longer warm-up, or float32"
         )
-    state = {
-        "history": asdict(history),
-        "scaler": train_step.scaler.state_dict(),
-        "world_size": processes.world_size,
-    }
+    scaler = train_step.scaler.state_dict()
+    state = {"history": asdict(history), "scaler": scaler, "world_size": processes.world_size}
+    state |= {"batches": batches.state_dict()} if hasattr(batches, "state_dict") else {}
     checkpoints.save(
         folder,
         model,

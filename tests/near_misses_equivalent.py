@@ -88,6 +88,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "sampling.7": {
         "torch.log(uniform) -> torch.log2(uniform) in `noise = -torch.log(-torch.log(uniform))`": "the noise is shifted by a constant, which changes no maximum",
     },
+    "reinforcement.5": {
+        "torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage) -> torch.minimum(ratio.clamp(1 - clip, 1 + clip) * advantage, ratio * advantage) in `return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)`": "a minimum does not depend on the order",
+    },
     "gpu.9": {
         "a - mean_x -> a + mean_x in `slope = sum(((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))) / sum(((a - mean_x) ** 2 for a in x))`": "the differences of the other factor sum to 0",
         "a - mean_x -> a in `slope = sum(((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))) / sum(((a - mean_x) ** 2 for a in x))`": "the differences of the other factor sum to 0",

@@ -179,3 +179,19 @@ def test_only_the_bench_of_a_gpu_keeps_a_record():
 
     with pytest.raises(ValueError, match=r"bench step makes no record: leave out --record"):
         bench("step", record=Path("x.json"))
+
+
+def test_what_rewards_change_is_printed_for_each_part_and_seed(monkeypatch, capsys):
+    import dataclasses
+
+    from gptlab import runs
+    from gptlab.commands.bench import reinforcement
+
+    recipe = runs.RECIPES["reinforce"]
+    few = dataclasses.replace(recipe.training, steps=1)
+    monkeypatch.setitem(runs.RECIPES, "reinforce", dataclasses.replace(recipe, batch_size=16, training=few))
+    monkeypatch.setattr(reinforcement, "JUDGED", 8)
+    reinforcement.bench_reinforcement(seeds=1, seed=3, parts=("preference",))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("seed 3  preference happy")
+    assert lines[2] == "bars that are not kept: happy ends 90 %"  # after one step

@@ -11,9 +11,11 @@ import time
 
 import children
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from gptlab import checkpoints
+from gptlab.model import GPT, GPTConfig
 
 pytestmark = children.needs_fork
 SEED = 20
@@ -98,6 +100,30 @@ def test_killed_twenty_times_it_computes_what_it_would_have(text, whole, tmp_pat
     assert children.finish(process) == [0], (tmp_path / "log").read_text()
     equal(tmp_path, whole)
     assert not list(tmp_path.glob(".step-*"))  # what the kills left is cleared away
+
+
+def test_a_run_with_a_reward_that_is_killed_between_two_updates_goes_on_as_if_it_had_not_been(tmp_path):
+    _, tokenizer = checkpoints.committed("fables")
+    torch.manual_seed(0)
+    model = GPT(GPTConfig.modern(tokenizer.vocab_size, 24, n_layer=1, n_head=2, n_embd=8))
+    checkpoints.save_model(model, tmp_path / "base", tokenizer)
+    size = "--reward cheerful_words --batch-size 8 --group-size 4 --updates 3 --device cpu"
+    how = f"--steps 40 --save-every 1 --evaluate-every 0 --base {tmp_path / 'base'}"
+    words = ["train", "reinforce", *size.split(), *how.split(), "--resume", "--folder"]
+    process = children.start(children.command, [*words, tmp_path / "whole"], tmp_path / "log")
+    assert children.finish(process) == [0], (tmp_path / "log").read_text()
+    for goal in (4, 11):  # 4 and 11 are the second and the third update of a round
+        process = children.start(children.command, [*words, tmp_path / "killed"], tmp_path / "log")
+        children.wait_for(lambda goal=goal: last(tmp_path / "killed") >= goal or not process.is_alive())  # noqa: B023
+        process.kill()
+        process.join()
+        assert goal <= last(tmp_path / "killed") < 40
+    process = children.start(children.command, [*words, tmp_path / "killed"], tmp_path / "log")
+    assert children.finish(process) == [0], (tmp_path / "log").read_text()
+    one, two = state(tmp_path / "whole"), state(tmp_path / "killed")
+    assert one["history"]["losses"] == two["history"]["losses"] and one["batches"] == two["batches"]
+    left, right = (load_file(checkpoints.latest(tmp_path / run) / "model.safetensors") for run in ("whole", "killed"))
+    assert all(left[name].equal(right[name]) for name in left)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -395,3 +395,13 @@ def test_next_token_shows_the_best_and_the_rest(bpe):
         pictures.next_token(p * 7, bpe)
     with pytest.raises(ValueError, match="one row"):
         pictures.next_token(p[None], bpe)
+
+
+def test_a_conversation_shows_the_target_of_every_token_and_pales_what_does_not_count():
+    tokenizer = CharTokenizer.from_text("abcde")
+    shown = pictures.conversation([0, 1, 4, 2, 3, 4, 4], [-100, -100, -100, 3, 4, -100, -100], tokenizer, end=4)
+    assert repr(shown) == "a b e c d* e* · ·  (2 of 8 places count)"
+    for kind, count in (("prompt, target -100", 3), ("answer, target 3", 1), ("end, target 4", 1), ("padding", 2)):
+        assert shown.html.count(f'title="{kind}') == count
+    with pytest.raises(ValueError, match="2 ids and 1 targets"):
+        pictures.conversation([0, 1], [1], tokenizer, end=4)

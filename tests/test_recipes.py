@@ -2,15 +2,20 @@
 
 import dataclasses
 import re
+import typing
 
 import pytest
+import torch
 
-from gptlab import runs, training
+from gptlab import checkpoints, runs, training
+from gptlab.batches import IGNORE
 from gptlab.corpora import fables
 from gptlab.corpora.preparing import prepare
-from gptlab.model import GPT
+from gptlab.model import GPT, GPTConfig
+from gptlab.policy import PolicyConfig
+from gptlab.rewards import REWARDS
 from gptlab.runs import building
-from gptlab.runs.recipes import model_config
+from gptlab.runs.recipes import Reward, model_config
 from gptlab.tokenizers import open_tokenizer
 
 
@@ -80,7 +85,7 @@ def test_the_fables_of_a_recipe_are_told_afresh_and_measured_against_their_floor
     assert prepared.evaluate(prepared.model)["floor"] == pytest.approx(fables.entropy(), abs=0.5)
 
 
-@pytest.mark.parametrize("name", runs.RECIPES)
+@pytest.mark.parametrize("name", [name for name, recipe in runs.RECIPES.items() if recipe.base is None])
 def test_every_recipe_names_a_model_that_can_be_built(name):
     recipe = runs.RECIPES[name]
     model = GPT(model_config(recipe, 65))
@@ -103,3 +108,82 @@ def test_a_text_shorter_than_the_context_is_refused_with_both_numbers(tmp_path):
     (tmp_path / "short.txt").write_text("to be or not to be")
     with pytest.raises(ValueError, match=r"16 tokens is shorter than one sample of T=64"):
         runs.build(brief(runs.RECIPES["shakespeare"], corpus=str(tmp_path / "short.txt")))
+
+
+# ── Runs with a reward ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def chatterer(tmp_path_factory):
+    """A folder with a tiny model that writes any words of the fables' tokenizer."""
+    _, tokenizer = checkpoints.committed("fables")
+    torch.manual_seed(0)
+    model = GPT(GPTConfig.modern(tokenizer.vocab_size, 24, n_layer=1, n_head=2, n_embd=8))
+    folder = tmp_path_factory.mktemp("chatterer")
+    checkpoints.save_model(model, folder, tokenizer)
+    return folder
+
+
+def rewarded(base, **changes) -> runs.Recipe:
+    recipe = runs.RECIPES["reinforce"]
+    few = dataclasses.replace(recipe.training, steps=4, warmup=0, evaluate_every=0)
+    policy = PolicyConfig(group_size=4, updates=2)
+    settings = dict(base=str(base), reward="cheerful_words", batch_size=8, training=few, policy=policy) | changes
+    return dataclasses.replace(recipe, **settings)
+
+
+def test_a_recipe_with_a_reward_starts_from_its_base_and_writes_what_it_learns_from(chatterer, monkeypatch):
+    monkeypatch.setattr(runs.reinforcing, "EVALUATED", 8)
+    recipe = rewarded(chatterer)
+    setup = runs.build(recipe)
+    batch = setup.batches.batch(0)
+    assert batch.ids.shape[0] == 8 and (batch.ids[:, 0] == setup.end).all()
+    assert setup.batches.config.max_new_tokens == 24  # as many as the context has room for
+    history = training.train(setup.model, setup.batches, recipe.training, objective=setup.objective, progress=False)
+    assert history.steps == 4 and len(setup.batches.records) == 2
+    measured = setup.evaluate(setup.model)
+    assert list(measured) == ["unrewarded", "reward", "coherent", "tokens"]
+
+
+def test_the_rewards_that_a_recipe_can_name_are_those_that_there_are():
+    assert set(typing.get_args(Reward)) == set(REWARDS)
+
+
+def test_recipes_with_a_reward_that_cannot_work_are_refused(chatterer):
+    with pytest.raises(ValueError, match="--reward coherent needs a trained model"):
+        runs.Recipe(reward="coherent")
+    with pytest.raises(ValueError, match="are for a run with a reward"):
+        runs.Recipe(policy=PolicyConfig())
+    with pytest.raises(ValueError, match="knows no conversations"):
+        runs.build(rewarded(chatterer, reward="granted"))
+    with pytest.raises(ValueError, match="--n-layer 3: the model"):
+        runs.build(rewarded(chatterer, model={"n_layer": 3}))
+
+
+def test_the_settings_of_a_policy_go_through_the_command_line_and_yaml(tmp_path):
+    settings = runs.settings_from(runs.Options(("reinforce",), kl=0.02, group_size=8, reward="coherent"))
+    assert (settings.recipe.policy.kl, settings.recipe.policy.updates, settings.recipe.reward) == (0.02, 2, "coherent")
+    (tmp_path / "config.yaml").write_text(runs.to_yaml(settings))
+    assert runs.from_yaml(tmp_path / "config.yaml") == settings
+    with pytest.raises(ValueError, match="choose a --reward"):
+        runs.settings_from(runs.Options(("fables",), kl=0.02))
+    (tmp_path / "config.yaml").write_text("base: fables\nreward: coherent\npolicy:\n  clipp: 0.1\n")
+    with pytest.raises(ValueError, match=r"unknown entry policy.clipp; perhaps you mean policy.clip"):
+        runs.from_yaml(tmp_path / "config.yaml")
+
+
+def test_finetuning_starts_from_a_trained_model_and_mixes_requests_with_fables():
+    recipe = runs.RECIPES["finetune"]
+    few = dataclasses.replace(recipe, batch_size=4, training=dataclasses.replace(recipe.training, steps=2))
+    setup = runs.build(few)
+    base, tokenizer = checkpoints.committed("fables")
+    assert setup.model.config == dataclasses.replace(base.config, vocab_size=tokenizer.vocab_size + 3)
+    ids, targets = setup.batches.batch(1)
+    assert (ids == setup.tokenizer.special_tokens["<|user|>"]).any(dim=1).tolist() == [True] * 3 + [False]
+    assert targets[3, 0] == ids[3, 1] and (targets[:3, 0] == IGNORE).all()
+    with pytest.raises(ValueError, match=r"--n-layer 3: the model 'fables'.*n_layer=2"):
+        runs.build(dataclasses.replace(few, model={"n_layer": 3}))
+    with pytest.raises(ValueError, match=r"--base None and --corpus requests"):
+        runs.build(dataclasses.replace(few, base=None))
+    with pytest.raises(checkpoints.CheckpointError, match=r"no model 'fabels'.*'fables'"):
+        runs.build(dataclasses.replace(few, base="fabels"))

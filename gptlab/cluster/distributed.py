@@ -77,19 +77,30 @@ class RowsOfRank:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> tuple[torch.Tensor, ...]:
         """This rank's rows of the batch of a step."""
         if hasattr(self.batches, "rows"):
             count, own = self._own(len(self.batches.starts(step)))
             ids, targets = self.batches.rows(step, own)
         else:
-            ids, targets = self.batches.batch(step)
-            count, own = self._own(len(ids))
-            ids, targets = ids[own], targets[own]
+            whole = self.batches.batch(step)
+            count, own = self._own(len(whole[0]))
+            if len(whole) > 2:  # rollouts or pairs: rows that are more than ids and targets cannot be padded
+                return self._fields(whole, own)
+            ids, targets = (tensor[own] for tensor in whole)
         missing, T = count - len(ids), ids.shape[1]
         return Batch(
             torch.cat([ids, ids.new_zeros((missing, T))]), torch.cat([targets, targets.new_full((missing, T), IGNORE)])
         )
+
+    def _fields(self, whole: Any, own: slice) -> Any:
+        """The own rows of a batch with any fields, such as rollouts."""
+        if len(whole[0]) % self.world_size:
+            raise ValueError(
+                f"{len(whole[0])} rows cannot be divided among {self.world_size} processes: choose a batch_size that "
+                f"{self.world_size} divides"
+            )
+        return type(whole)(*(tensor[own] for tensor in whole))
 
     def _own(self, rows: int) -> tuple[int, slice]:
         """How many of so many rows each rank gets, and which are this one's."""

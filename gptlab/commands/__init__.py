@@ -26,6 +26,7 @@ COMMANDS = {
     "prepare": "tokenize texts of any size into shards to train on",
     "train": "train a GPT on a text",
     "sample": "generate text with a trained GPT",
+    "chat": "talk to a fine-tuned GPT",
     "export": "save a trained GPT so that Hugging Face's transformers opens it",
     "bench": "measure training, sampling and tokenizers on this machine",
     "mutate": "for maintainers: plant small faults in the package, and see which no test notices",

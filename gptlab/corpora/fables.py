@@ -13,17 +13,19 @@ True
 
 import math
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gptlab.corpora import grammar
 from gptlab.corpora.parsing import Contradiction, Reading, read
 from gptlab.corpora.registry import Entry, register
-from gptlab.corpora.story import Mark, Story, first_word, rival
+from gptlab.corpora.story import Mark, Options, Story, first_word, rival
 from gptlab.entrances import guard
 
 __all__ = [
     "SEPARATOR", "TRAVELLER", "Contradiction", "Fable", "Mark", "Reading", "book", "count", "entropy", "read", "tell",
+    "tell_with",
 ]  # fmt: skip
 
 COMMITTED = Path(__file__).resolve().parents[2] / "data" / "fables.txt"
@@ -74,6 +76,24 @@ def tell(n: int, seed: int) -> list[Fable]:
     return [_Generator(draw).generate() for _ in range(n)]
 
 
+def tell_with(facts: Mapping[str, str], draw: Callable[[], float]) -> Fable:
+    """Generate a story in which some facts are given; the others are drawn as always.
+
+    Args:
+        facts: by the names of the grammar, such as {"hero.animal": "fox", "finder": "hero"}.
+        draw: gives numbers from 0 to 1, such as `random.Random(0).random`; one for each fact that is not given.
+
+    Raises:
+        ValueError: a fact is not drawn in any story, or cannot have this value there, naming both.
+
+    >>> tell_with({"hero.animal": "snail", "finder": "hero"}, random.Random(0).random).facts["finder.animal"]
+    'snail'
+    """
+    if unknown := sorted(facts.keys() - grammar.TABLES.keys()):
+        raise ValueError(f"the fact {unknown[0]!r} is never drawn: choose among {', '.join(grammar.TABLES)}")
+    return _Generator(draw, facts).generate()
+
+
 def book(n: int = 3000, seed: int = 0) -> str:
     """Stories as one text, with an empty line between two; `book()` is the committed data/fables.txt.
 
@@ -119,9 +139,10 @@ def _entropy(table: dict[str, int]) -> float:
 
 
 class _Generator(Story):
-    def __init__(self, draw):
+    def __init__(self, draw, given=None):
         super().__init__()
         self.draw, self.parts, self.length, self.marks = draw, [], 0, []
+        self.given = given or {}
 
     def generate(self) -> Fable:
         for step, what in self.walk():
@@ -133,8 +154,7 @@ class _Generator(Story):
                     self.write(self.recalled(what), what)
                 else:
                     fact, options = drawn
-                    at = self.draw()
-                    i = next(i for i, edge in enumerate(options.cumulated) if at < edge)
+                    i = self.choose(fact, options)
                     self.state(fact, options.values[i])
                     self.write(options.texts[i], fact, options.nats[i], recalled=False)
             else:
@@ -143,6 +163,15 @@ class _Generator(Story):
                 self.marks.append(Mark(fact, word, self.length, self.length + len(word), 0.0, True))
         nats = math.fsum(mark.nats for mark in self.marks)
         return Fable("".join(self.parts), nats, self.facts, tuple(self.marks))
+
+    def choose(self, fact: str, options: Options) -> int:
+        """Which of the options a fact takes: the given one, or one that is drawn."""
+        if fact not in self.given:
+            at = self.draw()
+            return next(i for i, edge in enumerate(options.cumulated) if at < edge)
+        if (value := self.given[fact]) not in options.values:
+            raise ValueError(f"the fact {fact} cannot be {value!r} here: choose among {', '.join(options.values)}")
+        return options.values.index(value)
 
     def write(self, text: str, fact: str = "", nats: float = 0.0, recalled: bool = True) -> None:
         if fact:

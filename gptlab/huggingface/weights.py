@@ -97,9 +97,15 @@ def save_model(
 
 
 def _texts(config: dict[str, Any], model: "gptlab.model.GPT", tokenizer: Tokenizer | None) -> dict[str, str]:
-    """The files beside the weights: what the model is, how it writes, and its tokenizer."""
+    """The files beside the weights: the model, how it writes, its tokenizer, and its chat template."""
+    from gptlab import chat_template
+
     end = None if tokenizer is None else tokenizer.end
-    marks = {"bos_token_id": end, "eos_token_id": end}
+    stops, layout = end, {}
+    if tokenizer is not None and set(chat_template.MARKS) <= tokenizer.special_tokens.keys():  # it holds conversations
+        chat = chat_template.ChatTemplate(tokenizer)
+        stops, layout = [end, chat.end], {"chat_template": chat.jinja()}
+    marks = {"bos_token_id": end, "eos_token_id": stops}
     writing = {**marks, "pad_token_id": end, "max_length": model.config.context}  # prompt and new tokens together
     if tokenizer is not None and tokenizer.vocab_size < model.config.vocab_size:  # rows that no token has
         writing["suppress_tokens"] = list(range(tokenizer.vocab_size, model.config.vocab_size))
@@ -114,6 +120,7 @@ def _texts(config: dict[str, Any], model: "gptlab.model.GPT", tokenizer: Tokeniz
                 "model_max_length": model.config.context,
                 "clean_up_tokenization_spaces": False,
                 **named,
+                **layout,
             }
         )
     return texts

@@ -5,6 +5,7 @@
 - `settings`: what decides what a run computes; config.yaml holds it, and the command line changes it.
 - `documents`, `own_text`: texts of your own, and which tokens, model and steps suit their length.
 - `building`: the model, the batches and the evaluation that a recipe names.
+- `reinforcing`: what a recipe with a reward needs: rollouts, and how they are judged.
 - `program`: train, on one process or several; save, export and record.
 - `reporting`: what a run shows while it goes on.
 - `compiling`: torch.compile, or a run that continues without it.
@@ -29,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "own_text",
         "program",
         "recipes",
+        "reinforcing",
         "records",
         "reporting",
         "settings",

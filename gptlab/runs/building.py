@@ -11,24 +11,26 @@ import functools
 import itertools
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from gptlab import corpora
+from gptlab import checkpoints, corpora, finetuning
 from gptlab.batches import Batches, BatchSource, StoryBatches, split
 from gptlab.bpe import BPETokenizer
-from gptlab.corpora import fables
+from gptlab.corpora import fables, requests
 from gptlab.corpora.shards import Shards, are_shards
 from gptlab.evaluation import StoryEvaluation, mean_loss
 from gptlab.limits import check_fits
 from gptlab.model import GPT
-from gptlab.runs import documents
+from gptlab.runs import documents, reinforcing
 from gptlab.runs.own_text import LEARNED_FROM
 from gptlab.runs.recipes import Recipe, model_config
 from gptlab.tokenizing import END_OF_TEXT, Tokenizer
 from gptlab.tokens import CharTokenizer
+from gptlab.train_step import Objective
 
 MOST_STORIES = 10_000_000  # fables that are made before a run: some hours of work, and some gigabytes
 EVALUATED = 1 << 16  # tokens of your text that an evaluation reads: more would say the same
@@ -44,6 +46,7 @@ class TrainingSetup(NamedTuple):
         tokenizer: that made the batches.
         end: the id of the token between two texts, where there is one.
         about: what was read, in words; "" where the name says it.
+        objective: what is made smaller, where it is not the loss of the next token.
     """
 
     model: GPT
@@ -52,6 +55,7 @@ class TrainingSetup(NamedTuple):
     tokenizer: Tokenizer
     end: int | None
     about: str = ""
+    objective: Objective | None = None
 
 
 def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = True) -> TrainingSetup:
@@ -76,6 +80,10 @@ def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = Tru
     torch.manual_seed(recipe.seed)
     if recipe.texts:
         return _build_texts(recipe, device)
+    if recipe.reward is not None:
+        return _build_reward(recipe, device)
+    if recipe.base is not None or recipe.corpus == "requests":
+        return _build_requests(recipe, device)
     if recipe.corpus == "fables":
         return _build_fables(recipe, device)
     if are_shards(recipe.corpus):
@@ -111,6 +119,72 @@ def _build_fables(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
         )
     evaluation = StoryEvaluation(held_out, tokenizer, end)
     return TrainingSetup(model, batches, evaluation, tokenizer, end)
+
+
+def _build_requests(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
+    """A trained model and conversations: new requests in three rows of four, and in the others the fables it knows."""
+    if recipe.base is None or recipe.corpus != "requests":
+        raise ValueError(
+            f"--base {recipe.base} and --corpus {recipe.corpus}: a trained model is fine-tuned on the corpus "
+            "'requests', as the recipe `finetune` says; a new one learns a text without a base"
+        )
+    base, tokenizer = _unchanged_base(recipe)
+    model, template = finetuning.prepare(base, tokenizer)
+    tokenizer, steps, fourth = template.tokenizer, recipe.training.steps, recipe.batch_size // 4
+    made = requests.make(steps * (recipe.batch_size - fourth), 1000 + recipe.seed, kinds=requests.CURRICULUM)
+    asked = [request.conversation for request in made]
+    batches: BatchSource = finetuning.ConversationBatches(
+        asked, template, recipe.batch_size - fourth, model.config.context, shuffle=False
+    )
+    if fourth:
+        stories = fables.tell(steps * fourth, seed=1000 + recipe.seed)
+        documents = [[*tokenizer.encode(story.text), tokenizer.end] for story in stories]
+        batches = finetuning.MixedBatches(batches, StoryBatches(documents, fourth, start=tokenizer.end, shuffle=False))
+    held_out = [request.conversation for request in requests.make(128, seed=1, held_out=True)]
+    unseen = finetuning.ConversationBatches(held_out, template, 64, model.config.context, shuffle=False)
+    known = StoryEvaluation(fables.tell(128, seed=1), tokenizer, tokenizer.end)
+
+    def evaluate(model: GPT) -> dict[str, float]:
+        return {"validation": mean_loss(model, unseen), "excess": known(model)["excess"]}
+
+    about = f"conversations about fables, and {fourth} fables in each batch of {recipe.batch_size}; from {recipe.base}"
+    return TrainingSetup(model.to(device), batches, evaluate, tokenizer, tokenizer.end, about)
+
+
+def _build_reward(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
+    """A trained model that learns from a reward what it should write more of."""
+    model, tokenizer = _unchanged_base(recipe)
+    batches, evaluate, objective, about = reinforcing.build(recipe, model.to(device), tokenizer)
+    return TrainingSetup(model, batches, evaluate, tokenizer, tokenizer.end, about, objective)
+
+
+def _unchanged_base(recipe: Recipe) -> tuple[GPT, Tokenizer]:
+    """The model that a recipe starts from. Raises ValueError where an option would change its sizes."""
+    base, tokenizer = open_base(recipe.base)
+    if changed := {name: value for name, value in recipe.model.items() if value != getattr(base.config, name)}:
+        name, value = next(iter(changed.items()))
+        raise ValueError(
+            f"--{name.replace('_', '-')} {value}: the model {recipe.base!r}, which the run starts from, has "
+            f"{name}={getattr(base.config, name)}, and stays as it is; leave the option out, or train another base"
+        )
+    return base, tokenizer
+
+
+def open_base(name: str) -> tuple[GPT, Tokenizer]:
+    """A trained model to go on from: a folder with one, or the name of one of the course's.
+
+    Args:
+        name: such as "fables".
+
+    Raises:
+        CheckpointError: there is none.
+        ValueError: it has no tokenizer, or none with a token that ends a text.
+    """
+    found = checkpoints.load_model(name) if Path(name).is_dir() else checkpoints.committed(name)
+    model, tokenizer = found
+    if tokenizer is None or tokenizer.end is None:
+        raise ValueError(f"the model {name!r} has no tokenizer with an end token: fine-tune one that ends its texts")
+    return model, tokenizer
 
 
 def _build_shards(recipe: Recipe, device: str | torch.device, verify: bool) -> TrainingSetup:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from gptlab.accepted import short
 from gptlab.config import GPTConfig, RopeScaling
+from gptlab.policy import PolicyConfig
 from gptlab.runs.options import NOT_OPTIONS, Settings, kinds, option_names
 from gptlab.runs.recipes import Recipe, model_config
 from gptlab.schedule import OLD_NAMES, TrainConfig
@@ -74,8 +75,8 @@ def from_yaml(path: Path) -> Settings:
     if "modern" in entries:
         modern = _convert(f"{path}: modern", entries.pop("modern"), bool)
         entries.setdefault("parts", "modern" if modern else "gpt2")
-    model, training = (entries.pop(name, None) or {} for name in ("model", "training"))
-    for name, section in (("model", model), ("training", training)):
+    model, training, policy = (entries.pop(name, None) or {} for name in ("model", "training", "policy"))
+    for name, section in (("model", model), ("training", training), ("policy", policy)):
         if not isinstance(section, dict):
             raise ValueError(f"{path}: {name} is {short(section)}: write its entries in lines of their own below it")
     entries = {_OLD_NAMES.get(name, name): value for name, value in entries.items()}
@@ -83,15 +84,17 @@ def from_yaml(path: Path) -> Settings:
     whole = {name: entries.pop(name) for name in option_names(Settings) if name in entries}
     checked = _checked(path, "", entries, Recipe), _checked(path, "model.", model, GPTConfig)
     learning = _checked(path, "training.", training, TrainConfig)
+    rewarded = _checked(path, "policy.", policy, PolicyConfig)
     try:
-        recipe = Recipe(**checked[0], model=checked[1], training=TrainConfig(**learning))
+        how = PolicyConfig(**rewarded) if policy else None
+        recipe = Recipe(**checked[0], model=checked[1], training=TrainConfig(**learning), policy=how)
         model_config(recipe, vocab_size=1)  # whether its sizes fit together
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Settings(recipe, **_checked(path, "", whole, Settings))
 
 
-_SECTIONS = {"": (Recipe, Settings), "model.": (GPTConfig,), "training.": (TrainConfig,)}
+_SECTIONS = {"": (Recipe, Settings), "model.": (GPTConfig,), "training.": (TrainConfig,), "policy.": (PolicyConfig,)}
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 

@@ -15,6 +15,7 @@ import docstring_parser
 import tyro
 
 from gptlab.config import GPTConfig
+from gptlab.policy import PolicyConfig
 from gptlab.runs.recipes import ABOUT, RECIPES, Recipe
 from gptlab.schedule import TrainConfig
 
@@ -71,9 +72,10 @@ class Job:
 # For each dataclass the fields that aren't options of their own.
 NOT_OPTIONS = {
     Settings: {"recipe"},
-    Recipe: {"model", "training", "texts"},
+    Recipe: {"model", "training", "texts", "policy"},
     GPTConfig: {"vocab_size", "rope_scaling"},  # the tokenizer knows the first
     TrainConfig: set(),
+    PolicyConfig: set(),
 }
 
 
@@ -98,7 +100,7 @@ def sentences(kind: type) -> dict[str, str]:
 
 # The options in the order of `--help`: what most runs need, then the rest by what it is about.
 _COMMON = ("steps", "folder", "resume", "best", "parts")
-_TEXT = ("corpus", "tokens", "vocab_size", "separator", "field", "config")
+_TEXT = ("corpus", "tokens", "vocab_size", "separator", "field", "base", "config")
 
 
 def _make_options() -> tuple[type, dict[str, type]]:
@@ -123,6 +125,7 @@ def _make_options() -> tuple[type, dict[str, type]]:
             made[name] = (name, Annotated[_readable(hints[name]) | None, about], None)
     names = {"common": _COMMON, "text": _TEXT, "model": option_names(GPTConfig)}
     names["training"] = [*option_names(TrainConfig), "batch_size", "seed"]
+    names["policy"] = ["reward", *option_names(PolicyConfig)]
     named = {name for group in names.values() for name in group}
     names["run"] = [name for name in made if name not in named and name != "recipe"]
     groups, used = {}, {"recipe"}
@@ -189,8 +192,11 @@ def from_groups(
     text: tyro.conf.OmitArgPrefixes[_GROUPS["text"]] = _UNSET["text"],
     model: tyro.conf.OmitArgPrefixes[_GROUPS["model"]] = _UNSET["model"],
     training: tyro.conf.OmitArgPrefixes[_GROUPS["training"]] = _UNSET["training"],
+    policy: tyro.conf.OmitArgPrefixes[_GROUPS["policy"]] = _UNSET["policy"],
     run: tyro.conf.OmitArgPrefixes[_GROUPS["run"]] = _UNSET["run"],
 ) -> Any:
     """The options from the groups in which `--help` shows them."""
-    given = {name: value for group in (common, text, model, training, run) for name, value in vars(group).items()}
+    given = {
+        name: value for group in (common, text, model, training, policy, run) for name, value in vars(group).items()
+    }
     return Options(recipe=recipe, **given)

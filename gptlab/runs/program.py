@@ -84,6 +84,11 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
             setup.tokenizer.save(folder / checkpoints.TOKENIZER)
         if processes.world_size > 1:
             torch.manual_seed(recipe.seed + 1_000_003 * processes.rank)  # each rank has dropout masks of its own
+        if settings.compile and setup.objective is not None:
+            raise ValueError(
+                "--compile True: a model that samples would be compiled again for each length; leave it out for a run "
+                "with a reward"
+            )
         compiled = settings.compile and compile_model(
             setup.model, processes.own_rows(setup.batches), recipe.training, dtype, say
         )
@@ -103,6 +108,7 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
             dtype=dtype,
             stop=stop,
             processes=processes,
+            objective=setup.objective,
         )
         for history in running:
             board.add(history)

@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from gptlab.config import GPTConfig
 from gptlab.entrances import Count, Seed, check_fields
+from gptlab.policy import PolicyConfig
 from gptlab.schedule import TrainConfig
 
+Reward = Literal["happy_end", "coherent", "happy_and_coherent", "cheerful_words", "granted"]  # of `gptlab.rewards`
 SIZES = ("context", "n_layer", "n_head", "n_embd", "dropout")  # what a model keeps when its parts are exchanged
 
 
@@ -32,9 +34,13 @@ class Recipe:
         field: where JSON lines and Parquet have the text.
         separator: what stands between two documents of your text, such as "---" or "\\n\\n\\n"; unless given, blank
             lines in a single text, and of several texts each is a document.
+        base: a trained model to start from, a folder or the name of one of the course's; its sizes and tokens stay.
+        reward: what the base is trained with by reinforcement, in place of a text: a happy end, coherence, both, many
+            cheerful words (a careless one), or requests granted (by a base that was fine-tuned on them).
+        policy: how completions are sampled and compared, where there is a reward.
 
     Raises:
-        ValueError: for unknown tokens or parts, or a batch of no sequences.
+        ValueError: for unknown tokens or parts, a batch of no sequences, or a reward without a base.
     """
 
     corpus: str = "fables"
@@ -48,12 +54,22 @@ class Recipe:
     texts: tuple[str, ...] = ()
     field: str = "text"
     separator: str | None = None
+    base: str | None = None
+    reward: Reward | None = None
+    policy: PolicyConfig | None = None
 
     def __post_init__(self):
         for name, known in (("tokens", ("characters", "bpe")), ("parts", ("gpt2", "llama", "modern"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(known)}")
         check_fields(self)
+        if self.reward is not None and self.base is None:
+            raise ValueError(
+                f"--reward {self.reward} needs a trained model to start from, such as `--base fables`: a new one "
+                "writes nothing that could be rewarded"
+            )
+        if self.reward is None and self.policy is not None:
+            raise ValueError("settings of a policy (such as --kl) are for a run with a reward: choose a --reward")
 
     def with_parts(self, parts: str) -> "Recipe":
         """The same recipe with other parts: sizes stay, and what was set for the old parts goes.
@@ -102,6 +118,8 @@ ABOUT = {  # what each recipe is for
     "shakespeare-gpu": "Tiny Shakespeare on a GPU, at nanogpt-gpu's size",
     "nanogpt-cpu": "nanoGPT's settings for a laptop, to compare with",
     "nanogpt-gpu": "nanoGPT's settings for a GPU, to compare with",
+    "finetune": "from the model of fables to an assistant that does what you ask",
+    "reinforce": "from the model of fables to one whose stories end well, by a reward",
 }
 _SHAKESPEARE = dict(corpus="shakespeare", tokens="characters")
 _NANOGPT = dict(
@@ -147,6 +165,24 @@ RECIPES: dict[str, Recipe] = {
         training=TrainConfig(
             steps=1000, optimizer="muon", learning_rate=6e-3, muon_lr=0.03, warmup=20, weight_decay=0.1,
             evaluate_every=50,
+        ),
+    ),
+    # A quarter of each batch are fables as in the pre-training, so that the model does not forget them.
+    "finetune": Recipe(
+        corpus="requests",
+        base="fables",
+        batch_size=8,
+        training=TrainConfig(
+            steps=1500, optimizer="muon", learning_rate=1e-2, muon_lr=0.05, warmup=20, evaluate_every=500
+        ),
+    ),
+    "reinforce": Recipe(
+        base="fables",
+        reward="happy_and_coherent",
+        batch_size=64,
+        policy=PolicyConfig(updates=2),
+        training=TrainConfig(
+            steps=44, learning_rate=2e-3, warmup=3, decay_fraction=0.5, evaluate_every=22, save_every=10
         ),
     ),
 }  # fmt: skip

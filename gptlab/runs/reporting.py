@@ -16,6 +16,7 @@ from gptlab.training import History
 
 PATIENCE = 3  # evaluations in a row above the best, after which a loss is said to rise
 SAMPLE = (80, 2, 100)  # of a sample: tokens, lines, characters in a line
+_RISES = ("validation", "excess", "training")  # what rises when a model memorises
 _MEASURES = ("validation", "excess", "training")  # what a run is judged by: the first that it has
 
 
@@ -137,7 +138,7 @@ class Reporter:
         self.say(line(history))
         self.say(written)
         name, value = measure(history.evaluations[-1])
-        if math.isfinite(value) and not self.warned and is_rising(history.evaluations):
+        if name in _RISES and math.isfinite(value) and not self.warned and is_rising(history.evaluations):
             self.warned = True
             step = best(history.evaluations)["step"]
             way = "--best has saved that one" if self.keeps_best else "--best keeps that one"

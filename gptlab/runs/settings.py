@@ -12,6 +12,7 @@ from typing import Any
 
 from gptlab.config import GPTConfig
 from gptlab.files import expanded
+from gptlab.policy import PolicyConfig
 from gptlab.runs import own_text
 from gptlab.runs.config_file import CONFIG, from_yaml, to_yaml
 from gptlab.runs.options import Job, Options, Settings, option_names, sentences
@@ -57,7 +58,10 @@ def settings_from(options: Any) -> Settings:
         recipe = dataclasses.replace(recipe, tokens="bpe")
     model = recipe.model | changes(GPTConfig)
     training = dataclasses.replace(recipe.training, **changes(TrainConfig))
-    recipe = dataclasses.replace(recipe, model=model, training=training, **changes(Recipe))
+    policy = recipe.policy
+    if new := changes(PolicyConfig):
+        policy = dataclasses.replace(policy or PolicyConfig(), **new)
+    recipe = dataclasses.replace(recipe, model=model, training=training, policy=policy, **changes(Recipe))
     return dataclasses.replace(settings, recipe=recipe, **changes(Settings))
 
 

@@ -33,7 +33,7 @@
 # - stop what a user types from controlling your model.
 #
 # **It builds on** notebook 01: ids, vocabulary, bytes, special tokens. **Reading time** is about 60 minutes without
-# the exercises. **Running it** takes about 20 seconds on two CPU cores and 700 MB of memory.
+# the exercises. **Running it** takes about 25 seconds on two CPU cores and 700 MB of memory.
 
 # %%
 import hashlib

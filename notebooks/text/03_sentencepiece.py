@@ -34,7 +34,7 @@
 # - compare tokenizers fairly: in bits per byte of text.
 #
 # **It builds on** notebooks 01 and 02: bytes, bits, vocabulary, merges. **Reading time** is about 55 minutes without
-# the exercises. **Running it** takes about 70 seconds on two CPU cores and 500 MB of memory.
+# the exercises. **Running it** takes about 50 seconds on two CPU cores and 500 MB of memory.
 
 # %%
 import io

@@ -189,7 +189,7 @@ print("autograd:", [round(x, 4) for x in z.grad.tolist()])
 
 # %%
 series, samples = {}, torch.rand(60, generator=torch.Generator().manual_seed(1)).tolist()
-for rate in (0.1, 1.0, 6.0):
+for rate in (0.03, 0.3, 3.0):
     z, points = logits.clone(), []
     for step, u in enumerate(samples):
         p = z.softmax(-1)
@@ -198,17 +198,19 @@ for rate in (0.1, 1.0, 6.0):
     series[f"rate {rate:g}"] = points
 floor = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
 level = {"entropy": floor}
-pictures.lines(series, "step", "mean surprise (nats, logarithmic)", level=level, log="y")
+pictures.lines(series, "step", "mean surprise (nats, logarithmic)", level=level, log="y", legend="upper left")
 
-# %%
+# %% tags=["nbval-check-output"]
 for name, points in series.items():
     late = [loss for _, loss in points[-20:]]
-    print(f"{name:9} mean of the last 20 steps {sum(late) / 20:.2f}, largest {max(late):.2f} (entropy {floor:.2f})")
+    print(f"{name:9} from {points[0][1]:.2f} to {sum(late) / 20:.2f} (mean of the last 20), largest {max(late):.2f}")
+print(f"entropy   {floor:.2f}")
 
 # %% [markdown]
-# The small rate creeps down and stays calm. The larger ones move faster, but they never settle: each new example
-# pushes them about, and the larger the rate, the further. So a rate has to be large enough to arrive and small enough
-# to stay, and no single number is good at both. That is the reason for a schedule, further down.
+# The smallest rate is calm and hardly on its way. The middle one gets further down in the same time, but it wobbles:
+# each new example pushes it about. The largest is thrown so far by every surprise that it ends worse than it began. So
+# a rate has to be large enough to arrive and small enough to settle, and no single number is good at both. That is the
+# reason for a schedule, further down.
 #
 # And no curve goes below the dotted line. A token that is sampled can't be known in advance, and what it costs on
 # average is called the **entropy** of its distribution: the **entropy floor** of any loss curve. Keep that line in
@@ -389,9 +391,8 @@ print(f"mean of 2,000 stories:     {sum(f.nats for f in generated) / 2000:.1f} n
 print(f"the grammar's own entropy: {fables.entropy():.2f} nats")
 
 # %% [markdown]
-# The last number is the entropy floor. No model, however large, can have a smaller mean loss on new stories. The
-# distance to it, the **excess**, is all there is left to learn. So where does the loss of a model go that trains for a
-# very long time?
+# The last number is the surprise that a story holds on average for a reader who knows the grammar. Suppose a model
+# trains for a very long time. Where does its loss on new stories go?
 
 # %% tags=["nbval-check-output"]
 predict("training.b", ...)
@@ -402,6 +403,9 @@ predict("training.b", ...)
 # To the entropy of the grammar, from above. A mean loss below it on many new stories means that the test is broken:
 # the model has seen the answers.
 # </details>
+#
+# So the entropy of the grammar is a floor, and the distance to it, the **excess**, is all there is left to learn. Few
+# texts let you compute their floor. With this one, every loss curve tells you how far it is from perfect.
 #
 # ## The tested block: one run
 #
@@ -515,7 +519,7 @@ unit = "nats per story above the floor"
 pictures.training(history, what=watched, unit=unit, top=4, title="Recall, fact by fact")
 
 # %% [markdown]
-# This is the picture of the whole notebook. Recalled facts don't get better little by little. For a while each of
+# This is the picture of the whole notebook. Most recalled facts don't get better little by little. For a while each of
 # them costs as much as a guess: the model knows *that* an animal has to be named here, but not which one. Then the
 # curve drops, and soon the fact is almost free. We read each drop as the moment at which the model found out how to
 # look back: *this name stood there before, and here is what came with it*. The facts don't drop together, because

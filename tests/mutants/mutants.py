@@ -29,8 +29,49 @@ class Mutant:
 
 BACKWARD = "tests/test_backpropagation.py::test_a_backward_pass_equals_autograd_and_measured_slopes"
 WHOLE = "tests/test_backpropagation.py::test_the_gradient_of_every_parameter_equals_loss_backward"
+FINETUNING = "tests/test_finetuning.py"
+REINFORCEMENT, PREFERENCES = "tests/test_reinforcement.py", "tests/test_preferences.py"
 
 MUTANTS = [
+    # Reinforcement learning
+    Mutant(
+        "old over new",
+        "reinforcement",
+        "(log_probs - behaviour.detach())",
+        "(behaviour.detach() - log_probs)",
+        REINFORCEMENT,
+    ),
+    Mutant(
+        "KL the other way round",
+        "reinforcement",
+        "ln_ratio = reference - log_probs",
+        "ln_ratio = log_probs - reference",
+        REINFORCEMENT,
+    ),
+    Mutant("the larger of two promises", "reinforcement", "-torch.minimum(", "-torch.maximum(", REINFORCEMENT),
+    Mutant("a completion in its own baseline", "reinforcement", " * N / (N - 1)", "", REINFORCEMENT),
+    Mutant("trained at another temperature", "rollouts", ".float() / temperature", ".float()", REINFORCEMENT),
+    Mutant(
+        "the end token is not trained",
+        "rollouts",
+        "len(prompt) - 1 : len(row) - 1] = torch.tensor(row[len(prompt) :])",
+        "len(prompt) - 1 : len(row) - 2] = torch.tensor(row[len(prompt) : -1])",
+        REINFORCEMENT,
+    ),
+    Mutant(
+        "a round is lost between two updates",
+        "rollout_source",
+        "open_round = self._round is not None and",
+        "open_round = False and",
+        REINFORCEMENT,
+    ),
+    Mutant(
+        "DPO without its reference",
+        "preferences",
+        "beta * (rejected - reference_rejected)",
+        "beta * rejected",
+        PREFERENCES,
+    ),
     # Attention
     Mutant(
         "no scale",
@@ -348,6 +389,22 @@ MUTANTS = [
         "UNKNOWN_PENALTY = 9.0",
         "tests/test_unigram.py::test_a_character_that_no_piece_covers_costs_ten_nats_more_than_the_rarest_piece",
     ),
+    # Fine-tuning
+    Mutant("the end is not learned", "chat_template", "len(words), is_answer]", "len(words), False]", FINETUNING),
+    Mutant("the mark is learned", "chat_template", "counts += [False, *[", "counts += [is_answer, *[", FINETUNING),
+    Mutant(
+        "users can forge turns",
+        "chat_template",
+        'self.tokenizer.encode_ordinary(turn["content"])',
+        'self.tokenizer.encode(turn["content"], allowed_special="all")',
+        FINETUNING,
+    ),
+    Mutant(
+        "targets are not shifted", "conversation_batches", "targets[1:]\n\n\ndef", "targets[:-1]\n\n\ndef", FINETUNING
+    ),
+    Mutant("documents see each other", "conversation_batches", "documents(numbers) & causal(", "causal(", FINETUNING),
+    Mutant("lora is not scaled", "lora", "+ self.scale * F.linear(", "+ F.linear(", FINETUNING),
+    Mutant("merged without the scale", "lora", "+= self.scale * (self.B", "+= (self.B", FINETUNING),
 ]
 
 

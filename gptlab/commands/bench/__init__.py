@@ -4,8 +4,17 @@ import importlib
 from pathlib import Path
 from typing import Literal
 
+from gptlab.entrances import Count, checked
 
-def bench(what: Literal["training", "tokenizers", "generate", "step", "gpu"], /, record: Path | None = None) -> None:
+
+@checked
+def bench(
+    what: Literal["training", "tokenizers", "generate", "step", "gpu", "finetuning", "reinforcement"],
+    /,
+    record: Path | None = None,
+    seeds: Count | None = None,
+    seed: int | None = None,
+) -> None:
     """Measure on this machine, side by side with a peer, in one run; read the ratios, not the seconds.
 
     Args:
@@ -14,9 +23,16 @@ def bench(what: Literal["training", "tokenizers", "generate", "step", "gpu"], /,
             "generate": tokens per second of a GPT-2 124M against transformers, with and without a cache (two minutes).
             "step": training steps per second of a GPT-2 124M against transformers (about three minutes).
             "gpu": training and generating against transformers on a GPU; without one, a small model on the CPU.
+            "finetuning": requests granted before and after fine-tuning, full and with LoRA (four minutes for a seed).
+            "reinforcement": what rewards change: a preference, coherence, requests, DPO, controls (ten minutes a seed).
         record: with "gpu", a file to add the figures to, with the device, the date and the commit.
+        seeds: with the last two, how many runs; five unless given.
+        seed: with the last two, the first seed; 0 unless given. `--seeds 1 --seed 3` runs that one alone.
     """
     if record is not None and what != "gpu":
         raise ValueError(f"bench {what} makes no record: leave out --record, or choose `bench gpu`")
-    options = {} if record is None else {"record": record}
+    runs = {name: value for name, value in (("seeds", seeds), ("seed", seed)) if value is not None}
+    if runs and what not in ("finetuning", "reinforcement"):
+        raise ValueError(f"bench {what} has no seeds: leave out --{next(iter(runs))}, or choose `bench finetuning`")
+    options = runs if record is None else {"record": record}
     getattr(importlib.import_module(f"gptlab.commands.bench.{what}"), f"bench_{what}")(**options)
