@@ -87,8 +87,7 @@ def train(
 
     >>> from gptlab.batches import Batches
     >>> from gptlab.embedding import BigramLanguageModel
-    >>> batches = Batches([0, 1, 2] * 20, B=4, T=6)
-    >>> plan = TrainConfig(steps=30, learning_rate=0.5)
+    >>> batches, plan = Batches([0, 1, 2] * 20, B=4, T=6), TrainConfig(steps=30, learning_rate=0.5)
     >>> history = train(BigramLanguageModel(V=3), batches, plan, progress=False)
     >>> history.losses[0] > 1.09 and history.losses[-1] < 0.01
     True
