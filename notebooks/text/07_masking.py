@@ -1437,8 +1437,8 @@ recap("masking")
 # block apart, and builds the whole model.
 #
 # Our sentence, one step further on its way, and a last look at the two models from the beginning while they read it. For
-# each model we show the head that looks most at the next token, or would if it could. If the left picture has dark cells
-# right above the diagonal, you have caught the cheat in the act.
+# each model we show the head that looks most at the next token, or would if it could. Compare the cells above the
+# diagonal. On the left there is weight in the future, where the answers are; on the right there is none, ever.
 
 # %%
 ids = torch.tensor([tokenizer.encode(fables.TRAVELLER)[:14]])  # [1, T]  the first of its two sentences
