@@ -111,7 +111,7 @@ print(table)  # a vocabulary of seven tokens for now
 # %%
 predict("embedding.a", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 x = table[ids]  # [B, T, C]
 print(list(x.shape))
 print(x)
@@ -183,7 +183,7 @@ for row in (1, 3, 5):
 # %%
 predict("embedding.b", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 table.requires_grad_()
 table[ids].sum().backward()
 print(table.grad)
@@ -260,7 +260,7 @@ print("the, at place 3:", x[0, 3])
 # %%
 predict("embedding.c", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 y = tokens[second] + places[:T]
 print("means equal:                          ", torch.allclose(x.mean(dim=1), y.mean(dim=1)))
 print("means equal, each row bent beforehand:", torch.allclose(x.relu().mean(dim=1), y.relu().mean(dim=1)))
@@ -441,7 +441,7 @@ show(BigramLanguageModel.forward)
 # %%
 predict("embedding.d", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 batches = StoryBatches(texts, B=64, start=end)
 judge = StoryBatches(others, B=50, start=end, shuffle=False)
 bigram = BigramLanguageModel(V)
@@ -553,7 +553,7 @@ class ReadAndWrite(torch.nn.Module):
 # %%
 predict("embedding.e", ...)
 
-# %%
+# %% tags=["answers-prediction"]
 plan = training.TrainConfig(steps=120, learning_rate=0.03, warmup=10)
 small = StoryBatches(texts, B=16, start=end)
 kinds = {

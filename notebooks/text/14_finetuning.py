@@ -72,7 +72,7 @@ quiz("finetuning", [..., ..., ...])
 # %%
 predict("finetuning.a", ...)
 
-# %%
+# %% tags=["answers-prediction"]
 base, tokenizer = checkpoints.committed("fables")
 asked = "Tell a fable about a proud crab and a rusty key."
 ids = [tokenizer.end, *tokenizer.encode(asked)]
@@ -263,7 +263,7 @@ predict("finetuning.b", ...)
 # You know the tool already. In notebook 10, targets that pad a short row were −100, and cost nothing. Here the prompt
 # gets the same treatment. Watch the colours: what isn't orange or green has the target −100.
 
-# %%
+# %% tags=["answers-prediction"]
 short = [request.conversation for request in requests.make(40, seed=2, kinds=["who"]) if not request.before][:2]
 short.append([{"role": "user", "content": "Who found it?"}, {"role": "assistant", "content": "Ada found the key."}])
 row = ConversationBatches(short[-1:] + short[:1], template, B=2, context=160, shuffle=False).batch(0)
@@ -483,7 +483,7 @@ print("the committed assistant:", quick(assistant))
 # %%
 predict("finetuning.d", ...)
 
-# %%
+# %% tags=["answers-prediction"]
 brief = TrainConfig(steps=100, learning_rate=8e-3, warmup=10, evaluate_every=20)
 only = [request.conversation for request in requests.make(600, seed=1, kinds=["who"])]
 talks = ConversationBatches(only, template, B=6, context=160)
@@ -548,7 +548,7 @@ predict("finetuning.c", ...)
 # Here is ours. The forward pass is your line; `merged` adds the product to the matrix, so that in the end nothing is
 # left of it but another $W$.
 
-# %%
+# %% tags=["answers-prediction"]
 show(lora.LoRALinear)
 
 # %%

@@ -4,7 +4,6 @@ A rule is a function from a notebook (an nbformat node) to a list of complaints.
 """
 
 import copy
-import itertools
 import re
 from pathlib import Path
 
@@ -180,16 +179,16 @@ def calm_words(notebook):
 
 
 def guesses_are_not_answered_in_sight(notebook):
-    """After each `predict`, and before the next one, the cell whose output answers it is tagged, so collapsed."""
-    cells = code_cells(notebook)
-    guesses = [index for index, (_, cell) in enumerate(cells) if re.search(r"^predict\(", cell.source, re.MULTILINE)]
-    complaints = []
-    for index, following in itertools.pairwise([*guesses, len(cells)]):
-        answers = [cell for _, cell in cells[index + 1 : following] if tool.ANSWER in tags(cell)]
+    """Some cell after each `predict` has the output that answers it; it is tagged, and so collapsed."""
+    cells, complaints = code_cells(notebook), []
+    for index, (number, cell) in enumerate(cells):
+        if not re.search(r"^predict\(", cell.source, re.MULTILINE):
+            continue
+        answers = [later for _, later in cells[index + 1 :] if tool.ANSWER in tags(later)]
         if not answers:
-            complaints.append(f"the guess of cell {cells[index][0]} is answered by no cell tagged {tool.ANSWER}")
-        elif not all(cell.metadata.get("jupyter", {}).get("outputs_hidden") for cell in answers):
-            complaints.append(f"the answer to the guess of cell {cells[index][0]} can be seen before guessing")
+            complaints.append(f"the guess of cell {number} is answered by no cell tagged {tool.ANSWER}")
+        elif not all(later.metadata.get("jupyter", {}).get("outputs_hidden") for later in answers):
+            complaints.append(f"the answer to the guess of cell {number} can be seen before guessing")
     return complaints
 
 
