@@ -19,10 +19,10 @@
 #
 # *How ragged text becomes a rectangular block of numbers, without losing a single pair of neighbours.*
 #
-# A computer that multiplies two numbers is slow. A computer that multiplies a million pairs of numbers with one command
-# is astonishingly fast, and a GPT is only practical because all of its work can be put that way. The command works on
-# rectangular blocks of numbers, though, and text isn't rectangular: one story has 60 tokens, the next has 140. This
-# notebook brings the two together. In the first half you learn to think in blocks. In the second half you cut a whole
+# Multiply numbers in a Python loop, pair by pair, and your computer seems slow. Let it multiply a million pairs with one
+# command, and it is astonishingly fast. A GPT is only practical because nearly all of its work can be put that way. But
+# such commands work on rectangular blocks of numbers, and text isn't rectangular: one story is short, the next is long.
+# This notebook brings the two together. In the first half you learn to think in blocks. In the second half you cut a whole
 # book of stories into them, and in the end you measure what it was good for.
 #
 # **After this notebook you can**
@@ -408,7 +408,8 @@ check("batches.7", all_dot_products)
 # leaves the batch alone. `.T` would reverse *all* axes, the batch included.
 # </details>
 #
-# Whether or not you found the one line, here it is on random numbers. What shape will it have?
+# Whether or not you found the one line, here it is on random numbers. The signature gave you the letters of the result.
+# Which sizes will it have?
 
 # %% tags=["nbval-check-output"]
 predict("batches.d", ...)
@@ -916,8 +917,11 @@ with torch.no_grad():
 print("ids changed:", int((ids != refilled).sum()), "  loss the same:", torch.allclose(loss, refilled_loss, atol=1e-5))
 
 # %% [markdown]
-# Seven ids changed and the loss did not move. The question from the top is answered: put everything into one long row and
-# cut it, or give each text a row and pad.
+# Seven ids changed and the loss did not move. Two things work together here: the targets at those positions are ignored,
+# and a GPT never looks ahead, so padding on the right can't influence the words before it.
+#
+# That answers the question from the top. To turn ragged text into a block, put everything into one long row and cut it,
+# or give each text a row of its own and pad.
 #
 # ## Break it
 #
