@@ -548,10 +548,10 @@ predict("finetuning.c", ...)
 # Here is ours. The forward pass is your line; `merged` adds the product to the matrix, so that in the end nothing is
 # left of it but another $W$.
 
-# %% tags=["answers-prediction"]
+# %%
 show(lora.LoRALinear)
 
-# %%
+# %% tags=["answers-prediction"]
 adapted = lora.add_lora(resize(base, its_tokenizer.vocab_size), rank=8, new_tokens=3)
 share = lora.count_trainable(adapted) / base.count_parameters()
 print(f"{lora.count_trainable(adapted):,} of {base.count_parameters():,} parameters learn: {share:.1%}")

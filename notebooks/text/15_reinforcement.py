@@ -137,7 +137,7 @@ print("a step of 0.5 along it:   ", [round(g, 3) for g in (0.5 * theta.grad).tol
 # %%
 predict("reinforcement.a", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 pays = torch.tensor([4.0, 5.0, 6.0])
 theta = torch.zeros(3, requires_grad=True)
 (pays[0] * theta.log_softmax(0)[0]).backward()
@@ -164,7 +164,7 @@ print("after: ", [round(p, 2) for p in (theta + 0.5 * theta.grad).softmax(0).tol
 predict("reinforcement.b", ...)
 
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 def mean_and_noise(rewards, baseline):
     """The exact mean of the gradient over all pulls, and the root of its variance."""
     p = torch.full((3,), 1 / 3)
@@ -500,7 +500,7 @@ print(f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0
 predict("reinforcement.c", ...)
 
 
-# %%
+# %% tags=["answers-prediction"]
 def show_story(model, seed=5):
     one = complete(model, tokenizer, [Prompt([tokenizer.end])], tokenizer.end, 159, seed=seed)[0][0]
     print(textwrap.fill(f"[{cheerful_words([one])[0]:.0f} cheerful words] … {one.text[-380:]}", width=100), "\n", flush=True)
@@ -566,7 +566,7 @@ check("reinforcement.8", teaching_groups)
 # A bad model is quickly had: sample from the good one at a temperature of 1.9, and it stumbles nearly always. (The policy
 # that is trained is then the model at that temperature.) Look at the number of flat groups, of 4:
 
-# %%
+# %% tags=["answers-prediction"]
 stumbling, _ = checkpoints.committed("fables")
 rare = PolicyConfig(group_size=8, temperature=1.9, patience=99)
 sparse = grpo(stumbling, tokenizer, coherent, replace(plan, steps=8), rare, sampling=dict(B=32))

@@ -239,7 +239,7 @@ show(gpu.measure, gpu.synchronize)
 # %%
 predict("gpu.b", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 rows = [("adding two vectors, any n", f"{1 / (3 * 4):.2f}")]
 for n in (6, 12, 96, 768, 8192):
     rows.append((f"product of two {n} × {n} matrices", f"{2 * n**3 / (3 * n**2 * 4):,.0f}"))
@@ -382,7 +382,7 @@ pictures.table(rows, header, align="lrrrrr")
 # %%
 predict("gpu.a", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 total = torch.tensor(256.0, dtype=torch.bfloat16) + 1
 print("256 + 1 =", total.item())
 
@@ -472,7 +472,7 @@ print("equal within 1e-6:", bool((ours - fast).abs().max() < 1e-6))
 # %%
 predict("gpu.c", ...)
 
-# %%
+# %% tags=["answers-prediction"]
 lengths, shape = ((512, 1024, 2048, 4096), (1, 8, 64)) if on_gpu else ((128, 256, 512, 1024), (1, 4, 32))
 batch_of, heads, hs = shape
 kept = {"written out": [], "one kernel": []}
@@ -695,7 +695,7 @@ def gradient(rows, weigh=1.0):
 # %%
 predict("gpu.e", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 whole = gradient(slice(0, 2))
 parts_of_it = [slice(0, 1), slice(1, 2)]
 mean_of_means = sum(gradient(rows, 1 / 2) for rows in parts_of_it)
@@ -752,7 +752,7 @@ print("six steps, at once and in four parts, the same losses within 1e-4:", apar
 # %%
 predict("gpu.d", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 block = GPTConfig(vocab_size=V, context=128, n_layer=4, n_head=4, n_embd=96)
 by_hand = 2 + 2 + 3 + 1 + 4 + 4
 counted = gpu.block_activations(block, T=104, device="cpu") / (4 * 96)
@@ -1077,7 +1077,7 @@ predict("gpu.h", ..., round(share, 2))
 # the rate of the first quarter. (Where others share the machine, the two may differ.) It is the division that every
 # plan below is made of.
 
-# %%
+# %% tags=["answers-prediction"]
 work = gpu.flops_per_token(config, T) * history.tokens
 foretold = work / (roof.rate * gpu.mfu(early, config, T, peak=roof.rate))
 print(f"foretold after a quarter: {foretold:.1f} s of training; it took {history.seconds:.1f} s")
@@ -1157,7 +1157,7 @@ predict("gpu.f", ...)
 # %% [markdown]
 # We build everything anew here, set all weights to zero, so that you can see that they are replaced, and resume.
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 rebuilt = fresh()
 for parameter in rebuilt.model.parameters():
     parameter.data.zero_()
@@ -1432,7 +1432,7 @@ print_plan(published[1][1])
 # %%
 predict("gpu.g", ...)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["answers-prediction", "nbval-check-output"]
 rows = []
 for parameters, name in ((124e6, "GPT-2"), (8e9, "Llama 3 8B"), (70e9, "Chinchilla"), (175e9, "GPT-3")):
     best = [cluster.chinchilla_tokens(parameters, approach) for approach in (1, 2, 4)]
