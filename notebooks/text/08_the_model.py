@@ -1170,7 +1170,7 @@ print("missed most for what must be recalled:", most)
 pictures.by_fact(heads[most], k=9, title=f"Without {most} of block 0: nats per story above the floor")
 
 # %% [markdown]
-# The longest bars name those facts. Notebook 13 follows such heads much further.
+# The longest bars name those facts.
 #
 # ## Exercises
 #

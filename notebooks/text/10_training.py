@@ -734,7 +734,7 @@ for piece in sampling.stream(reloaded, its_tokenizer, prompt, max_new_tokens=80,
 # python -m gptlab sample runs/my_text --prompt "Once"
 # ```
 #
-# Notebook 16 is about nothing else.
+# Notebook 16, still to come, will be about nothing else.
 #
 # ## Exercises
 #
