@@ -528,7 +528,7 @@ pictures.training(history, what=watched, unit=unit, top=4, title="Recall, fact b
 #
 # Attention heads that do this kind of looking back were described by Elhage et al. (2021), who named them **induction
 # heads**. Olsson et al. (2022) saw them form, within a narrow window of training, in models of many sizes. Notebook
-# 13 looks for the heads in ours.
+# 13, still to come, will look for the heads in ours.
 #
 # Why does the last nat matter? If recall costs x nats per story, a story is free of slips with a probability of
 # roughly exp(−x). One nat is a slip in two stories out of three.
