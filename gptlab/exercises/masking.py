@@ -945,8 +945,8 @@ _LIBRARY = Exercise(
 def cross_attend(x, memory, W_q, W_k, W_v, keep_mask):
     q = x @ W_q  # [B, Tq, hs]  the queries come from the target
     k, v = memory @ W_k, memory @ W_v  # [B, Tk, hs]  keys and values from the memory
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # [B, Tq, Tk]
-    return scores.masked_fill(~keep_mask, -math.inf).softmax(dim=-1) @ v  # [B, Tq, hs]
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # [B, Tq, Tk]
+    return scores.masked_fill(~keep_mask, -torch.inf).softmax(dim=-1) @ v  # [B, Tq, hs]
 
 
 def _cross_inputs(rng):

@@ -18,11 +18,11 @@
 #
 # *How ragged text becomes a rectangular block of numbers, without losing a single pair of neighbours.*
 #
-# Multiply numbers in a Python loop, pair by pair, and your computer seems slow. Let it multiply a million pairs with one
-# command, and it is astonishingly fast. A GPT is only practical because nearly all of its work can be put that way. But
-# such commands work on rectangular blocks of numbers, and text isn't rectangular: one story is short, the next is long.
-# This notebook brings the two together. In the first half you learn to think in blocks. In the second half you cut a whole
-# book of stories into them, and in the end you measure what it was good for.
+# Multiply numbers in a Python loop, pair by pair, and your computer seems slow. Let it multiply a million pairs with
+# one command, and it is many times faster. A GPT is only practical because nearly all of its work can be put that way.
+# But such commands work on rectangular blocks of numbers, and text isn't rectangular: one story is short, the next is
+# long. This notebook brings the two together. In the first half you learn to think in blocks. In the second half you
+# cut a whole book of stories into them, and in the end you measure what it was good for.
 #
 # **After this notebook you can**
 #
@@ -488,8 +488,8 @@ except TypeError as problem:
 # Python alone would have let this through: the result does have two axes. Only the size of the first one gives it away,
 # and with B = T nothing would have.
 #
-# That's the first half. We can read blocks, add them, multiply them and check them, and it all works for two texts as
-# it does for two thousand. This is a good place for a break.
+# That's the first half. We can read blocks, add them, multiply them and check them, and it all works for two thousand
+# texts just as it does for two. This is a good place for a break.
 #
 # ## Second half: getting text into blocks
 #
@@ -773,8 +773,8 @@ for step in range(len(small)):
 
 # %% [markdown]
 # Eleven pairs don't fill three blocks of four, so the last block is padded on the right. Its input is filled up with 0,
-# and the target of that position is −100. This number is `batches.IGNORE`, torch's own convention: the **loss**, the
-# average penalty that a model gets for bad predictions, leaves such positions out.
+# and the target of that position is −100. This number is `batches.IGNORE`, torch's own convention: the **loss**, a
+# model's average penalty for its predictions, leaves such positions out.
 #
 # The subtitle promised that no pair of neighbours gets lost. We count, over the whole book. For this the ids are replaced
 # by their positions, so that no two pairs look alike.
@@ -1036,10 +1036,10 @@ picture
 # units to keep busy.
 # </details>
 #
-# The curve rises steeply, turns, and then runs nearly level; each mark on the lower axis is twice the one before. Once
-# the machine is busy all the time, twice the batch takes twice as long. The turn is called the **knee**, and the vertical
-# line puts it, by a convention of this course, at the first $B$ with 80 % of the best throughput. It depends on the
-# machine and the model together, and on a GPU it comes much later.
+# Apart from bumps, the curve rises, turns, and then runs nearly level; each mark on the lower axis is twice the one
+# before. Once the machine is busy all the time, twice the batch takes twice as long. The turn is called the **knee**,
+# and the vertical line puts it, by a convention of this course, at the first $B$ with 80 % of the best throughput. It
+# depends on the machine and the model together, and on a GPU it comes much later.
 #
 # The last column of the table has no knee: twice the batch, twice the bytes. On a GPU, memory usually runs out first. So
 # a batch is as large as the knee asks and the memory allows. If it should be larger still, it is processed in parts, one
@@ -1063,14 +1063,14 @@ for B in (1, 4, 16, 64, 256):
     print(f"B = {B:3}: means of batches have σ = {means.std():.2f}; σ / √B is {nats.std() / math.sqrt(B):.2f}")
 
 # %% [markdown]
-# Four times the batch, half the error: the mean of $B$ independent samples is off by about $\sigma / \sqrt{B}$. The first
-# few texts help most. The same holds for the direction in which training changes the parameters, so beyond some size each
-# further text buys little (McCandlish, Kaplan and others, [An Empirical Model of Large-Batch
+# Four times the batch, half the error: the mean of $B$ independent samples is typically off by about $\sigma /
+# \sqrt{B}$. The first few texts help most. The same holds for the direction in which training changes the parameters,
+# so beyond some size each further text buys little (McCandlish, Kaplan and others, [An Empirical Model of Large-Batch
 # Training](https://arxiv.org/abs/1812.06162), 2018).
 #
-# How large are real batches? GPT-2 was trained with $B = 512$ and $T = 1024$ (Radford and others 2019, section 2.3), half a
-# million tokens. Here are the tensors of its smallest version, with eight bytes for an id and four for a float, torch's
-# defaults.
+# How large are real batches? GPT-2 was trained with $B = 512$ and $T = 1024$ (Radford and others 2019, section 2.3),
+# half a million tokens. Here are three of the tensors of its smallest version, with eight bytes for an id and four for
+# a float, torch's defaults.
 
 # %% tags=["nbval-check-output"]
 B, T, C, V = 512, 1024, 768, 50_257

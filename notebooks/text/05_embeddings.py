@@ -86,10 +86,10 @@ print("near the fox:  ", near)
 print("half-way to hen:", tokenizer.decode([(fox + hen) // 2]).replace(" ", "␣"))
 
 # %% [markdown]
-# There is a bear among the neighbours, and you might take heart. But there are a book and a crown as well, and pieces of
-# words. Ids were given out in the order in which the tokenizer merged its pairs, so neighbours were about equally
-# frequent, and that's all they have in common. An id is a name. You can't average two names, and a larger one isn't more
-# of anything.
+# There is a bear among the neighbours, and you might take heart. But there are a book and a crown as well, and pieces
+# of words. Ids were given out in the order in which the tokenizer merged its pairs, so two neighbours come from pairs
+# that were about equally frequent, and that's all they have in common. An id is a name. You can't average two names,
+# and a larger one isn't more of anything.
 #
 # One number can't say what a fox is: an animal, a possible hero, a word that likes to follow *the proud*. Several
 # numbers could.
@@ -318,9 +318,9 @@ print("the hen saw the fox:", tokens[first].mean(dim=1).round(decimals=3))
 print("the fox saw the hen:", tokens[second].mean(dim=1).round(decimals=3))
 
 # %% [markdown]
-# Equal. All that's left is which tokens there were and how often, a **bag of words**. And the mean isn't the only one to
-# blame. The rows themselves don't know where they stand, so anything that treats all rows alike, as the attention of the
-# next notebook does, makes the same of the fox in both sentences.
+# Equal. All that's left is which tokens there were and how often, a **bag of words**. And the mean isn't the only one
+# to blame. The rows themselves don't know where they stand, so anything that treats all rows alike, as the attention of
+# the next notebook does, gets the same result for the fox in both sentences.
 #
 # The repair is to write the position into the row. Make a second table $P$ with a row for each position 0, 1, 2 and so
 # on, and add:
@@ -436,7 +436,7 @@ def waves(T, C): ...
 check("embedding.5", waves)
 
 # %% [markdown]
-# Here are three columns at the first forty positions: a short wave, a longer one and a long one.
+# Here are three columns at the first forty positions: a short wave, a longer one and a still longer one.
 
 # %%
 sines = embedding.sinusoidal(T=80, C=32)  # [T, C]
@@ -468,14 +468,14 @@ for a, b in ((3, 8), (20, 25), (60, 65), (3, 43), (30, 70)):
 # It depends on the distance alone. If a pair of columns has the angles $\alpha$ and $\beta$ at two positions, then
 # $\sin\alpha \sin\beta + \cos\alpha \cos\beta = \cos(\alpha - \beta)$, and the difference of the angles is the distance
 # times a number that belongs to the pair. So a model that compares positions by dot products, as the next notebook's
-# will, can read off *how far back* something is, wherever it stands itself. It can; nothing forces it to. Further down
-# we'll draw the whole curve beside that of a learned table.
+# will, can respond to *how far apart* two positions are, wherever they stand. It can; nothing forces it to. Further
+# down we'll draw the whole curve beside that of a learned table.
 #
 # ## The tested block
 #
-# In the package, `TokenAndPositionEmbedding` does all of this, with `position` set to "learned", "sinusoidal" or "none".
-# It is a class whose method `forward` computes; calling the object, `block(ids)`, runs it. Without its checks, `forward`
-# is three lines:
+# In the package, `TokenAndPositionEmbedding` does all of this, with `position` set to "learned", "sinusoidal" or
+# "none". It is a class whose method `forward` computes; calling the object, `block(ids)`, runs it. Without its checks,
+# `forward` is three lines (with learned positions; the waves, which aren't trained, are added in the same way):
 #
 # ```python
 # x = self.token(ids)  # [B, T, C]
@@ -798,8 +798,8 @@ pictures.compare(bars, "nats per token, held out", floor={"entropy of the fables
 
 # %% [markdown]
 # That is a lot for an addition, and more than you'll get elsewhere. Every fable takes the same course, so the position
-# alone tells the model which sentence it is in. In ordinary text it doesn't. Vaswani and others found the two kinds of
-# positions about equally good. They chose the waves, hoping that these would carry on beyond the longest text
+# alone nearly tells the model which sentence it is in. In ordinary text it doesn't. Vaswani and others found the two
+# kinds of positions about equally good. They chose the waves, hoping that these would carry on beyond the longest text
 # seen in training.
 #
 # Here is the curve we promised: how alike two positions are, against how far apart they are. Rows have different lengths,
@@ -861,10 +861,10 @@ for word in ("fox", "bell", "forest", "proud", "Ada"):
     print(f"{word:7}", ", ".join(f"{tokenizer.decode([id]).strip()} {cosine[id]:.2f}" for id in closest))
 
 # %% [markdown]
-# The neighbours of an animal are animals, those of a thing are things. *Proud* has *lazy* near it, and also *humble*, its
-# opposite. So alike means *can stand in the same position*, not *means the same*. The linguist John Rupert Firth put it
-# this way in 1957: you shall know a word by the company it keeps. Between names the cosines are smaller, which makes
-# sense, since a model that writes a fable has to tell each name apart from all others.
+# The neighbours of an animal are animals, those of a thing are things. *Proud* has *lazy* near it, and also *humble*,
+# its opposite. So alike means *can stand in the same position*, not *means the same*. The linguist John Rupert Firth
+# put it this way in 1957: you shall know a word by the company it keeps. Between names the cosines are smaller, perhaps
+# because a model that writes fables must never confuse two names.
 #
 # Does it hold for all of them? For each word we look for the nearest neighbour among all $V$ tokens, and count how often
 # it belongs to the same group. Beside it stands the same count for a table of random numbers.
@@ -902,7 +902,8 @@ for name in grammar.NAMES:
         print(f"{name:5} →", tokenizer.decode([closest[id_of[name]]]).strip())
 
 # %% [markdown]
-# And the idle tokens, which no fable contains? This model is tied, so writing has taught them something after all:
+# And the idle tokens, which none of our thousand fables contained? This model is tied, so writing has taught them
+# something after all:
 
 # %% tags=["nbval-check-output"]
 seen = sorted(met)
@@ -957,9 +958,10 @@ for size in (1_000, 2_000, 4_000, 8_000, 16_000):
 pictures.lines({"product": product, "look-up": lookup}, "V, tokens in the vocabulary", "milliseconds", log="xy")
 
 # %% [markdown]
-# The product should grow in step with $V$, and the look-up hardly at all. So for reading, the size of the vocabulary costs
-# memory and next to no time. At the other end of the model it's different: for writing, all $V$ logits have to be
-# computed for every token.
+# The product should grow in step with $V$. The look-up copies equally many numbers at every $V$ and stays far below it;
+# if it slows down for the largest tables, the likely reason is that they no longer fit the processor's cache. So for
+# reading, the size of the vocabulary costs memory and next to no time. At the other end of the model it's different:
+# for writing, all $V$ logits have to be computed for every token.
 #
 # And the memory?
 #

@@ -335,7 +335,7 @@ pictures.mask(masks)
 # - The **document mask** separates texts that share a row. To train on short texts without wasting positions, you *pack*
 #   several of them into one row; [Llama 3](https://arxiv.org/abs/2407.21783) does, and masks them like this.
 #
-# The picture shows a single layer. How far information travels through several layers is another matter.
+# Before you write one yourself, count the pairs of a smaller one.
 
 # %% tags=["nbval-check-output"]
 predict("masking.b", ...)
@@ -849,8 +849,8 @@ for leak in leaks:
         print(f"{leak:20} {str(problem).split(' by ')[0]}")  # by how much differs between machines
 
 # %% [markdown]
-# It catches the unconverted keep-mask as well, and the model from the beginning with the wonderful loss. The trained
-# model of the course passes.
+# It catches a mask with the meanings swapped as well, and the model from the beginning with the wonderful loss. The
+# trained model of the course passes.
 
 # %% tags=["nbval-check-output"]
 # True = drop, given to a model for which True means keep; the diagonal saves the last row from being empty
@@ -913,9 +913,10 @@ pictures.table(rows, ["context of", "T", "keep_mask (GiB)", "additive (GiB)", "s
 #
 # So don't build it. `is_causal=True` states the rule instead of the table, and the function behind it can do without
 # ever holding all the scores at once. It computes them in small tiles, remembers for each row the sums that its softmax
-# needs, discards the tile, and skips the tiles that lie in the future. The idea is known as **flash attention** ([Dao et
-# al. 2022](https://arxiv.org/abs/2205.14135)). The result is the same, as the random inputs above have shown. Here is
-# the time for eight heads. T doubles from row to row, so counting alone would predict a factor of four.
+# needs, discards the tile, and skips the tiles that lie in the future. The idea is known as **flash attention** ([Dao
+# et al. 2022](https://arxiv.org/abs/2205.14135)). The result is the same up to rounding, as the random inputs above
+# have shown. Here is the time for eight heads. T doubles from row to row, so counting alone would predict a factor of
+# four.
 
 # %%
 def with_table(q, k, v, mask):
@@ -941,11 +942,11 @@ for T in (256, 512, 1024):
 pictures.table(rows, ["T", "written out (ms)", "fast, with a table (ms)", "fast, is_causal (ms)"], align="rrrr")
 
 # %% [markdown]
-# These are milliseconds of one machine, measured briefly, so expect them to jump. On the machines that we tried,
-# the column *written out* grows faster than four times per row, and the reason is memory: [T, T] for eight heads soon no longer fits the
-# processor's cache, and every step has to fetch the scores from far away. The fast function works tile by tile and stays
-# in the cache, which is the best argument for it. This is also why `MultiHeadAttention` has an argument `is_causal`
-# beside `keep_mask`, and why no model of this course stores a [T, T] table in its layers.
+# These are milliseconds of one machine, measured briefly, so expect them to jump. On the machines that we tried, the
+# column *written out* grows faster than four times per row, and the likely reason is memory: [T, T] for eight heads
+# soon no longer fits the processor's cache, and every step has to fetch the scores from far away. The fast function
+# works tile by tile and stays in the cache, which is the best argument for it. This is also why `MultiHeadAttention`
+# has an argument `is_causal` beside `keep_mask`, and why no model of this course stores a [T, T] table in its layers.
 #
 # ### What a window forgets
 #
@@ -1002,9 +1003,9 @@ for name, nats in {"alone": alone, "packed, causal": packed, "packed, & document
     print(f"{name:20} {nats.sum():6.0f} nats")
 
 # %% [markdown]
-# Without the document mask the model mixes up the two stories. It was trained on single stories, so it takes this harder
-# than a model that has met rows of many. With the mask the second story costs about what it costs alone. Is it exactly
-# that? Compare token by token.
+# Without the document mask the model mixes up the two stories. It was trained on single stories, so this probably hits
+# it harder than a model trained on packed rows. With the mask the second story costs about what it costs alone. Is it
+# exactly that? Compare token by token.
 
 # %% tags=["nbval-check-output"]
 print("exactly the same:", torch.allclose(alone, separated, atol=1e-3))
@@ -1090,8 +1091,8 @@ check("masking.8", cross_attend)
 # ```python
 # def cross_attend(x, memory, W_q, W_k, W_v, keep_mask):
 #     q, k, v = x @ W_q, memory @ W_k, memory @ W_v  # [B, Tq, hs], and [B, Tk, hs] twice
-#     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # [B, Tq, Tk]
-#     return scores.masked_fill(~keep_mask, -math.inf).softmax(dim=-1) @ v  # [B, Tq, hs]
+#     scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # [B, Tq, Tk]
+#     return scores.masked_fill(~keep_mask, -torch.inf).softmax(dim=-1) @ v  # [B, Tq, hs]
 # ```
 # </details>
 #
@@ -1130,8 +1131,8 @@ print("the library agrees:", torch.allclose(result, theirs(x, memory, memory, ke
 # %% [markdown]
 # ## A translator in half a minute
 #
-# The task: English number words in, digits out. *four hundred seven* becomes *407*. Both sides vary in length, so padding
-# matters. Order matters too: *hundred seven* needs a zero in between that nobody says.
+# The task: English number words in, digits out. *four hundred seven* becomes *407*. Both sides vary in length, so
+# padding matters. Order matters too. And sometimes a digit must be written that nobody says, such as the 0 of 407.
 
 
 # %%
@@ -1306,11 +1307,11 @@ next_digits = [*(f"→{d}" for d in str(n)), "→end"]
 pictures.attention(weights.mean(dim=0), next_digits, in_words(n), title="mean of the four heads")
 
 # %% [markdown]
-# To write this digit, it looks at these words. Another machine may round differently and end up with other shades of the
-# same habit: the first digit tends to look at the first word, and further down the dark cells tend to move to the right.
-# Nobody told the model which word belongs to which digit. A table like this is an **alignment**, and it was the first
-# thing that attention was used for ([Bahdanau, Cho and Bengio 2014](https://arxiv.org/abs/1409.0473)). Find the zero,
-# too. No word says it, so its row has to get it from the words around the gap.
+# To write this digit, it looks at these words. Another machine may round differently and end up with other shades of
+# the same habit: the first digit tends to look at the first word, and further down the dark cells tend to move to the
+# right. Nobody told the model which word belongs to which digit. A table like this is an **alignment**, and learning it
+# is how attention came into translation ([Bahdanau, Cho and Bengio 2014](https://arxiv.org/abs/1409.0473)). Find the
+# zero, too. No word says it, so its row has to get it from the words around the gap.
 #
 # Is this one number an accident? Count how often the first digit looks most at the first word.
 
@@ -1354,7 +1355,7 @@ for name, hide in {"hidden": True, "visible": False}.items():
 # If the second line is lower, that is the padding at work: without its mask, what a number becomes depends on which other
 # numbers happen to be in the batch.
 #
-# Encoder–decoders are how the transformer began, and T5 and the speech recogniser Whisper are built this way. The models
+# The transformer began as an encoder–decoder, and T5 and the speech recogniser Whisper are built this way. The models
 # that chat are decoders alone. They put the question before the answer, in one sequence, and let one causal
 # self-attention do both jobs.
 #

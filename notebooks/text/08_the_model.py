@@ -173,7 +173,7 @@ print(f"expected: below 3.5 for one layer, and near {frequencies:.2f} (frequenci
 
 # %% [markdown]
 # The deeper, the worse. Three and twelve layers have more parameters, so they should do at least as well. Instead
-# twelve layers end where a model ends that has counted its tokens and looks at nothing.
+# twelve layers end no better than a model that has counted the tokens and looks at nothing.
 #
 # ## By hand: what happens on the way
 #
@@ -297,8 +297,8 @@ print("normalised:", ((x - mean) / root).numpy().round(3))
 
 # %% [markdown]
 # The result has mean 0 and standard deviation 1. Check the first number with a pencil: $(2 - 5) / 2.236$. In a batch
-# every position does this for itself, over its own channels. Two details complete it: a tiny $\epsilon$ under the
-# root, so that four equal numbers don't divide by 0; and a **gain** $g$ and a **bias** $b$ for each channel, both
+# every position does this for itself, over its own channels. Two details complete it: a tiny $\epsilon$ under the root,
+# so that four equal numbers don't lead to a division by 0; and a **gain** $g$ and a **bias** $b$ for each channel, both
 # learned, which start at 1 and 0.
 #
 # $$\mathrm{norm}(x) = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \cdot g + b$$
@@ -414,11 +414,12 @@ for way in (add, post, pre):
 print("expected: pre below 3, post above 3")
 
 # %% [markdown]
-# With pre-norm twelve layers learn at last, and better than one layer did. With post-norm, at this rate and in a
-# hundred steps, they don't. Post-norm models can be trained, and the first transformers were: with longer runs, and a
-# warm-up of the learning rate, which notebook 10 explains. [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) found
-# a reason: at the start, the gradient of the *last* layer's matrices is larger with post-norm than with pre-norm, by a
-# factor that grows like $\sqrt{L}$. We can check that for the very last matrix. Compare the last two columns.
+# With pre-norm twelve layers learn at last, and better than one bare layer did (to be fair, that one had neither sum
+# nor norm: try `with_norms(Stack(1, pre))`). With post-norm, at this rate and in a hundred steps, they don't. Post-norm
+# models can be trained, and the first transformers were: with longer runs, and a warm-up of the learning rate, which
+# notebook 10 explains. [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) found a reason: at the start, the gradient
+# of the *last* layer's matrices is larger with post-norm than with pre-norm, by a factor that grows like $\sqrt{L}$. We
+# can check that for the very last matrix. Compare the last two columns.
 
 # %%
 rows = []
@@ -496,9 +497,9 @@ print("with ReLU between them:                    ", torch.allclose((x @ W1).rel
 # b, nothing. Without an activation function the 4 C channels are for show.
 # </details>
 #
-# GPT-2's activation function is smoother. It multiplies $h$ by $\Phi(h)$, the fraction of a normal distribution that
-# lies below $h$: near 0 for a very negative $h$, one half at 0, near 1 for a large one. This is **GELU** ([Hendrycks
-# and Gimpel 2016](https://arxiv.org/abs/1606.08415)).
+# GPT-2's activation function is smoother. It multiplies $h$ by $\Phi(h)$, the fraction of the standard normal
+# distribution that lies below $h$: near 0 for a very negative $h$, one half at 0, near 1 for a large one. This is
+# **GELU** ([Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415)).
 #
 # $$\mathrm{gelu}(h) = h \cdot \Phi(h) = h \cdot \tfrac{1}{2}\left(1 + \mathrm{erf}\frac{h}{\sqrt 2}\right)$$
 #
@@ -581,8 +582,8 @@ for name in ("norm1", "attention", "norm2", "mlp"):
 pictures.table(rows, ["part", "parameters", "in matrices"], align="lrr")
 
 # %% [markdown]
-# Two thirds of a block's matrices belong to the MLP. The rest of attention, queries meeting keys and weights meeting
-# values, has no parameters at all: everything in it is computed from the text.
+# Two thirds of the numbers in a block's matrices belong to the MLP. The rest of attention, queries meeting keys and
+# weights meeting values, has no parameters at all: everything in it is computed from the text.
 #
 # Is the block really what you built by hand, and is it what PyTorch builds? PyTorch calls it
 # `nn.TransformerEncoderLayer`; with a causal mask it serves as a decoder's (07). If all three get the same weights,
@@ -776,7 +777,7 @@ pictures.table(rows, header, align="rrrr")
 #
 # Read the table from the top. Small weights give logits near 0, and the loss of an honest guess. Large weights spread
 # the logits, so the model is certain of nonsense, and training must first undo that certainty. The last row isn't
-# made up: 1.0 is what PyTorch's `nn.Embedding` uses by default, and with tied weights the head gets it too.
+# far-fetched: for tables, 1.0 is PyTorch's default (`nn.Embedding`), and with tied weights the head gets it too.
 #
 # So the first loss is the cheapest test there is. Before you train, compare it with $\ln V$. Above it, the initial
 # weights are too large; clearly below it, the model has seen the answer.
@@ -943,10 +944,10 @@ header = ["T", "GFLOP (10⁹)", "milliseconds", "GFLOP per second", "loss"]
 pictures.table(rows, header, align="rrrrr")
 
 # %% [markdown]
-# Large matrix products tend to keep a machine busier than small ones, as at the knee in notebook 04, so the time may
-# less than double; it was measured once, on whatever else this machine was doing. And the last column? GPT-2 has
-# 50,257 tokens, and ln 50,257 is 10.82. The model should begin near that, a little above it because its many channels
-# let the logits differ somewhat.
+# Large matrix products tend to keep a machine busier than small ones, as at the knee in notebook 04, so you'd expect
+# the time to less than double. But each row was measured only once, and on a busy machine a single time can be far off.
+# And the last column? GPT-2 has 50,257 tokens, and ln 50,257 is 10.82. The model should begin near that, a little above
+# it because its many channels let the logits differ somewhat.
 #
 # ## The break-it lab
 #
@@ -1060,7 +1061,7 @@ pictures.compare(named, "nats per token, mean of the last 20 steps", best=None)
 #   tied.
 # - **G is residual**: it stops near the frequencies of the tokens and writes the most frequent one. Whatever it reads,
 #   the outputs are equal: nothing comes through.
-# - **H is norm**: it learns late. After 50 steps it knows little more than G, and yet it arrives. The numbers in the
+# - **H is norm**: it learns late. After 50 steps it knows no more than G, and yet it arrives. The numbers in the
 #   stream are tiny at first, and nothing makes them larger for the sublayers that read them.
 # </details>
 #
@@ -1084,7 +1085,7 @@ rows = [(n, *(f"{values[n][1]:,.0f}" for values in seen.values())) for n in rang
 pictures.table(rows, ["block", *seen], align="rrrr")
 
 # %% [markdown]
-# In an untrained model the sublayers add little. Here, what they add is many times longer than what they found.
+# In an untrained model the sublayers add little. Here, all but the attention of block 1 add far more than they found.
 # Nothing keeps the lengths down, because every reader goes through a norm, which sees the direction of the stream and
 # not its length.
 #
@@ -1170,7 +1171,7 @@ print("missed most for what must be recalled:", most)
 pictures.by_fact(heads[most], k=9, title=f"Without {most} of block 0: nats per story above the floor")
 
 # %% [markdown]
-# The longest bars name those facts.
+# The longest bars name those facts; the *finder* is whoever found the thing.
 #
 # ## Exercises
 #
@@ -1278,7 +1279,7 @@ recap("model")
 #
 # 1. Each sublayer reads a normalised copy of the stream and *adds* to it. The sum is the path on which gradients
 #    travel back.
-# 2. Layer norm: each position over its own channels. Before the sublayer (pre-norm) since GPT-2, after the sum before.
+# 2. Layer norm: each position over its own channels. Since GPT-2 it comes before the sublayer (pre-norm); in earlier models it came after the sum (post-norm).
 # 3. A block is attention plus MLP: C to 4C, activation, back to C. Two thirds of its parameters are MLP.
 # 4. The first loss is ln V. If it isn't, find out why before you train.
 # 5. Equal counts, equal logits, no leak: you test a model with questions that have one right answer, not with its

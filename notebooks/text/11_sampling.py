@@ -143,9 +143,9 @@ pictures.next_token(logits_after(before).softmax(-1), tokenizer, k=8, actual=fox
 
 # %% [markdown]
 # The model has not learned this rule of the grammar. It gives *fox* about the share that foxes have among all animals,
-# no matter which one came before, and that share is small: more than nine times out of ten, another animal would come.
-# But it happens to be the largest of twenty small shares, so greedy decoding makes the mistake *every single time*.
-# Rolling dice would make it rarely.
+# here at least, although *fox* came before, and that share is small: more than nine times out of ten, another animal
+# would come. But it happens to be the largest of twenty small shares, so greedy decoding makes the mistake *every
+# single time*. Rolling dice would make it rarely.
 #
 # So the most likely token is not the safe choice that it seems to be. Greedy also hides what the model knows: that
 # there are twelve traits and twenty animals. What we want is text as varied as the model believes it should be – and no
@@ -349,8 +349,8 @@ pictures.table(rows, ["place", "entropy (nats)", "above 1 %", "top-k 5", "top-p 
 
 # %% [markdown]
 # After *there* nothing but *lived* can come, and top-k keeps four wrong tokens beside it. They are harmless until a
-# high temperature gives them some probability. After *Ada the* twelve can come, and top-k throws seven of them away.
-# One number can't fit both places. The two columns on the right adapt, so let's build them.
+# high temperature gives them some probability. After *Ada the* twelve can come, and top-k throws seven of them away. No
+# single k fits both of these places. The two columns on the right adapt, so let's build them.
 #
 # **Top-p** (Holtzman et al. 2019), also called **nucleus sampling**, keeps the fewest tokens whose probabilities reach
 # p. Sort the tokens, add up from the most likely down, and stop as soon as the sum reaches p. How many of 0.5, 0.3,
@@ -742,9 +742,9 @@ for name, sizes in {"at once": [T], "one by one": [1] * T, "in pieces": [7, 1, 2
     print(f"{name:10} within 1e-5 of the full pass: {bool(close)}")
 
 # %% [markdown]
-# They are not equal to the last bit, because a matrix product of another shape adds its numbers in another order. One
-# detail for later: this model also has a small convolution in front of its attention, the kind you know from notebook
-# 06, and the cache stores its last inputs too.
+# They need not be equal to the last bit, because a matrix product of another shape may add its numbers in another
+# order. One detail for later: this model also has a small convolution in front of its attention, the kind you know from
+# notebook 06, and the cache stores its last inputs too.
 #
 # ## What it saves
 #
@@ -781,8 +781,8 @@ pictures.lines(times, "tokens before it", "time for one more token (ms)", log="x
 
 # %% [markdown]
 # Both axes are logarithmic. Without a cache, the time of one token grows with the length of the text, so a whole text
-# costs the square of its length, or more. With a cache it grows far more slowly: the layers process one token, and only
-# attention still looks at all the others.
+# costs the square of its length, or more. With a cache it hardly changes at these lengths: the layers process one
+# token, and only attention, a small part of the work here, still looks at all the others.
 #
 # There is a second surprise in these measurements. Reading a prompt and writing an answer are not equally fast. Compare
 # the two *per token* columns:
@@ -1039,7 +1039,7 @@ print([decoder.push(id) for id in tokenizer.encode("a 🦊!")])
 # ## At size: quality against variety
 #
 # Now the question that all these settings are about. We want stories that are right **and** varied. For most models you
-# can't measure either; for the fables you can measure both.
+# can't measure the first, and have nothing to compare the second with; for the fables you have both.
 #
 # - *Right:* `fables.read` finds the first place where a story breaks the grammar or contradicts itself.
 # - *Varied:* each token was sampled from a distribution $q$, whatever the settings made of it. Add up $-\ln q$ over a
@@ -1123,7 +1123,7 @@ finish(figure, f"Quality against variety. {alt}.")
 
 # %% [markdown]
 # Which differences are larger than luck? For two counts, each with its own error, ask for at least two of the largest
-# errors between them.
+# errors between them. That is the least to ask: a difference of two counts is off by √2 times as much as one of them.
 
 # %% tags=["nbval-check-output"]
 worst = 100 * math.sqrt(0.5 * 0.5 / n)
@@ -1325,6 +1325,6 @@ recap("sampling")
 #
 # ## Next
 #
-# Llama 3's cache is four times smaller than it would be with one head of keys per query head, and Llama has three more
-# parts that GPT-2 doesn't. What is each of them good for? [Notebook 12](12_from_gpt2_to_llama.ipynb) swaps them in, one
-# at a time.
+# Llama 3 8B's cache is four times smaller than it would be with one head of keys per query head, and Llama has three
+# more parts that GPT-2 lacks. What is each of them good for? [Notebook 12](12_from_gpt2_to_llama.ipynb) swaps them in,
+# one at a time.

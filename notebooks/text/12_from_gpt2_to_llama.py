@@ -257,9 +257,9 @@ pictures.table(rows, ["normalisation of [8, 256, 768]", "ms"])
 
 # %% [markdown]
 # RMSNorm has half the parameters, and on paper it needs one mean less per vector. Whether you notice depends on who
-# wrote the code. Done by hand, each step walks through memory again, and a single well-made kernel beats that whatever
-# it computes. If layer norm is the fastest on your machine, as it was on ours, that is why: on a CPU torch has one
-# fused kernel for it. What is simpler on paper isn't always faster on the clock.
+# wrote the code. In the version by hand, each step walks through memory again, and a single well-made kernel beats that
+# whatever it computes. If layer norm is the fastest on your machine, as it was on ours, that is why: on a CPU torch has
+# one fused kernel for it. What is simpler on paper isn't always faster on the clock.
 #
 # And the loss?
 
@@ -269,7 +269,7 @@ measure("+ RMSNorm", rms_config)
 
 # %% [markdown]
 # Compare the change with the difference that the seed alone made. The authors of RMSNorm never promised a better loss;
-# they promised the same loss from a simpler part. T5 used it in 2019, and today nearly every open model does: Llama,
+# they promised a comparable loss in less time. T5 used it in 2019, and today nearly every open model does: Llama,
 # Mistral, Qwen, Gemma, DeepSeek.
 #
 # The tested block, and the check that it computes what the formula and the library do, on random vectors large and
@@ -298,9 +298,9 @@ print("100 random inputs: all three give the same")
 #
 # GPT-2 adds a learned row for each position to the token (notebook 05). Every position is learned by itself, so nothing
 # tells the model that positions 7 and 8 are as far apart as 47 and 48. And what of a position that no story in training
-# ever reached? Let's move the evaluation stories further down and look at the loss. We need a small trick for that: the
-# model counts positions from the end of its cache, so an empty cache that *claims* to hold 10 tokens moves a story by
-# 10 positions without changing a word of it.
+# ever reached? Let's start the evaluation stories at later positions and look at the loss. We need a small trick for
+# that: the model counts positions from the end of its cache, so an empty cache that *claims* to hold 10 tokens moves a
+# story by 10 positions without changing a word of it.
 
 # %%
 @torch.no_grad()
@@ -680,7 +680,7 @@ print(sampling.tell_stories(downloaded, tokenizer, n=1, end=end, seed=3, max_new
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The words of fables, thrown together, without any error or warning. Every head attends to wrong positions.
+# Words of fables, soon thrown together at random, without any error or warning. The heads attend to wrong positions.
 # </details>
 
 # %% [markdown]
@@ -712,8 +712,8 @@ print("silu of the gate:", [round(v, 2) for v in opened.tolist()])
 print("comes through:   ", [round(v, 2) for v in (opened * up).tolist()])
 
 # %% [markdown]
-# An open gate lets the 2 through, even enlarged. A gate at 0 lets nothing through, a negative one almost nothing. And
-# −3 comes through as a negative number, which a GELU would have cut off. As curves, GELU and silu are hard to tell
+# An open gate lets the 2 through, even enlarged. A gate at 0 lets nothing through, a very negative one almost nothing.
+# And −3 comes through as a negative number, which a GELU would have cut off. As curves, GELU and silu are hard to tell
 # apart; the third one, squared ReLU, comes up again at the end of this notebook.
 
 # %%
@@ -803,10 +803,10 @@ swiglu_config = replace(rope_config, mlp="swiglu", mlp_size=128)
 measure("+ SwiGLU", swiglu_config)
 
 # %% [markdown]
-# Compare that with the run before it. In all our seeds the gated MLP came out **worse**, with exactly as many
-# parameters, and by more than seeds differ. Before you blame Shazeer, or suspect a bug: how large is the output of the
-# two MLPs before any training? The next cell fills all their matrices with GPT-2's standard deviation, 0.02, at three
-# widths, and feeds them numbers of size 1. Follow the last column downwards.
+# Compare that with the run before it. In all four of our seeds the gated MLP came out **worse**, with exactly as many
+# parameters: its best seed is behind the worst one without a gate. Before you blame Shazeer, or suspect a bug: how
+# large is the output of the two MLPs before any training? The next cell fills all their matrices with GPT-2's standard
+# deviation, 0.02, at three widths, and feeds them numbers of size 1. Follow the last column downwards.
 
 # %%
 rows = []
@@ -990,7 +990,7 @@ finish(figure, f"A dot for each recorded run, in nats per story above the floor.
 # %% [markdown]
 # Now you can say what each part did, and how sure that is. First the circles, 250 steps:
 #
-# - **RMSNorm:** the dots overlap. Four seeds can't tell it from layer norm, which is exactly what its authors promise.
+# - **RMSNorm:** the dots overlap. Four seeds can't tell it from layer norm, which is what its authors promise for the loss.
 # - **RoPE:** its worst seed is better than the best one without it. That is an effect.
 # - **SwiGLU:** worse in runs as short as these. But look how far its dots are spread: one seed is more than ten nats
 #   ahead of the others. A mean over such runs would describe none of them.
@@ -1004,9 +1004,9 @@ finish(figure, f"A dot for each recorded run, in nats per story above the floor.
 # helped early, one cost something, and two can't be seen in the loss.
 #
 # Why then did Llama take all four? Not for models of a hundred thousand parameters. RMSNorm is simpler. RoPE knows
-# distances, which the moved stories showed better than any loss could, and it can be stretched to longer texts. Grouped
-# queries save memory. And SwiGLU won in Shazeer's tables, at his size and his length of training. **A measurement holds
-# where it was made.** If you build at another size, measure again.
+# distances, which the moved stories showed better than any training curve could, and it can be stretched to longer
+# texts. Grouped queries save memory. And SwiGLU won in Shazeer's tables, at his size and his length of training. **A
+# measurement holds where it was made.** If you build at another size, measure again.
 
 # %% [markdown]
 # ## At size: the real ones
@@ -1168,8 +1168,8 @@ folder.cleanup()
 
 # %% [markdown]
 # That is the sentence that travels with us, continued by a Llama of your own making. It's a small and hurried one, so
-# don't be surprised if it has forgotten who lives where. On the command line, `python -m gptlab export` does the same.
-# And `load_model` goes the other way: it opens the folder of a real Llama, if you have one and the memory for it.
+# don't be surprised if it has forgotten who is in the story. On the command line, `python -m gptlab export` does the
+# same. And `load_model` goes the other way: it opens the folder of a real Llama, if you have one and the memory for it.
 #
 # What if a model has a part that neither family knows? Then it gets an architecture of its own. The folder brings the
 # model's code along, and `transformers` runs it if you say `trust_remote_code=True`:
@@ -1190,7 +1190,7 @@ print(huggingface.write_config(GPTConfig.modern(V, 160))["architectures"][0])
 # - **Squared ReLU** ([So et al. 2021](https://arxiv.org/abs/2109.08668)): $\max(0, z)^2$ in place of GELU, in an MLP
 #   without a gate. It was found by an automatic search.
 # - **A short convolution** before attention ([Poli et al. 2023](https://arxiv.org/abs/2302.10866)): each token takes in
-#   its last few neighbours, each channel by itself, so that attention need not find them. You met convolutions in
+#   its last few neighbours, each channel by itself, and adds them to what it is, so that attention need not find them. You met convolutions in
 #   notebook 06.
 # - **Blocks that begin as nothing** (`init="zero"`): the last matrix of each part starts at zero, so a block adds
 #   nothing at first and the residual stream holds only the tokens.
@@ -1264,7 +1264,8 @@ check("llama.5", neighbours_to_halves)
 # ```
 #
 # For example, memory 1,000, 100 parameters, 1 layer, 4 heads of 2 numbers, 2 of them with keys and values, 3 texts,
-# width 2: 800 bytes are left, a token costs 16, so 16 tokens for each text.
+# width 2: 800 bytes are left; one more token in each of the 3 texts costs 3 · 16 = 48 bytes; 800 / 48 rounds down to 16
+# tokens for each text.
 
 # %% tags=["nbval-check-output"]
 def longest(memory, parameters, n_layer, n_head, n_kv_head, n_embd, B, width): ...
@@ -1322,7 +1323,7 @@ progress()
 # %% [markdown]
 # ## What to remember
 #
-# 1. RMSNorm divides by the root mean square and leaves the mean alone. As good as layer norm, and simpler.
+# 1. RMSNorm divides by the root mean square and leaves the mean alone. In our runs no different from layer norm, and simpler.
 # 2. RoPE rotates queries and keys by an angle per position; the score knows only the distance. Two pairings are in use,
 #    and the wrong one is silent.
 # 3. SwiGLU has one matrix for the content and another for how much of it comes through. With equally many parameters it
