@@ -39,7 +39,7 @@
 # - look at how a real model cuts a prompt, and see trouble coming,
 # - recognise a mistake that nothing warns you about: the right ids, read with the wrong vocabulary.
 #
-# **It builds on** Python and school algebra, and on no other notebook.
+# **It builds on** Python and school algebra, and on nothing that you must have read before.
 #
 # **Time:** about 50 minutes to read, and up to an hour for all the exercises. It runs in about 20 seconds on two CPU
 # cores, and takes less than 1 GB of memory.
@@ -491,7 +491,7 @@ pictures.table(rows, ["text", "characters", "no id", "words", "lost", "bytes", "
 # Bytes can write everything, at the price of length. Sub-words can write everything too, because in an emergency they
 # fall back to single bytes, and on a fable they are even shorter than the words, because a space is part of the word
 # after it. On Greek and Japanese they have nothing better to offer than bytes: no piece of those scripts was ever
-# frequent in a book of English fables. Remember that row. It is puzzle 5.
+# frequent in a book of English fables. Remember those two rows: they are puzzle 5.
 #
 # ## The five puzzles
 #
@@ -542,12 +542,12 @@ cut("strawberry Strawberry STRAWBERRY")
 cut("480 + 481 = 961, 1234 + 5678 = 6912, 31415 + 927 = 32342")
 
 # %% [markdown]
-# In GPT-2's vocabulary a number is one token, or two, or three, cut wherever some digits happened to be frequent together
-# in the text that it was built from. A token doesn't tell the model whether its last digit counts ones, tens or
-# thousands. GPT-4 cuts digits in groups of up to three from the left, which is more regular, but look at 1234: its
-# groups are 123 and 4, so the digit for the thousands shares a token with the one for the tens. Adding such tokens means
-# learning a large table of special cases. Here is the damage in one line: how
-# GPT-2 cuts all the numbers from 1000 to 9999.
+# In GPT-2's vocabulary a number is one token or several, cut wherever some digits happened to be frequent together in
+# the text that it was built from. A token doesn't tell the model whether its last digit counts ones, tens or thousands.
+# GPT-4 cuts digits in groups of up to three from the left, which is more regular, but look at 1234: its groups are 123
+# and 4, so the digit for the thousands shares a token with the one for the tens. Adding such tokens means learning a
+# large table of special cases. Here is the damage in one line: how GPT-2 cuts all the numbers from 1000 to 9999,
+# without a space in front (with one, the counts differ: notebook 02).
 
 # %%
 if "GPT-2" in published:
@@ -637,10 +637,10 @@ print(stream)
 print("V is now", V + 1)
 
 # %% [markdown]
-# Such an id is a **special token**: a token that controls the model, and that no text is encoded as. It has a name,
-# so that people can talk about it. GPT-2 calls this one `<|endoftext|>`, and so do we. But the name is only for
-# people. Putting those characters into the text itself would be a mistake, because then anyone who types them could
-# end the story:
+# Such an id is a **special token**: a token that controls the model, and that no text should be encoded as. It has a
+# name, so that people can talk about it. GPT-2 calls this one `<|endoftext|>`, and so do we. But the name is only for
+# people. Putting those characters into the text itself would be a mistake, because then anyone who types them could end
+# the story:
 
 # %% tags=["nbval-check-output"]
 anyone = tokens.CharTokenizer.from_text("a fox<|endoftext|>")
@@ -648,8 +648,8 @@ typed = anyone.encode("<|endoftext|>")
 print("as text, the name is", len(typed), "tokens that anybody can type:", typed)
 
 # %% [markdown]
-# As an id of its own it's a single token, and no text leads to it. Notebook 02 shows how programs that confuse the
-# two can be attacked.
+# As an id of its own it's a single token, and typed text doesn't lead to it unless a program lets it. Notebook 02 shows
+# how programs that confuse the two can be attacked.
 #
 # ## A tokenizer of your own
 #
@@ -766,7 +766,8 @@ print(f"{'GPT-2':10}  {50_257 * 768:>10,} numbers, {50_257 * 768 / 124.4e6:.0%} 
 
 # %% [markdown]
 # And the time? Encoding looks up each piece once, so it should grow in step with the text. Each row below reads twice
-# as much as the row above. Each time was measured once, on one machine, so expect it to double only roughly.
+# as much as the row above. Each time was measured once, on one machine, and a few milliseconds are mostly chance: look
+# at the trend, not at each factor.
 
 # %%
 rows = []
@@ -785,11 +786,12 @@ pictures.table(rows, ["characters read", *(f"{name} (ms)" for name in everyone)]
 # One last measurement, and it leads to an idea that will carry us through the whole course. Suppose that you send a
 # story to a friend, token by token. How many bits do you need?
 #
-# If there are 8 tokens, 3 bits can tell them apart, because $2 \cdot 2 \cdot 2 = 8$. For $V$ tokens it takes $\log_2 V$
-# bits per token. But that treats all tokens as equally likely, and they aren't. If you agree on short code words for
-# frequent tokens and longer ones for rare tokens, the message gets shorter. The best you can do for a token with
-# probability $p$ is $\log_2 (1/p)$ bits: 1 bit for heads or tails ($p = 1/2$), 3 bits for one of eight ($p = 1/8$), and
-# nearly nothing for what was going to happen anyway.
+# If there are 8 tokens, 3 bits can tell them apart, because $2 \cdot 2 \cdot 2 = 8$. The number of twos that multiply
+# to $V$ is written $\log_2 V$; it needn't be whole. For $V$ tokens it takes $\log_2 V$ bits per token. But that treats
+# all tokens as equally likely, and they aren't. If you agree on short code words for frequent tokens and longer ones
+# for rare tokens, the message gets shorter. The best you can do for a token with probability $p$ is $\log_2 (1/p)$
+# bits: 1 bit for heads or tails ($p = 1/2$), 3 bits for one of eight ($p = 1/8$), and nearly nothing for what was going
+# to happen anyway.
 #
 # Take the text `aaab`. Three quarters of it are `a`, one quarter is `b`:
 
@@ -817,10 +819,10 @@ print(f"{'the shortest':18} {fables.entropy() / math.log(2):6,.0f} bits per stor
 # ASCII, but each byte is charged 8 bits, for 256 values of which the fables use only a few dozen. Words and sub-words
 # do better, since whatever always occurs together is sent as one token.
 #
-# And still there is a wide gap down to the last line. That gap is what a model has to learn: which word follows
-# which, and what was said before. No tokenizer closes it. A tokenizer provides good pieces, and must not lose
-# anything. You'll see that last line again in notebook 10, as a line under every loss curve: no model can get below
-# it.
+# And still there is a wide gap down to the last line. That gap is what a model has to learn: which word follows which,
+# and what was said before. No tokenizer closes it. A tokenizer provides good pieces, and must not lose anything. You'll
+# see that last line again in notebook 10, as a line under every loss curve: on stories that it hasn't seen, no model
+# can get below it, except by luck.
 #
 # **Exercise `tokens.6` · stretch · 10 minutes.** How many bits per character does a text cost, with the best code for
 # its own characters? For each different character $c$, let $p_c$ be the fraction of the text that is $c$. The answer

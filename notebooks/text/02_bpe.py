@@ -75,10 +75,10 @@ print("words:", words.decode(words.encode(message)))
 print("bytes:", len(raw.encode(message)), "tokens for", len(message.split()), "words")
 
 # %% [markdown]
-# The word tokenizer loses everything that is new. The byte tokenizer loses nothing, but now the model has to read
-# character by character, and its context window fills up with very little text. We want something in between: `fox`
-# as one token because it is frequent, `es` as another because so many words end in it, and single bytes where nothing
-# better is known. Which pieces should those be? Nobody has to decide. We can count.
+# The word tokenizer loses everything that is new. The byte tokenizer loses nothing, but now the model has to read byte
+# by byte, and its context window fills up with very little text. We want something in between: `fox` as one token
+# because it is frequent, `es` as another because so many words end in it, and single bytes where nothing better is
+# known. Which pieces should those be? Nobody has to decide. We can count.
 #
 # ## By hand: with a pencil
 #
@@ -262,9 +262,9 @@ for token in longest:
 # answer is to split the text into **chunks** before any merging, with a regular expression, and never to merge across
 # the boundary between two chunks. The field calls this step **pre-tokenization**.
 #
-# Let's build that expression up. `\p{L}` is a letter of any script, `\p{N}` a digit of any script, `\s` a space, tab
-# or newline, and `[^…]` any one character that isn't listed. Python's `re` doesn't know `\p`; the package `regex`
-# does, and works the same way otherwise. A space before a word goes with the word:
+# Let's build that expression up. `\p{L}` is a letter of any script, `\p{N}` a digit or other number character, `\s` a
+# space, tab or newline, and `[^…]` any one character that isn't listed. Python's `re` doesn't know `\p`; the package
+# `regex` does, and works the same way otherwise. A space before a word goes with the word:
 
 # %% tags=["nbval-check-output"]
 simple = r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"
@@ -365,9 +365,10 @@ side_by_side([" 1234567", "in 2024", "3.14159"])
 side_by_side(["don't", "DON'T", "camelCase", "f(x):\n", "\n    return x", "\treturn"])
 
 # %% [markdown]
-# GPT-2 knows `'t` only in lower case, GPT-4 in both, and GPT-4o leaves the ending with its word and splits
-# `camelCase` at the hump. In code, GPT-2 puts a newline and the indentation after it into one chunk, while the later
-# two keep the newline apart, so that four spaces are the same chunk everywhere.
+# GPT-2 knows `'t` only in lower case, GPT-4 in both, and GPT-4o leaves the ending with its word and splits `camelCase`
+# at the hump. In code, GPT-2 puts a newline and the indentation after it into one chunk, while the later two keep the
+# newline apart, two keep the indentation out of the newline's chunk, so that it is split the same way wherever it
+# stands.
 #
 # Whatever the pattern, nothing falls between the chunks. Joined, they are the text again:
 
@@ -515,8 +516,8 @@ pictures.table(outcome.most_common(), ["outcome", "words"])
 # with the other meets ids in places where it never saw them. Decoding gives the text back either way, so a round trip
 # doesn't expose the mistake. Comparing the ids does.
 #
-# Four ways to encode must agree on random words: all merges in order, by rank, by rank with a heap for long chunks,
-# and tiktoken, which reads the same ranks, if it's installed.
+# Four ways to encode must agree on random words: all merges in order, by rank, by rank with a heap (a faster search,
+# explained below) for long chunks, and tiktoken, which reads the same ranks, if it's installed.
 
 # %% tags=["nbval-check-output"]
 ours = bpe.BPETokenizer(ranks, pattern=None)
@@ -857,8 +858,8 @@ print("the published vocabularies use the same order:", same)
 
 # %% [markdown]
 # GPT-2 numbers the bytes in an order of its own: first the 188 that are visible characters, beginning with `!`, then
-# the other 68. GPT-4, GPT-4o and Llama 3 took that order over. So the bytes of a published vocabulary are a
-# permutation of yours. Skip it, and every id that you compute is wrong.
+# the other 68. GPT-4, GPT-4o and Llama 3 took that order over. So the bytes of a published vocabulary are a permutation
+# of yours. Skip it, and every id below 256 is wrong.
 #
 # ### Llama 3's exception
 #
@@ -915,7 +916,8 @@ if not published:
     print("none of the published vocabularies is here to compare with")
 
 # %% [markdown]
-# There is no more to GPT-4's tokenizer than this: a pattern, a list of ranks, and the join of the lowest rank.
+# There is no more to GPT-4's tokenizer than this: a pattern, a list of ranks, the join of the lowest rank, a shortcut
+# for whole chunks, and a few special tokens.
 #
 # ## At size: what training costs
 #
@@ -947,9 +949,9 @@ slow = textbook / 20_000 / 60  # seconds per character and merge
 pictures.table(rows, ["characters", "textbook (ms)", "fast (ms)", "faster by"], align="rrrr")
 
 # %% [markdown]
-# The textbook's time grows about in step with the text. The fast one hardly grows, because in the fables a longer
-# text has few new words. Now whole books. The last column is an estimate: what the textbook would take at the speed
-# measured above.
+# Four times the text takes the textbook roughly three to four times as long. The fast one hardly grows, because in the
+# fables a longer text has few new words. Now whole books. The last column is an estimate: what the textbook would take
+# at the speed measured above.
 
 # %%
 shelf, rows, trained = {"fables": book}, [], {}
@@ -980,9 +982,9 @@ for name, ours in trained.items():
 pictures.table(rows, ["MB per second", *took])
 
 # %% [markdown]
-# tiktoken and Hugging Face's package are written in Rust. Plain Python can come close when warm, because most of a
-# text is words that it has met before; how close depends on how many different words a book has, as the two rows
-# show. (One machine on one day; `python -m gptlab bench tokenizers` measures with care.)
+# tiktoken and Hugging Face's package are written in Rust. Plain Python can keep up when warm, because most of a text is
+# words that it has met before; how close depends on how many different words a book has, as the two rows show. (One
+# machine on one day; `python -m gptlab bench tokenizers` measures with care.)
 #
 # ### How large should V be?
 #
@@ -998,16 +1000,16 @@ for size in sizes:
 pictures.lines({"fables": points}, "vocabulary size V", "tokens per story")
 
 # %% [markdown]
-# The first merges save most, and each later one less, because frequent pairs come first. Against that stand two
-# costs. The model has a row of $C$ numbers per token in its embedding table and again in its output layer, so a large
-# $V$ can swallow a small model whole: with $C = 64$, GPT-2's vocabulary takes 3.2 million parameters per table, far
-# more than the blocks of a model of that width. And rare tokens are seen rarely, so their rows are poorly trained,
-# down to the glitch tokens.
+# The first merges save most, and each later one less, because frequent pairs come first. Against that stand two costs.
+# The model has a row of $C$ numbers per token in its embedding table, and again in its output layer unless the two
+# share one table, as in GPT-2, so a large $V$ can swallow a small model whole: with $C = 64$, GPT-2's vocabulary takes
+# 3.2 million parameters per table, far more than the blocks of a model of that width. And rare tokens are seen rarely,
+# so their rows are poorly trained, down to the glitch tokens.
 #
 # So the answer depends on the model and the text. A tiny model on one book is well served by a few hundred or a
-# thousand tokens. GPT-2 chose 50,257. As models grew and learned more languages, the table mattered less and the
-# length of the sequence more: GPT-4 has about 100,000 tokens, Llama 3 about 128,000, GPT-4o about 200,000. You can't
-# change your mind later: one more token means one more row in both tables, which nobody has trained.
+# thousand tokens. GPT-2 chose 50,257. As models grew and learned more languages, the table mattered less and the length
+# of the sequence more: GPT-4 has about 100,000 tokens, Llama 3 about 128,000, GPT-4o about 200,000. It's hard to change
+# your mind later: one more token means one more row in the table, which nobody has trained.
 #
 # ## Exercises
 #

@@ -93,9 +93,9 @@ print(f"th | en      {0.05 * 0.05:.4f}")
 print(f"t | hen      {0.10 * 0.10:.4f}")
 
 # %% [markdown]
-# Now segmentations can be compared: `t | hen` is four times as probable as the other two. On a long text there is a
-# catch: a product of thousands of small numbers is 0 on a computer. So we work with logarithms, and the product
-# becomes a sum.
+# Now segmentations can be compared: `t | hen` is four times as probable as either of the other two. On a long text
+# there is a catch: a product of thousands of small numbers is 0 on a computer. So we work with logarithms, and the
+# product becomes a sum.
 #
 # $$\ln p(x_1 \ldots x_m) = \sum_{i=1}^{m} \ln p(x_i)$$
 #
@@ -182,8 +182,8 @@ print("best to each position:", [round(number, 2) for number in (0.0, at_1, at_2
 # %% [markdown]
 # The last number is the score of the best segmentation, the same as on top of the list. To know which pieces it
 # consists of, also remember for each position where its winning piece began, and at the end walk back. Andrew Viterbi
-# found this in 1967, for radio signals ([paper](https://ieeexplore.ieee.org/document/1054010)); it is the **Viterbi
-# algorithm**.
+# found this in 1967, for decoding error-correcting codes ([paper](https://ieeexplore.ieee.org/document/1054010)); it is
+# the **Viterbi algorithm**.
 #
 # **Exercise unigram.3** (*core*, 25 minutes, and the central function of this notebook). Return the segmentation with
 # the highest score, without listing them: one of the texts has 60 characters. `logp` has every single character of
@@ -303,7 +303,7 @@ assert all(math.isclose(fast[piece], counts[piece]) for piece in counts)
 print("equal for", len(fast), "pieces")
 
 # %% [markdown]
-# Now all words, five rounds. Watch the last column, which can only rise. In which round does it gain most?
+# Now all words, five rounds. Watch the last column, which should rise. In which round does it gain most?
 
 # %% tags=["nbval-check-output", "answers-prediction"]
 before = -math.inf
@@ -391,8 +391,8 @@ for _ in range(300):
 print("Viterbi and the forward sum agree with the list, 300 times")
 
 # %% [markdown]
-# Now train it on fables and let it segment the sentence that travels through the course. Below it, BPE with as many
-# tokens.
+# Now train it on fables and let it segment the sentence that travels through the course. Below it, BPE with a
+# vocabulary of the same size.
 
 # %%
 book = corpora.load("fables", quiet=True).text[:200_000]
@@ -630,8 +630,9 @@ check("unigram.7", with_byte_fallback)
 #
 # Now the comparison that these two notebooks were made for. The corpus is Python's manual, of the Python that runs
 # this: prose, tables and code. Each tokenizer is trained on the first nine tenths and measured on the rest, which is
-# **held out**: no training has seen it. SentencePiece gets the settings that give every text back, and one more, so
-# that a run of spaces can be a piece, as it can in BPE.
+# **held out**: no training has seen it. (One exception: the characters are listed from the whole text, since an unknown
+# one would be an error.) SentencePiece gets the settings that give every text back, and one more, so that a run of
+# spaces can be a piece, as it can in BPE.
 
 # %%
 corpus = "pydocs" if "pydocs" in corpora.available() else "fables"
@@ -690,9 +691,9 @@ pictures.table(rows, header, caption="script, spaces: tokens per character of ç‹
 # ## The fair measure
 #
 # A language model gives each next token a probability $p$. Its **loss** on that token is $-\ln p$ nats, and the mean
-# over a text is the loss of the model, which is another loss than that of a piece above. A loss in nats *per token*
-# says nothing across tokenizers, because their tokens differ in length. Divide instead by something that is the same
-# for all, the bytes of the text:
+# over a text is the loss of the model, (not to be confused with the loss of removing a piece, above). A loss in nats
+# *per token* says nothing across tokenizers, because their tokens differ in length. Divide instead by something that is
+# the same for all, the bytes of the text:
 #
 # $$\text{bits per byte} = \frac{\text{nats per token} \times \text{tokens}}{\ln 2 \times \text{bytes}}$$
 #
@@ -701,9 +702,11 @@ pictures.table(rows, header, caption="script, spaces: tokens per character of ç‹
 # depend on the segmentation so far, so for a GPT there is no forward sum. Bits per byte is an upper bound.
 #
 # What else has to be equal? Not the seconds: a busy machine would decide. We train the same tiny GPT on each, for the
-# same number of **steps**, so with the same number of tokens and about the same computation, from three seeds. And
-# because longer tokens mean more text per step, we also look at the same runs by the amount of text read. You don't
-# have to read the next two cells yet: the GPT and its training are boxes that you'll open in notebooks 08 and 10.
+# same number of **steps**, so with the same number of tokens so with the same number of tokens, from three seeds. (A
+# larger vocabulary also has a larger output layer: here it means roughly 1.7 times as much computation, and as many
+# more parameters, so this isn't perfectly fair.) And because longer tokens mean more text per step, we also look at the
+# same runs by the amount of text read. You don't have to read the next two cells yet: the GPT and its training are
+# boxes that you'll open in notebooks 08 and 10.
 
 # %%
 import torch
@@ -818,8 +821,9 @@ def pruning_loss(words: dict[str, int], logp: dict[str, float], piece: str) -> f
 check("unigram.6", pruning_loss)
 
 # %% [markdown]
-# An open one, without a check: train `documented` on `learn`, then the tiny GPT above on a segmentation sampled with
-# `documented.sample(learn, alpha=0.2)`, and compare its bits per byte on text with misspelled words.
+# An open one, without a check: train a tokenizer like `documented` on `learn`, then the tiny GPT above on a
+# segmentation sampled with `documented.sample(learn, alpha=0.2)`, and compare its bits per byte on text with misspelled
+# words.
 
 # %%
 progress()

@@ -48,8 +48,8 @@ pictures.pipeline("backpropagation")
 
 # %% [markdown]
 # **After this notebook you can** explain what a gradient is with a pencil and three numbers; write an automatic
-# differentiator from an empty cell; write the backward pass of every operation in GPT-2 and prove it right; and say why
-# deep models need residual connections.
+# differentiator from an empty cell; write the backward pass of every operation in GPT-2 and test it against measured
+# slopes; and say why deep models need residual connections.
 #
 # **It builds on** the model (08), and through it on embeddings (05) and attention (06). You need no calculus beyond the
 # word *slope*.
@@ -302,7 +302,8 @@ pictures.graph(y)
 # %% [markdown]
 # Read it from right to left. `y` has the gradient 1, because it grows exactly as fast as itself. The blue number on an
 # arrow is a local derivative, and the red one in a box is a gradient: that of the box to its right, times the number on
-# the arrow between them. (If several arrows left a box, we would add.) At a plus, the gradient is passed on unchanged, in both directions. At a times, each factor gets the *other* factor.
+# the arrow between them. (If several arrows left a box, we would add.) At a plus, the gradient is passed on unchanged,
+# to both inputs. At a times, each factor gets the *other* factor.
 #
 # Recording the computation and letting the machine walk back is called **automatic differentiation**, and doing so from
 # the result to the inputs is **backpropagation**. Seppo Linnainmaa described it in his master's thesis in 1970; Rumelhart,
@@ -319,10 +320,10 @@ print("PyTorch:", [round(leaf.grad.item(), 4) for leaf in leaves])
 # %% [markdown]
 # ### A line learns, and a famous mistake
 #
-# With gradients we can train. Take the smallest model there is, a straight line $y = w x + b$, and let it run as close as
+# With gradients we can train. Take the smallest model there is, a straight line $y = w x + b$, and bring it as close as
 # possible to four points. The loss is the sum of the squared errors, and each step moves both parameters a little
-# *against* their gradients. How far they move is set by the learning rate, here 0.02; notebook 10 has more to say
-# about it.
+# *against* their gradients. How far they move is set by the learning rate, here 0.02; notebook 10 has more to say about
+# it.
 #
 # One line in the loop is easily forgotten: a gradient is *added* to `grad`, so before each step it has to be set to 0.
 # (PyTorch behaves in the same way, which is why every training loop calls `optimizer.zero_grad()`.) Let's train with that
@@ -347,8 +348,9 @@ pictures.lines(curves, "step", "loss (sum of squared errors)")
 
 # %% [markdown]
 # With the reset, the loss falls and stays low. It does not reach 0, because no straight line goes through all four
-# points. Without the reset, every step moves in the direction of all gradients so far, old and new, so the line overshoots,
-# swings back, and never settles. Nothing crashes and no error appears, which is what makes this mistake so hard to find.
+# points. Without the reset, every step moves against the sum of all gradients so far, old and new, so the line
+# overshoots, swings back, and never settles. Nothing crashes and no error appears, which is what makes this mistake so
+# hard to find.
 #
 # ## From numbers to tensors
 #
@@ -364,9 +366,9 @@ pictures.lines(curves, "step", "loss (sum of squared errors)")
 #   respect to `x`. Always read such a `d` as *the gradient of the loss with respect to*; on paper it would be
 #   $\partial\,\text{loss} / \partial x$. A gradient has the same shape as the thing it belongs to.
 #
-# And each one is checked in two ways: against PyTorch's autograd, and against measured slopes, where every entry of every
-# input moves by a millionth to both sides. The cell below does both, in float64, because float32 has too few digits for
-# so small a difference.
+# And each one is checked in two ways: against PyTorch's autograd, and against measured slopes, where every entry of
+# every input moves by a millionth to both sides. The function `agree` below does both, in float64, because float32 has
+# too few digits for so small a difference.
 
 
 # %%
@@ -419,8 +421,8 @@ print("gradients at the four logits:", z.grad[0].tolist())
 # ### Your turn: the gradient at the logits *(core, 10 minutes)*
 #
 # Now for a whole batch. The loss is the *mean* over all B·T positions, and that changes something, too. Logits may be
-# several hundred large, so don't compute `exp` yourself. Without autograd, please. Example: a single position with the
-# logits [0, ln 3] and the target 0 has the probabilities [0.25, 0.75] and the gradient [−0.75, 0.75].
+# in the hundreds, so don't compute `exp` yourself. Without autograd, please. Example: a single position with the logits
+# [0, ln 3] and the target 0 has the probabilities [0.25, 0.75] and the gradient [−0.75, 0.75].
 
 
 # %% tags=["nbval-check-output"]
@@ -500,8 +502,9 @@ x, weight, bias, dy = normal(2, 3, 4), normal(5, 4), normal(5), normal(2, 3, 5)
 print(agree(backward.linear, backward.linear_backward(dy, x, weight), x, weight, bias, dy=dy))
 
 # %% [markdown]
-# Forward, this was one matrix product. Backward, it is two, one for `dx` and one for `dweight`. That is where the rule of
-# thumb comes from that a backward pass costs twice as much as a forward pass.
+# Forward, this was one matrix product. Backward, it is two, one for `dx` and one for `dweight`. That is where the rule
+# of thumb comes from that a backward pass costs twice as much as a forward pass. (That counts multiplications. In a
+# model as small as ours, other costs can hide it, so don't expect a factor of two in the measurement at the beginning.)
 #
 # ## Embeddings
 #
@@ -537,10 +540,11 @@ print("rows without a gradient:", [row for row in range(6) if not found[0][row].
 #
 # ## GELU
 #
-# The MLP's activation function treats each number on its own, so we need one slope per number, as at the very beginning.
-# GELU is $x \cdot \Phi(x)$, where $\Phi(x)$ is the share of a normal distribution that lies below $x$. Here $x$ stands in
-# a product *twice*, so there are two paths, and the two contributions add up. School calls this the product rule:
-# $(u v)' = u' v + u v'$. The slope of $\Phi$ is the bell curve itself, $\varphi(x) = e^{-x^2/2} / \sqrt{2\pi}$.
+# The MLP's activation function treats each number on its own, so we need one slope per number, as at the very
+# beginning. GELU is $x \cdot \Phi(x)$, where $\Phi(x)$ is the share of a normal distribution that lies below $x$. Here
+# $x$ stands in a product *twice*, so there are two paths, and the two contributions add up. School calls this the
+# product rule: $(u v)' = u' v + u v'$, where a prime marks the slope. The slope of $\Phi$ is the bell curve itself,
+# $\varphi(x) = e^{-x^2/2} / \sqrt{2\pi}$.
 #
 # ### Your turn: GELU, backward *(stretch, 10 minutes)*
 #
@@ -569,9 +573,9 @@ curves = {f"slope of {name}": torch.stack([x, y], dim=1).tolist() for name, y in
 pictures.lines(curves, "x", "slope")
 
 # %% [markdown]
-# Look at the left side. Where the slope is 0, nothing comes through: a unit that is far in the negative gets no gradient,
-# whatever the loss would like it to do. ReLU has this on its whole left half. GELU's slope leaves 0 gradually, and even
-# dips below it.
+# Look at the left side. Where the slope is 0, nothing comes through: a unit whose input is far below 0 gets almost no
+# gradient, whatever the loss would like it to do. ReLU has this on its whole left half. GELU's slope leaves 0
+# gradually, and even dips below it.
 #
 # ## Residual connections
 #
@@ -593,8 +597,8 @@ def stream_backward(dx, parts_backward):  # [B, T, C] and a list of functions ->
 check("backpropagation.7", stream_backward)
 
 # %% [markdown]
-# So a copy of the gradient always travels past every part, unchanged. Keep this in mind; it will save a deep model further
-# down.
+# So a copy of the gradient always travels past every part, unchanged. Keep this in mind: further down, it will save a
+# deep model.
 #
 # ## Softmax
 #
@@ -642,10 +646,11 @@ print(agree(lambda x: x.softmax(-1), found, x, dy=dp))
 # (centred) channels by 2, and up to the tiny $\epsilon$ the output stays the same again. So no gradient can ask for a
 # stretch, either.
 #
-# Call the normalised input $\hat{x}$, and $\sigma = \sqrt{\text{variance} + \epsilon}$. If mean and variance were constants,
-# $\hat{x}$ would have the slope $1/\sigma$, and that is the direct path. The paths through the mean and through the variance
-# take two components away from the gradient of $\hat{x}$: its mean, and its component along $\hat{x}$. How large is the
-# second one? As large as the mean over the channels of this gradient times $\hat{x}$.
+# Call the normalised input $\hat{x}$, and $\sigma = \sqrt{\text{variance} + \epsilon}$. If mean and variance were
+# constants, $\hat{x}$ would have the slope $1/\sigma$, and that is the direct path. The paths through the mean and
+# through the variance take two components away from the gradient of $\hat{x}$: its mean, and its component along
+# $\hat{x}$. The second one is $\hat{x}$ times one number per position: the mean, over the channels, of the gradient
+# multiplied by $\hat{x}$.
 #
 # ### Your turn: layer norm, backward *(stretch, 25 minutes)*
 #
@@ -721,7 +726,8 @@ show(block_backward)
 # two jobs in this model, because its weights are tied (05): it is the embedding at the beginning and the head at the
 # end. Two uses, two gradients, and they add up.
 #
-# The cell below hands it *your* functions: every one that passes its check takes the place of the package's.
+# The cell below hands it *your* functions: of the six operations below, every one that passes its check takes the place
+# of the package's.
 
 # %% tags=["nbval-check-output"]
 answers = {
@@ -822,12 +828,12 @@ for gain in (0.7, 1.0, 1.4):
 pictures.lines(paths, "layers passed (the loss is at the right)", "norm of the gradient", log="y")
 
 # %% [markdown]
-# The vertical axis is logarithmic, and the curves are nearly straight lines, so the gradient shrinks or grows by a constant
-# factor per layer. At 0.7 hardly anything arrives at the first layers, which therefore don't learn: the **vanishing
-# gradient**. At 1.4 it grows beyond all bounds, and a single step throws the parameters far away: the **exploding
-# gradient**. Only near 1 does it stay usable, and nobody can tune every layer to exactly 1. For many years this was one of
-# the main reasons why deep networks, and networks that read long sequences, were so hard to train ([Bengio et al.
-# 1994](https://doi.org/10.1109/72.279181)).
+# The vertical axis is logarithmic, and the curves are nearly straight lines, so the gradient shrinks or grows by a
+# constant factor per layer. At 0.7 hardly anything arrives at the first layers, which therefore hardly learn: the
+# **vanishing gradient**. At 1.4 it grows beyond all bounds, and a single step throws the parameters far away: the
+# **exploding gradient**. Only near 1 does it stay usable, and nobody can tune every layer to exactly 1. For many years
+# this was one of the main reasons why deep networks, and networks that read long sequences, were so hard to train
+# ([Bengio et al. 1994](https://doi.org/10.1109/72.279181)).
 #
 # Now the same question for a GPT. Here is a fresh one with twelve blocks, so 24 parts. First we put the bare parts in a
 # row, as notebook 08 did at its beginning: attention, MLP, attention, MLP …, each one's output in place of the last, with
@@ -862,7 +868,7 @@ pictures.lines(paths, "parts passed (the loss is at the right)", "norm of the gr
 # <details><summary>Answer</summary>
 #
 # c, less than a millionth. In a fresh model each part has small weights, so each multiplies the gradient by a small
-# factor, 24 times in a row.
+# factor, 24 times in a row. (Notebook 08's bare stack lost less: its matrices began larger, as `xavier_normal_` makes them.)
 # </details>
 #
 # With residual connections, the gradient arrives at the embedding about as large as it set out, a difference of many
@@ -878,7 +884,8 @@ pictures.lines(paths, "parts passed (the loss is at the right)", "norm of the gr
 # ## What it costs
 #
 # A backward pass needs what the forward pass computed: the input of every matrix, the attention's queries, keys and
-# values. All of it has to stay in memory until the walk back comes by. How much is that, compared with the parameters?
+# values. All of it has to stay in memory until the walk back comes by. How much is that in the blocks alone, compared
+# with the parameters?
 
 # %%
 model = fresh_model()
@@ -892,9 +899,10 @@ print(f"numbers saved for the backward pass, for B = {B} and T = {T}: {kept:,}")
 print(f"per token: {kept / (B * T):,.0f}")
 
 # %% [markdown]
-# The parameters are there once, but the saved tensors grow with every token in the batch. This is why training needs so
-# much more memory than generating text, and why "out of memory" usually means "make the batch smaller". Notebook 17
-# takes it from here: there is a trick that saves less and computes some of it a second time.
+# The parameters are there once, but the saved tensors grow with every token in the batch. This is one reason why
+# training needs so much more memory than generating text (the gradients and the optimizer's own numbers are others),
+# and why "out of memory" usually means "make the batch smaller". Notebook 17 takes it from here: there is a trick that
+# saves less and computes some of it a second time.
 #
 # ## One more exercise
 #

@@ -17,7 +17,7 @@
 # # 10 Training
 #
 # *You take a model that knows nothing, show it stories, and watch it learn to tell them – with the best possible loss
-# drawn into every curve. Then you do the same with a text of your own.*
+# in view. Then you do the same with a text of your own.*
 #
 # **After this notebook you can**
 #
@@ -123,7 +123,7 @@ print("ln 65:      ", round(math.log(65), 4), " ln V:", round(math.log(V), 4))
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# −ln(1/65) = ln 65, a little above 4. Whenever you start a training run, look at the first loss. If it isn't near
+# −ln(1/65) = ln 65, a little above 4. Whenever you train from random weights, look at the first loss. If it isn't near
 # ln V, stop and find out why.
 # </details>
 #
@@ -217,9 +217,9 @@ print(f"entropy   {floor:.2f}")
 #
 # ## By hand, 3: better steps
 #
-# Plain steps have a weakness. Picture the loss as a long, narrow valley: steep from side to side, almost flat along
-# its floor. A rate that is safe for the steep direction is hopelessly slow in the flat one. Two remedies are decades
-# old, and modern optimizers combine them.
+# Plain steps have a weakness. Picture the loss as a long, narrow valley: steep from side to side, almost flat along its
+# floor. A rate that is safe for the steep direction is hopelessly slow in the flat one. There are two remedies, and
+# modern optimizers combine them.
 #
 # - **Momentum**: don't follow this step's gradient, follow a running mean of the last ones. What points one way adds
 #   up, what flips its sign cancels. Like a heavy ball, it can also roll past the goal and come back.
@@ -279,11 +279,12 @@ print("ours and the library's differ by less than 1e-5:", bool((x - adam[-1]).ab
 # \text{rate} \cdot \text{decay}$. A weight stays large only if the gradient keeps pushing it up. A pull towards
 # simpler models is a form of **regularization**, a guard against learning a text by heart.
 #
-# Why does it need a letter of its own? If you add the pull to the gradient, Adam divides it by √v like everything
-# else, and weights with large gradients hardly decay. Loshchilov and Hutter (2017) apply it *beside* Adam's step, and
-# called the result **AdamW**. PyTorch's `AdamW` does this with a decay of 0.01 unless you say otherwise. With decay
-# 0, AdamW *is* Adam, and that is how we train in this notebook: `TrainConfig.weight_decay` is 0 by default, because
-# every story is new and there's nothing to learn by heart. Here is the letter, isolated: a weight whose gradient is 0.
+# Why does it need a letter of its own? If you add the pull to the gradient, Adam divides it by √v like everything else,
+# and weights with large gradients hardly decay. Loshchilov and Hutter (2017) applied it *beside* Adam's step, and
+# called the result **AdamW**. PyTorch's `AdamW` does this with a decay of 0.01 unless you say otherwise. With decay 0,
+# AdamW *is* Adam, and that is how we train in this notebook: `TrainConfig.weight_decay` is 0 by default, because with
+# stories that are all new, there's nothing to learn by heart. With your own text, at the end, try another value. Here
+# is the letter, isolated: a weight whose gradient is 0.
 
 # %% tags=["nbval-check-output"]
 for decay in (0.0, 0.01, 0.1):
@@ -300,8 +301,8 @@ for decay in (0.0, 0.01, 0.1):
 #
 # **Muon** (Jordan 2024) treats a whole matrix at once. The averaged gradient of a matrix tends to have a few strong
 # directions and many weak ones. How far a matrix stretches along each of its main directions is called a **singular
-# value**. Muon replaces the gradient by a matrix with the same directions, but with all singular values near 1, so
-# that rare directions are learned as fast as common ones. Compare the largest with the smallest below.
+# value**. Muon replaces the gradient by a matrix with the same directions, but with all singular values near 1, so that
+# weak directions are learned as fast as strong ones. Compare the largest with the smallest below.
 
 # %% tags=["nbval-check-output"]
 gradient = torch.diag(torch.tensor([8.0, 2.0, 0.5, 0.1]))  # four directions, one much stronger than the rest
@@ -325,11 +326,11 @@ print("in the step, largest / smallest is below 2:", bool(sizes[0] / sizes[-1] <
 #
 # ### Your turn: a schedule (core, 10 minutes)
 #
-# Ours, in a moment, falls in a straight line. Most published models fall along half a cosine wave. Write that one:
-# from step 0 to `warmup` in a straight line, where step 0 already has 1/`warmup` of `highest`; then
-# $\frac{1}{2}(1 + \cos \pi x)$, with $x$ from 0 at step `warmup` to 1 at step `steps`, from `highest` down to
-# `lowest`. All arguments are numbers. The worked example: with 110 steps, a warm-up of 10, highest 1 and lowest 0,
-# the rate is 0.1 at step 0, 1 at step 9 and 0.5 at step 60.
+# Ours, which comes in a moment, falls in a straight line. Many published runs let it fall along half a cosine wave.
+# Write that one: from step 0 to `warmup` in a straight line, where step 0 already has 1/`warmup` of `highest`; then
+# $\frac{1}{2}(1 + \cos \pi x)$, with $x$ from 0 at step `warmup` to 1 at step `steps`, from `highest` down to `lowest`.
+# All arguments are numbers. The worked example: with 110 steps, a warm-up of 10, highest 1 and lowest 0, the rate is
+# 0.1 at step 0, 1 at step 9 and 0.5 at step 60.
 
 
 # %% tags=["nbval-check-output"]
@@ -406,7 +407,7 @@ predict("training.b", ...)
 # So the entropy of the grammar is a floor, and the distance to it, the **excess**, is all there is left to learn. Few
 # texts let you compute their floor. With this one, every loss curve tells you how far it is from perfect.
 #
-# ## The tested block: one run
+# ## One run, from beginning to end
 #
 # A batch holds sixteen stories, one per row. Every story is freshly generated, so none is seen twice. In
 # the usual words: the whole run is one **epoch**, one pass over the data.
@@ -437,7 +438,8 @@ print("targets of -100, where a shorter row is padded:", int((targets == -100).s
 # Rows have different lengths, so the shorter ones are padded. Their targets there are −100, which tells the loss to
 # leave them out; otherwise the model would spend its effort on predicting padding.
 #
-# Now the loop. It is what you did by hand, with names:
+# Now the loop, for one optimizer. (With Muon there are two, each with its own highest rate.) It is what you did by
+# hand, with names:
 #
 # ```python
 # for step in range(config.steps):
@@ -530,8 +532,8 @@ pictures.training(history, what=watched, unit=unit, top=4, title="Recall, fact b
 # heads**. Olsson et al. (2022) saw them form, within a narrow window of training, in models of many sizes. Notebook
 # 13, still to come, will look for the heads in ours.
 #
-# Why does the last nat matter? If recall costs x nats per story, a story is free of slips with a probability of
-# roughly exp(−x). One nat is a slip in two stories out of three.
+# Why does the last nat matter? If recall costs x nats per story, a story is free of slips with a probability of roughly
+# exp(−x). At one nat, about two stories out of three have a slip. Compare that with the hundred stories below.
 #
 # ## Is it any good? A hundred stories
 
@@ -555,8 +557,8 @@ for slip in slips[:4]:
 #
 # ## Break it: the targets are not shifted
 #
-# The most common mistake in a training loop is an off-by-one: each position is asked to predict the token that it
-# *sees*. You met it in notebook 08 as one fault among eight. What does its loss curve look like?
+# A classic mistake in a training loop is an off-by-one: each position is asked to predict the token that it *sees*. You
+# met it in notebook 08 as one fault among eight. What does its loss curve look like?
 
 # %% tags=["nbval-check-output"]
 predict("training.c", ...)
@@ -592,7 +594,7 @@ print("below the floor:", wrong.losses[-1] < per_token)
 print("how it continues Once:", tokenizer.decode(continuation.tolist()))
 
 # %% [markdown]
-# ## At size: what does each knob do?
+# ## What does each knob do?
 #
 # Which hyperparameter should you tune first? Let's try a smaller model, a second or two per run. Each point is the
 # **validation loss**, taken on stories that were not trained on. The horizontal axis is logarithmic, and the dotted
@@ -618,8 +620,8 @@ level = {"entropy floor": per_token}
 pictures.lines(points, "learning rate (logarithmic)", "validation loss (nats per token)", level=level, log="x")
 
 # %% [markdown]
-# Too small is slow, too large does harm, and the useful rates lie in between. The rate is the first knob to turn, and
-# in factors of two or more: a change of ten percent isn't worth a run.
+# Too small is very slow, and beyond the lowest point larger rates do harm again. The rate is the first knob to turn,
+# and in factors of two or more: a change of ten percent isn't worth a run.
 #
 # What about the others? Their effects are smaller, so one run each would rank luck. Here are three seeds per setting,
 # and the spread beside the mean.
@@ -647,7 +649,7 @@ pictures.table(rows, ["setting", "mean of 3", "from … to"], align="lrr", capti
 # ## Your own text
 #
 # So far every story was new. Your own text isn't like that: it has an end, and the model will see it again and again.
-# Here is the whole way in eight short cells. Put the path of any text file in place of `"pydocs"`, the handbook pages
+# Here is the whole way in nine short cells. Put the path of any text file in place of `"pydocs"`, the handbook pages
 # that come with Python itself. (`"shakespeare"` works too; it is downloaded once.)
 
 # %%
@@ -698,11 +700,12 @@ print("and since then it has risen: overfitting" if grew else "and it has not ri
 
 # %% [markdown]
 # While both curves fall, the model learns something about texts of this kind. Once the training loss goes on falling
-# and the validation loss stalls or rises, the model is learning *this* text by heart. That is **overfitting**, and
-# only the second curve shows it: never judge a model on the text it was trained on. The remedies: more text; fewer
-# passes, which means stopping where validation was lowest; a smaller model; dropout (08) and weight decay. How much
-# text is enough? [Muennighoff et al. (2023)](https://arxiv.org/abs/2305.16264) found that up to about four passes are
-# nearly as good as fresh text. For a run as long as ours that would be a text of about a hundred thousand characters.
+# and the validation loss stalls or rises, the model is learning *this* text by heart. That is **overfitting**, and only
+# the second curve shows it (the last line above asks only whether validation has *risen*; a stall under a widening gap
+# is the same sign): never judge a model on the text it was trained on. The remedies: more text; fewer passes, which
+# means stopping where validation was lowest; a smaller model; dropout (08) and weight decay. How much text is enough?
+# [Muennighoff et al. (2023)](https://arxiv.org/abs/2305.16264) found that up to about four passes are nearly as good as
+# fresh text. For a run as long as ours that would be a text of about a hundred thousand characters.
 #
 # **Save, reload, generate.** The folder below is temporary; choose one of your own, and the model is still there
 # tomorrow.
@@ -734,7 +737,7 @@ for piece in sampling.stream(reloaded, its_tokenizer, prompt, max_new_tokens=80,
 # python -m gptlab sample runs/my_text --prompt "Once"
 # ```
 #
-# Notebook 16, still to come, will be about nothing else.
+# Notebook 16, still to come, will start from a text that you choose.
 #
 # ## Exercises
 #

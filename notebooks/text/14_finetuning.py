@@ -66,8 +66,8 @@ quiz("finetuning", [..., ..., ...])
 # %% [markdown]
 # ## The question: why doesn't it do what I say?
 #
-# Here is the model of notebook 10, trained for longer and saved with the course. It tells fables, and almost all of
-# them hold together. So let's ask it for one. *Before you run on:* what will it write after the request?
+# Here is the model of notebook 10, trained for longer and saved with the course. It tells fables, and about nine in ten
+# of them hold together. So let's ask it for one. *Before you run on:* what will it write after the request?
 
 # %%
 predict("finetuning.a", ...)
@@ -86,8 +86,7 @@ print(textwrap.fill(f"{asked} ▸{written}", width=100))
 # %% [markdown]
 # <details><summary>The answer</summary>
 #
-# b. It continues the text, as well as it can, and what it can is fables. The words of the request may throw it off its
-# stride; they don't decide what the story is about. Nothing that it ever read told it that they should.
+# b. It continues the text, as well as it can, and what it can is fables. Here the request even throws it off its stride: it has never seen a text begin like this, and picks up single words without a story around them. Nothing that it ever read told it that they should.
 # </details>
 #
 # The same thing happens to large models. A base model that is asked "What is the capital of France?" may well continue
@@ -122,9 +121,9 @@ for part, granted in one.judge("Once, in a dark forest, there lived Ada the prou
     print("  granted" if granted else "  missing", "|", part)
 
 # %% [markdown]
-# Some phrasings and some combinations of trait and animal are **held out**: training never sees them. Only those are
-# used for grading. A model that had learned its examples by heart would fail, so what we measure is whether it has
-# understood the request, at least in this small world. First the base model, which reads the bare words:
+# Some phrasings and some combinations of trait and animal are **held out**: no request in training asks for one. Only
+# those are used for grading. A model that had learned its examples by heart would fail, so what we measure is whether
+# it has understood the request, at least in this small world. First the base model, which reads the bare words:
 
 # %%
 graded = requests.make(60, seed=5, held_out=True, kinds=("about", "moral", "ending", "continue", "who"))
@@ -141,15 +140,16 @@ pictures.table(rows, ["kind of request", "base model", "assistant"], align="lrr"
 
 # %% [markdown]
 # That table is what this notebook is about. Expected is less than 5 % in the last row of the first column, and around
-# 90 % in the second; with 60 requests a figure wanders by a few percent. Now let's build it.
+# 90 % in the second; with 60 requests the last row wanders by a few percent, and the rows of a dozen requests each by
+# ten or more. Now let's build it.
 
 # %% [markdown]
 # ## By hand, 1: a conversation is one row of tokens
 #
-# A model reads one sequence. A conversation has two people in it. So we write it down like a play: a mark that says
-# who speaks, the words, a mark that the turn is over. The marks are **special tokens**, which you know from notebook
-# 02: ids of their own that no text can spell. How exactly the marks are set is called the **chat template**. Every
-# model family has its own; ours is laid out as in Microsoft's Phi-3.
+# A model reads one sequence. A conversation has two people in it. So we write it down like a play: a mark that says who
+# speaks, the words, a mark that the turn is over. The marks are **special tokens**, which you know from notebook 02:
+# ids of their own that no text can spell. How exactly the marks are set is called the **chat template**. Every model
+# family has its own; ours is that of Microsoft's Phi-3 without its line breaks.
 #
 # Your turn, before you see ours.
 
@@ -260,8 +260,8 @@ predict("finetuning.b", ...)
 # asks puts it there.
 # </details>
 #
-# You know the tool already. In notebook 10, targets that pad a short row were −100, and cost nothing. Here the prompt
-# gets the same treatment. Watch the colours: what isn't orange or green has the target −100.
+# You know the tool already. In notebook 10, a short row was padded with targets of −100, which cost nothing. Here the
+# prompt gets the same treatment. Watch the colours: what isn't orange or green has the target −100.
 
 # %% tags=["answers-prediction"]
 short = [request.conversation for request in requests.make(40, seed=2, kinds=["who"]) if not request.before][:2]
@@ -305,7 +305,7 @@ check("finetuning.4", masked_mean)
 # ### The tested block
 #
 # Two claims, on numbers: the loss of a batch is the mean over its counted tokens, one by one; and neither the prompt's
-# labels nor the padding have any part in it.
+# targets nor the padding has any part in it.
 
 # %% tags=["nbval-check-output"]
 batch = ConversationBatches(short, template, B=3, context=160, shuffle=False).batch(0)
@@ -390,14 +390,14 @@ print("packed, with the causal mask alone:  it differs by more than 1e-5:", abs(
 # Equal, with a fraction of the places. Why are the *positions* of the second document no problem? Because this model
 # has rotary positions, which only know distances; with GPT-2's table they would have to restart at 0 as well.
 #
-# A warning that comes from measuring: our assistant has a short convolution in each block, and a convolution knows
+# One warning, learned by measuring: our assistant has a short convolution in each block, and a convolution knows
 # nothing of masks. At a seam it mixes in the last three tokens of the neighbour. So this notebook pads.
 
 # %% [markdown]
 # ## At size: fine-tune it
 #
 # First the model needs rows for three new tokens. Their embeddings start as the mean of all others, the vector of an
-# average token, and nothing that the model said about the old tokens changes.
+# average token, and the logits of the old tokens stay exactly as they were.
 
 # %%
 find("finetuning.8")
@@ -454,9 +454,10 @@ assert history.evaluations[-1]["held out"] < first["held out"]
 pictures.training(history, what="held out", unit="nats per counted token", title="Answers to requests never seen")
 
 # %% [markdown]
-# The first steps are steep: where an answer begins, how it sounds, that it ends. What comes after is slower, and it is
-# the part that makes an assistant: *looking up* in the request what the answer has to say. You have seen such a fall
-# before, in notebook 10, when the model learned to recall. It is the same skill, across a turn.
+# The steepest part lies before the first point of the picture: where an answer begins, how it sounds, that it ends.
+# What comes after is slower, and it is the part that makes an assistant: *looking up* in the request what the answer
+# has to say. You have seen such a fall before, in notebook 10, when the model learned to recall. It is the same skill,
+# across a turn.
 
 # %%
 trained = [request for request in graded if request.kind in kinds]
@@ -510,18 +511,20 @@ pictures.training(runs, what="fables", unit=unit, title="How much of the fables 
 # </details>
 #
 # The same trade-off is made at every size. A large model is fine-tuned on far less text than it was pre-trained on,
-# with a lower learning rate, for one to three epochs, and often with some of the old data mixed in.
+# with a lower learning rate, for one to three epochs (passes through all its examples), and often with some of the old
+# data mixed in.
 #
 # ## LoRA: learn a little beside what is there
 #
-# There is another way to keep what a model knows: don't touch it. **LoRA** (Hu et al. 2021, *Low-Rank Adaptation*)
-# freezes each matrix $W$ and learns a product of two thin ones beside it,
+# There is another way to change a model: leave its matrices alone. (That tends to forget less; it is no guarantee. The
+# run below mixes in old fables, too.) **LoRA** (Hu et al. 2021, *Low-Rank Adaptation*) freezes each matrix $W$ and
+# learns a product of two thin ones beside it,
 #
 # $$y = W x + \frac{\alpha}{r} B A x, \qquad A \in \mathbb{R}^{r \times C}, \; B \in \mathbb{R}^{D \times r},$$
 #
-# with a **rank** $r$ of 8 or 16 where $W$ has hundreds or thousands. It saves memory where it is scarcest: gradients
-# and the optimizer's averages are needed for $A$ and $B$ only. And a hundred tasks can share one base model, each with
-# a small file of its own.
+# with a **rank** $r$ of 8 or 16 where $W$ has hundreds or thousands. The number $\alpha$ only sets how loudly the
+# product speaks; $\alpha = 2r$ is usual. It saves memory where it is scarcest: gradients and the optimizer's averages
+# are needed for $A$ and $B$ only. And a hundred tasks can share one base model, each with a small file of its own.
 
 # %%
 find("finetuning.7")
@@ -574,7 +577,7 @@ print("and it is a plain GPT again:", all(type(part).__name__ != "LoRALinear" fo
 # ## Overfitting, on purpose
 #
 # Our requests are written afresh, as many as we like. Real conversations are written by people and cost money, so there
-# are few, and they are read several times over. What happens if there are only 24?
+# are few of them, and each is read several times. What happens if there are only 24?
 
 # %%
 few = ConversationBatches(lessons[:24], template, B=8, context=160)
@@ -599,8 +602,8 @@ pictures.training(memorised, what=("the 24 it reads", "held out"), unit="nats pe
 
 # %% [markdown]
 # The gap between the two lines is what it knows by heart. The lower one goes on falling while the other turns around,
-# and from there each further epoch makes the assistant worse. That is why one to three epochs are usual, and why a
-# held-out set is worth its price.
+# and from there it fits its 24 better and others worse. That is why few epochs are usual, and why a held-out set is
+# worth its price. (Loss isn't everything: InstructGPT went on to 16 epochs, because people liked the answers better.)
 #
 # ## In other people's libraries
 #
@@ -676,7 +679,7 @@ progress()
 # - A base model continues text. Fine-tuning teaches it, with the same loop and the same loss, what a request is.
 # - A conversation is one row of tokens. Encode each message by itself, or users can forge turns.
 # - The loss counts the assistant's words and the end token after them; all other targets are −100.
-# - Packing saves places and changes nothing, if each document sees only itself.
+# - Packing saves places and changes nothing, if each document sees only itself and its positions don't depend on the row.
 # - LoRA trains a few percent of the parameters and can be merged. Mixing in old data holds back forgetting.
 #
 # **New terms.** Supervised fine-tuning (SFT, instruction tuning) · chat template (`chat_template`) · special tokens ·

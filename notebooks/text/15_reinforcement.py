@@ -21,14 +21,15 @@
 # Until now your model has learned by imitation: here is a text, learn to write that. For that you need the texts. But
 # there are things that are easy to judge and hard to show. Does this program pass its tests? Is this proof correct? Did
 # the user like the answer? Whoever can only give a score needs another way to teach. It is called **reinforcement
-# learning**, it is the last step on the way to every assistant that you have talked to, and its core fits into one line.
+# learning**, it is the last step on the way to nearly every assistant that you have talked to, and its core fits into
+# one line.
 #
 # **After this notebook you can**
 #
 # - work out a policy gradient with a pencil, and write it for tokens,
 # - say what a baseline, a group, a clip and a KL penalty are for, because you have left each of them out,
 # - train a model of stories on a reward, and catch it when it cheats,
-# - say why a reward that hardly ever comes teaches nothing,
+# - say why a reward that hardly ever comes teaches so little,
 # - learn from preferences, with a reward model or, by DPO, without one.
 #
 # **It builds on** training (10), sampling (11) and fine-tuning (14). **It takes** about 55 minutes to read, about two and
@@ -81,8 +82,8 @@ print(f"coherent   {before['coherent']:.0%} (expected between 76 % and 93 %)")
 # who wrote them. All we want to give is a number for each finished story: 1 or 0.
 #
 # And there is the difficulty. A loss has a gradient, because the logits go in at one end and a number comes out at the
-# other. Between the logits and our 1 or 0 stands the dice throw that chose each token, and then a program that reads
-# English. No gradient flows through either. What do you do?
+# other. Between the logits and our 1 or 0 stands the throw of the dice that chose each token, and then a program that
+# reads English. No gradient flows through either. What do you do?
 
 # %% [markdown]
 # ## By hand: three slot machines
@@ -94,8 +95,9 @@ print(f"coherent   {before['coherent']:.0%} (expected between 76 % and 93 %)")
 # **action**, what it pays is the **reward** $R$. A sequence of actions up to the end is a **trajectory** and the sum of
 # its rewards the **return**; with one pull, or with one score at the end of a story, return and reward are the same.
 #
-# We want the expected reward to grow, $J = \sum_i \pi_i R_i$, so we need its gradient. Now a small trick does all the
-# work: $\nabla \pi = \pi \, \nabla \ln \pi$, and therefore
+# We want the expected reward to grow, $J = \sum_i \pi_i R_i$, so we need its gradient. ($\nabla$ is the gradient with
+# respect to $\theta$, $\mathbb{E}$ the mean over what the policy samples.) Now a small trick does all the work. The
+# derivative of $\ln x$ is $1/x$, so $\nabla \pi = \pi \, \nabla \ln \pi$, and therefore
 #
 # $$ \nabla J = \sum_i R_i \, \nabla \pi_i = \sum_i \pi_i \; R_i \, \nabla \ln \pi_i = \mathbb{E}\big[ R \, \nabla \ln \pi \big]. $$
 #
@@ -180,12 +182,12 @@ for name, rewards, baseline in (("4, 5, 6", pays, 0), ("104, 105, 106", pays + 1
 pictures.table(rows, ["rewards", "mean gradient", "noise of one pull"])
 
 # %% [markdown]
-# The first column is the same in all three rows: on average, nothing has changed. The second column is what you pay.
-# With rewards around 105 the noise of a single pull is hundreds of times larger than what it has to tell you.
+# The mean gradient is the same in all three rows: on average, nothing has changed. The last column is what you pay.
+# With rewards around 105 the noise of a single pull is almost two hundred times as large as with a baseline.
 #
-# Where does a baseline come from? You don't know what is usual. But if you pull several times, you can compare each
-# pull with **the others**. That is fair, because the others don't depend on this one
-# ([Kool and others 2019](https://openreview.net/forum?id=r1lgTGL5DE)).
+# Where does a baseline come from? You don't know in advance what is usual. But if you pull several times, you can
+# compare each pull with **the others**. That is fair, because the others don't depend on this one ([Kool and others
+# 2019](https://openreview.net/forum?id=r1lgTGL5DE)).
 
 # %%
 find("reinforcement.2")
@@ -233,9 +235,9 @@ pictures.lines(curves, "step of four pulls", "probability of the best arm, mean 
 # and REINFORCE gives every token of a story the same advantage. That is crude: the comma shares the credit with the
 # moral. But over many stories, what had nothing to do with the reward averages out.
 #
-# One thing must be exact: $\ln \pi$ is the probability under *the policy that sampled*. If you sampled at a temperature,
-# the policy is the model at that temperature. The end token was chosen too, so it counts; the prompt was not, so it
-# doesn't.
+# One thing must be exact: $\ln \pi$ is the log-probability under *the policy that sampled*. If you sampled at a
+# temperature, the policy is the model at that temperature. The end token was chosen too, so it counts; the prompt was
+# not, so it doesn't.
 
 # %%
 find("reinforcement.4")
@@ -248,8 +250,8 @@ def completion_log_prob(logits, targets, temperature): ...
 check("reinforcement.4", completion_log_prob)
 
 # %% [markdown]
-# Let's try it in a world that takes half a second to learn: a tiny model over five letters, and a reward that is the
-# share of the letter *a*. Here is one step of REINFORCE, with everything in sight.
+# Let's try it in a world that takes a moment to learn: a tiny model over five letters, and a reward that is the share
+# of the letter *a*. Here is one step of REINFORCE, with everything in sight.
 
 # %%
 letters = CharTokenizer.from_text("abcde", special_tokens=("<|endoftext|>",))
@@ -338,8 +340,9 @@ def group_advantages(rewards): ...
 check("reinforcement.3", group_advantages)
 
 # %% [markdown]
-# Leave the division out, and see what two prompts have to say, one with rewards around 1 and one with rewards around
-# 0.01. The third prompt got the same reward for everything it wrote:
+# Leave the division out (the baseline is then that of the others, which only stretches all numbers alike), and see what
+# two prompts have to say, one with rewards around 1 and one with rewards around 0.01. The third prompt got the same
+# reward for everything it wrote:
 
 # %% tags=["nbval-check-output"]
 groups = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.01, 0.00, 0.00, 0.03], [0.5, 0.5, 0.5, 0.5]])  # [G, N]
@@ -356,9 +359,9 @@ for name, advantages in {"with": reinforcement.group_advantages, "without": rein
 #
 # Sampling is expensive, so we'd like to use each set of completions more than once. But after the first update the
 # policy is no longer the one that sampled. The cure is the ratio $\rho = \pi / \pi_{\text{old}}$ of the new probability
-# and that at sampling time: $\rho A$ in place of $A \ln \pi$. Far away from the old policy this estimate is worth little,
-# so PPO stops rewarding a token once its ratio has left $[1 - \varepsilon, 1 + \varepsilon]$
-# ([Schulman and others 2017](https://arxiv.org/abs/1707.06347)):
+# and that at sampling time: $\rho A$ in place of $A \ln \pi$. Far away from the old policy this estimate is worth
+# little, so PPO stops pushing a token once its ratio has left $[1 - \varepsilon, 1 + \varepsilon]$ on the side that its
+# advantage favours ([Schulman and others 2017](https://arxiv.org/abs/1707.06347)):
 #
 # $$ \min\big( \rho A, \; \mathrm{clip}(\rho, 1 - \varepsilon, 1 + \varepsilon) \, A \big) $$
 
@@ -385,9 +388,9 @@ for name, clip in (("clip 0.2", 0.2), ("no clip", None)):
 print(f"expected: at least three times as far without; here {moved['no clip'][1] / moved['clip 0.2'][1]:.1f} times")
 
 # %% [markdown]
-# Without the clip, sixteen completions decide about everything. In this toy that even learns faster, because *a* is good
-# whatever else you write. Where a reward is noisy, a policy that has run so far after sixteen samples has run after
-# their accidents too.
+# Without the clip, sixteen completions decide about everything. In this toy that need not hurt, because *a* is good
+# whatever else you write. Where a reward is noisy, a policy that goes so far on sixteen samples has learned their
+# accidents too.
 #
 # ### KL: stay close to where you came from
 #
@@ -424,7 +427,8 @@ for kl in (0.0, 0.1, 0.3):
 
 # %% [markdown]
 # The first line has the highest reward and hardly anything left to say. This is called **mode collapse**: the reward is
-# satisfied by one text, so one text remains. The price of distance buys variety with some of the reward.
+# satisfied by one text, so little else remains. (One run each: don't read an order into the two lower lines.) The price
+# of distance buys variety with some of the reward.
 #
 # ### The tested block
 #
@@ -474,12 +478,13 @@ for one in complete(happy, tokenizer, [Prompt([tokenizer.end])] * 4, tokenizer.e
     print("…", one.text[-95:])
 
 # %% [markdown]
-# Less than a thousand stories, each with one bit of feedback, and the model has found out what to do: let somebody kind
-# find the thing. Nobody told it that the finder's character decides the end. The grammar knows, and the model had learned
-# it in pre-training; the reward had only to bring it out. That is typical. Reinforcement learning is good at choosing
-# among the things that a model can already do.
+# Less than a thousand stories, each with one bit of feedback, and the model has found out what to do: let somebody with
+# a virtue find the thing. Nobody told it that the finder's character decides the end. The grammar knows, and the model
+# had learned it in pre-training; the reward had only to bring it out. That is typical. Reinforcement learning is good
+# at choosing among the things that a model can already do.
 #
-# Is it the reward that did this, or would any training? The control gives the same rewards to the wrong stories:
+# Is it the reward that did this, or would any training? The control gives the same rewards to the wrong stories, for a
+# third of the steps, so it is a hint and not a proof:
 
 # %%
 control, _ = checkpoints.committed("fables")
@@ -523,7 +528,7 @@ print(f"coherent {before['coherent']:.0%} → {spoiled['coherent']:.0%} (expecte
 # The reward has gone up, exactly as ordered, and the stories are ruined. This is **reward hacking**. The model isn't
 # malicious; it found the shortest way to the number, and the number wasn't what we meant. As the saying goes: when a
 # measure becomes a target, it ceases to be a good measure (Goodhart's law). In 2016 a boat in a racing game learned to
-# drive in circles, on fire, because there were points to collect there
+# drive in circles, on fire, because there were points to be had
 # ([OpenAI](https://openai.com/index/faulty-reward-functions/)); today's versions are assistants that flatter because
 # people like it, and programs that pass their tests by editing the tests.
 #
@@ -542,7 +547,7 @@ print(f"with KL: {kept['words']:.1f} cheerful words, coherent {kept['coherent']:
 # can't be had by stuffing words.
 
 # %% [markdown]
-# ## Why a reward that hardly ever comes teaches nothing
+# ## Why a reward that hardly ever comes teaches so little
 #
 # If rewards can teach, why pre-train at all? Start with a model that knows nothing and reward coherent stories. Think of
 # the groups: in most of them nobody succeeds, all rewards are 0, all advantages are 0.
@@ -563,8 +568,8 @@ def teaching_groups(p, N): ...
 check("reinforcement.8", teaching_groups)
 
 # %% [markdown]
-# A bad model is quickly had: sample from the good one at a temperature of 1.9, and it stumbles nearly always. (The policy
-# that is trained is then the model at that temperature.) Look at the number of flat groups, of 4:
+# A bad model is easy to get: sample from the good one at a temperature of 1.9, and it stumbles nearly always. (The
+# policy that is trained is then the model at that temperature.) Look at the number of flat groups, of 4:
 
 # %% tags=["answers-prediction"]
 stumbling, _ = checkpoints.committed("fables")
@@ -588,10 +593,9 @@ print(f"coherent {first:.0%} in the first four rounds, {last:.0%} in the last fo
 # can say which one is better. That is a **preference**, and it is the human feedback in **RLHF**, reinforcement learning
 # from human feedback ([Christiano and others 2017](https://arxiv.org/abs/1706.03741)).
 #
-# How do comparisons become numbers? By a model from sports ([Bradley and Terry
-# 1952](https://doi.org/10.2307/2334029)): everyone has a strength $s$, and $i$ beats $j$ with probability
-# $\sigma(s_i - s_j)$. The loss of a result is, as always, its surprise. With a lead of $\ln 3$ you win three times
-# in four:
+# How do comparisons become numbers? By a model that also ranks players in sports ([Bradley and Terry
+# 1952](https://doi.org/10.2307/2334029)): everyone has a strength $s$, and $i$ beats $j$ with probability $\sigma(s_i -
+# s_j)$. The loss of a result is, as always, its surprise. With a lead of $\ln 3$ you win three times in four:
 
 # %% tags=["nbval-check-output"]
 lead = torch.tensor([1.0986])
@@ -601,7 +605,8 @@ print("surprise if not:               ", round(float(bradley_terry_loss(torch.ze
 
 # %% [markdown]
 # Our judge compares stories of the first model, and prefers those that end well and are coherent. A **reward model** is
-# a copy of the GPT whose head gives one number instead of $V$ logits. From pairs it learns a score:
+# a copy of the GPT whose head gives one number instead of $V$ logits. From pairs it learns a score (256 stories make at
+# most 128 pairs; equal ones are left out):
 
 # %%
 base, _ = checkpoints.committed("fables")
@@ -647,8 +652,8 @@ print(f"GRPO: happy ends {before['happy']:.0%} → {after['happy']:.0%}")
 print(f"coherent after DPO {chosen['coherent']:.0%}, after GRPO {after['coherent']:.0%}")
 
 # %% [markdown]
-# The same goal from a fixed set of pairs, in a fraction of the time, with the plain training loop. What it can't do is
-# find out: it never sees what its own new stories are like. GRPO does, every round.
+# The same goal from a fixed set of pairs, without sampling while it trains, with the plain training loop. What it can't
+# do is find out: it never sees what its own new stories are like. GRPO does, every round.
 
 # %% [markdown]
 # ## What large systems do
@@ -688,7 +693,7 @@ progress()
 # - The gradient of an expected reward is the mean of $R \, \nabla \ln \pi$ over what the policy samples. The reward needs
 #   no gradient.
 # - A baseline leaves the mean as it is and takes away noise. GRPO's baseline is the group.
-# - The clip bounds how far one set of samples may carry the policy; the KL price bounds how far all of them may.
+# - The clip holds back how far one set of samples carries the policy; the KL price, how far all of them do.
 # - The model does what is rewarded, not what was meant. Read samples, always, and measure something that you did not
 #   reward.
 # - No success, no signal: reinforcement chooses among what a model can already do.
@@ -699,7 +704,7 @@ progress()
 # Bradley–Terry model, reward model · RLHF · DPO (`DPOTrainer`).
 #
 # <details><summary>All rewards of a batch are equal. What is the gradient, and what should a training program do?</summary>
-# Zero: every advantage is zero. It should say so, and stop if it never changes; ours raises FlatRewards.
+# Zero, apart from the KL price: every group-relative advantage is zero. It should say so, and stop if it never changes; ours raises FlatRewards.
 # </details>
 # <details><summary>Why must the end token be among the tokens that receive the advantage?</summary>
 # Ending was an action of the policy. If it gets no gradient, the policy can never learn when to stop.
