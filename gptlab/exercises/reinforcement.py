@@ -743,7 +743,7 @@ PREDICTIONS = [
     ),
     Prediction(
         id="reinforcement.c",
-        question="The reward is the number of cheerful words. What will the model write after some dozen steps?",
+        question="The reward is the number of cheerful words. What will the model write after forty steps?",
         kind="choice",
         choices=(
             "stories with happy ends",

@@ -116,9 +116,9 @@ print("\nWhat is wrong with it:", fables.read(story).error or "nothing.")
 # %% [markdown]
 # ## How does it do that?
 #
-# Between the text that goes in and the word that comes out there are nine stops. Here is the map. You'll see it at the
-# top of every notebook, with the stop you are at marked. You don't need any of these words yet: we'll meet them one by
-# one, starting on the left.
+# From the text that goes in to the word that comes out there are nine stops. Here is the map. You'll see it at the top
+# of every notebook, with the stop you are at marked. You don't need any of these words yet: we'll meet them one by one,
+# starting on the left.
 
 # %%
 pictures.pipeline()
@@ -177,7 +177,7 @@ print("they differ at position", (ids[0] != ids[1]).nonzero().flatten().tolist()
 
 # %% [markdown]
 # These are the last eight ids of each row. **B** is the number of rows and **T** the number of tokens in each, here and
-# in every notebook. The very first id in each row stands for no text at all: it means *a new story begins*.
+# in every notebook. The very first id in each row (not shown) stands for no text at all: it means *a new story begins*.
 #
 # You'll open this box in notebook 04, Tensors and batches.
 #
@@ -249,8 +249,9 @@ pictures.next_token(logits[0, -1].softmax(-1), tokenizer, k=4, title='"Yes, Ada,
 #
 # The model does the same, with a part that is called *attention*: every token looks at the tokens before it, and
 # collects information from those that match what it is looking for. This happens in several *layers*, one after the
-# other, and in each layer several times in parallel; each of these is a *head*. We can watch them while the model
-# reads. The next cell finds the head that looks from the last word to *hen* the most, and draws where it looks.
+# other, and in each layer several times in parallel; each of these is a *head*. Both are counted from 0. We can watch
+# them while the model reads. The next cell finds the head that looks from the last word to *hen* the most, and draws
+# where it looks.
 
 # %%
 weights = torch.stack([w[0] for w in watch(model, prompts[:1])])  # where each head looks, from each token to each
@@ -265,7 +266,7 @@ pictures.arcs(weights[layer, head], labels, row=-1, title=title)
 # jumps back over the whole story to Bo's animal, and passes by the fox.
 #
 # Did we pick a head that always likes hens? Here is the test. We swap the roles: this time *Ada* finds the bell, Bo
-# asks, and Ada answers. Nothing in the first two sentences changes.
+# asks, and Ada answers. Nothing in the first two sentences changes. (Ada is proud, so her answer begins with *No*.)
 
 # %%
 predict("start_here.c", ...)
@@ -409,8 +410,8 @@ for trait in ("patient", "greedy", "brave"):
     print(textwrap.fill(f"Bo the {trait} hen: ... asked{answer}", width=100), "\n")
 
 # %% [markdown]
-# Look how much of the past is in those lines. Only Ada can be the one who asks. A greedy hen says no. What Bo does next
-# fits the trait, the bell is still a bell – and the trait was mentioned nearly thirty words earlier.
+# Look how much of the past is in those lines. Only Ada can be the one who asks. A greedy hen says no. *Was patient*
+# takes up a word from nearly thirty words earlier, what Bo does next fits it, and the bell is still a bell.
 #
 # Taking the likeliest token every time makes all stories alike. That's why `write` rolls dice instead, loaded with
 # the probabilities from the bars. How adventurous it may be is a setting, the *temperature*. In the next cell it's
@@ -441,9 +442,9 @@ for text, reading in slips[:2]:
 
 # %% [markdown]
 # Where a story fails, the sentences are usually fine, and a rule is broken: somebody isn't who they were, or two things
-# are the same that ought to differ. Large models make the same kind of mistake. They only hide it better.
+# are the same that ought to differ. Large models slip in the same way, where it is harder to see.
 #
-# In this course you'll always know how far the model is from perfect. A small program generates these fables by making
+# For fables you'll always know how far the model is from perfect. A small program generates these fables by making
 # random choices, and we know the probability of each choice. So we can work out how predictable a story is to a reader
 # who knows all the rules, and hold the model against that.
 #
@@ -456,8 +457,8 @@ text = write("The capital of France is", seed=1, most=40)
 # ## Is this the real thing?
 #
 # Yes, only smaller. Tokens, vectors, attention, blocks, logits, and the loop around them: GPT-2 has these, and so has
-# every model that you can chat with today. In notebook 08 the very class that ran above becomes GPT-2. Compare the
-# sizes:
+# nearly every model that you can chat with today. In notebook 08 the very class that ran above becomes GPT-2. Compare
+# the sizes:
 
 # %% tags=["nbval-check-output"]
 with torch.device("meta"):  # shapes without numbers, which need no memory

@@ -21,14 +21,14 @@
 # Up to now each position of our sequence knew which token stands there and nothing about the others. In this notebook
 # they start to communicate. We begin with an average that you can check with a pencil, change it in four small steps,
 # and end up with the multi-head attention of a GPT. Then we measure what it buys: we give five models of the same size
-# the same stories, and watch which facts each of them can never know.
+# the same stories, and watch which facts some of them can never know.
 #
 # **After this notebook you can**
 #
 # - write attention from an empty cell: queries, keys, values, the scale, the softmax, the heads,
 # - say at every step which shape you hold, and which axis belongs to the queries,
 # - explain what attention can do that a convolution can't, and what it costs,
-# - name the facts that a model with a fixed window will never know, and prove it with a measurement,
+# - name the facts that a model with a fixed window will never know, and show it with a measurement,
 # - read a picture of attention weights, and say what it does not show.
 #
 # **It builds on** `@` and [B, T, C] from notebook 04, and on embeddings, softmax and the bigram from notebook 05.
@@ -69,7 +69,7 @@ quiz("attention", [..., ..., ...])
 # %% [markdown]
 # ## The question: which animal is Bo?
 #
-# Here is the sentence that we have followed since notebook 01, and how its story goes on. The last word is missing. You
+# Here is the sentence that we have followed since notebook 00, and how its story goes on. The last word is missing. You
 # know it without effort: it is whatever animal Bo is.
 
 # %% tags=["nbval-check-output"]
@@ -141,7 +141,7 @@ print("the same as the loop:", torch.allclose(weights @ x, by_loop))  # [T, T] @
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# 0 and 0. The third position averages three rows with the weight 1/3 each. Whatever comes later has the weight 0, and
+# 0 and 0. (The matrix above has T = 4; with T = 5 its third row would get one more zero.) The third position averages three rows with the weight 1/3 each. Whatever comes later has the weight 0, and
 # that is how the future is kept out.
 # </details>
 #
@@ -601,9 +601,9 @@ wrong = colours.repeat_interleave(10).view(5, 6)  # what view(B, H, T, hs) does:
 pictures.rows(wrong, most=1.6, y="position", title="view(B, H, T, hs): each head gets positions")
 
 # %% [markdown]
-# The right way cuts columns: every head sees all positions, through channels of its own. The wrong way cuts rows: head
-# 0 gets everything about the first positions and nothing about the rest. The shape is the same, so no test of shapes
-# will ever find this mistake. Now without the loop:
+# The right way cuts columns: every head sees all positions, through channels of its own. The wrong way cuts roughly by
+# rows: head 0 gets everything about the first positions and nothing about the rest. The shape is the same, so no test
+# of shapes will ever find this mistake. Now without the loop:
 
 # %% tags=["nbval-check-output"]
 W_q, W_k, W_v = (torch.cat([*matrices[:, part]], dim=-1) for part in range(3))  # [C, C] each: head beside head
@@ -782,8 +782,8 @@ for name, block in blocks.items():
 # %% [markdown]
 # A convolution knows about position and not about content: its weights are fixed, and *one back* is always treated the
 # same. Attention knows about content and not about position: its weights are computed afresh from every text, and to it
-# a sentence is a bag of words. That is why a GPT has to add positions to its embeddings. A causal mask gives a hint of
-# the order as well, since the first word sees one word and the last sees all.
+# a sentence is a bag of words. That is why GPT-2 adds positions to its embeddings. A causal mask gives a hint of the
+# order as well, since the first word sees one word and the last sees all.
 #
 # ### Your turn: how many layers?
 #
@@ -894,15 +894,15 @@ print(moved.int())
 #   language model of [2003](https://www.jmlr.org/papers/v3/bengio03a.html).
 # - **convolution**: four layers of width 4, which reach 13 tokens as well.
 # - **attention**: one layer with eight heads, and a small layer after it that works on each position alone. It has no
-#   positions, so it is the bag of words from above. To let it know what stands *next to* a word, each position first
+#   positions, so it is nearly the bag of words from above. To let it know what stands *next to* a word, each position first
 #   adds up its own vector and those of its three neighbours to the left: a little convolution.
 # - **attention alone**: the same without those neighbours, so that we can see what the convolution contributes.
 #
-# Everything else should be equal, and nearly everything is. The stories, their order, the number of steps, the optimizer and its learning rates are the same for all, and so is
-# the number of parameters, within three percent. Two things are not the same, and you should know them. Each model has
-# the width that suits its parameters best. And the learning rates were chosen for attention, which also normalises its
-# queries and keys; the curves below will show whether the others would catch up with more time. How training works
-# stays a closed box until notebook 10.
+# Everything else should be equal, and nearly everything is. The stories, their order, the number of steps, the
+# optimizer and its learning rates are the same for all, and so is the number of parameters, within three percent. Two
+# things are not the same, and you should know them. Each model has a width of its own, so that the parameter counts
+# agree. And the learning rates were chosen for attention, which also normalises its queries and keys; but no rate can
+# supply what is not in a model's input. How training works stays a closed box until notebook 10.
 
 # %% tags=["nbval-check-output"]
 V, end = words.vocab_size, words.end
@@ -926,10 +926,10 @@ show(comparison.Attention.forward)
 # ### Which facts are out of reach?
 #
 # The program that generates fables rolls dice for every fact: a name, an animal, a thing, a place. Nobody can know the
-# outcome in advance, so each roll costs every model something: one of twenty equally likely animals costs $\ln 20$,
-# about 3 nats. The sum of all these unavoidable costs is the entropy floor that you know from notebooks 01 and 05, and
-# on average no model can do better. Later in the story the same facts come up again. A fact that is *recalled* should
-# cost nothing – to a model that can look back far enough.
+# outcome in advance, so each roll costs every model something: if twenty animals were equally likely, one would cost
+# $\ln 20$, about 3 nats. The sum of all these unavoidable costs is the entropy floor that you know from notebooks 01
+# and 05, and on average no model can do better. Later in the story the same facts come up again. A fact that is
+# *recalled* should cost nothing – to a model that can look back far enough.
 
 # %% tags=["nbval-check-output"]
 example = fables.tell(1, seed=4)[0]
@@ -1005,8 +1005,8 @@ unit = "nats per story above the floor"
 pictures.training(curves, what="far", unit=unit, top=110, title="Facts recalled from beyond the window")
 
 # %% [markdown]
-# Three of the curves level off, and the flat end says that more training would not help: what they would need is not in
-# what they see.
+# Three of the curves level off far above the floor. The flat end alone proves little, since the learning rate falls to
+# 0 there. The reason is that what they would need is not in what they see.
 #
 # ### Where the nats go
 #
@@ -1062,9 +1062,9 @@ rows = [[meaning[fact], *(f"{cost[fact, kind]:.2f}" for kind in comparison.KINDS
 pictures.table(rows, ["nats per story, beyond the window", *comparison.KINDS], align="l" + "r" * 5)
 
 # %% [markdown]
-# In the columns of the window and the convolution you see the price of guessing. The other's animal is one of nineteen,
-# since the two never have the same one, and $\ln 19$ is 2.9. Attention pays next to nothing for facts that were
-# mentioned once and plainly, and a little where it must first find out which of the two characters is meant.
+# In the columns of the window and the convolution you see the price of guessing. The other's animal is one of twenty,
+# some more frequent than others, and the entropy of that roll is 2.9. Attention pays next to nothing for facts that
+# were mentioned once and plainly, and a little where it must first find out which of the two characters is meant.
 #
 # What this does **not** show is that attention is better at everything, or at every size. These stories were made to
 # need memory, and their sentences stand in nearly fixed positions, so a window of a hundred tokens or a dilated
@@ -1089,9 +1089,9 @@ print(f"weight of the last word on 'hen', head {head}: {before:.2f} before train
 pictures.arcs(learned[head], labels, row=-1, title=f"After training, head {head}: where the last word looks")
 
 # %% [markdown]
-# There is the head that answers Bo's question, and nobody programmed it. If another word gets a share as well, it is
-# usually the other animal. We saw all this through `watch`, which runs any model and collects the weights of every
-# attention inside it.
+# There is a head that looks where Bo's question is answered, and nobody programmed it. If another word gets a share as
+# well, it is usually the other animal. We saw all this through `watch`, which runs any model and collects the weights
+# of every attention inside it.
 #
 # ## Heads of a real model
 #
@@ -1178,9 +1178,9 @@ print(f"layer 0, head {head}: the right animal in {right} of 100 stories")
 
 # %% [markdown]
 # That is Bo's question, answered by a head that worked it out from stories alone. How can it know whose animal it is,
-# already in the first layer? Because of the little convolution. In *Bo the patient hen* the name stands three tokens before the
-# animal, and in *Bo, for the* it stands three tokens before the gap. Both positions have taken in the name, and the head
-# only has to match the two.
+# already in the first layer? Because of the little convolution. In *Bo the patient hen* the name stands three tokens
+# before the animal, and in *Bo, for the* it stands three tokens before the last *the*, where the model has to answer.
+# Both positions have taken in the name, and the head only has to match the two.
 #
 # What do weights not show? They don't show how large the values are that they multiply, and a weight of 0.9 on a value
 # close to zero moves next to nothing. They don't show what the rest of the model does with the result either. Sarthak
@@ -1199,8 +1199,8 @@ print("looks ahead:  ", bool(every.triu(diagonal=1).any()))
 # %% [markdown]
 # ## More exercises
 #
-# If you skipped the ones on the way, go back to **attention.2**, **attention.4** and **attention.5**: if you can write those
-# three from an empty cell, you have understood this notebook.
+# If you skipped the ones on the way, go back to **attention.2**, **attention.4** and **attention.5**: if you can write
+# those three from an empty cell, you have understood this notebook.
 #
 # *Stretch, open at the top, without a check:* give the window more room. This model has about as many parameters as the
 # others and sees whole stories:
@@ -1210,8 +1210,7 @@ print("looks ahead:  ", bool(every.triu(diagonal=1).any()))
 # learn("wide window", wide)
 # ```
 #
-# How much of the *far* column does it win? How does it do on stories with one more sentence at the beginning? Then try a
-# convolution with gaps.
+# How much of the *far* column does it win?  Then try a convolution with gaps.
 
 # %%
 progress()
@@ -1260,7 +1259,7 @@ recap("attention")
 #
 # <details><summary>Answer</summary>
 #
-# By 8, the root of 64. More heads cost nothing: the four matrices are [C, C] for any number of heads.
+# By 8, the root of 64. More heads cost no parameters: the four matrices are [C, C] for any number of heads.
 # </details>
 #
 # 3. You shuffle the words of a text, and a model of attention without positions and without a mask gives the same

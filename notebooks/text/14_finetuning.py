@@ -624,7 +624,7 @@ except ImportError:
     print("transformers is not installed: this comparison is left out")
 else:
     theirs = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-    ids = theirs.apply_chat_template(talk, add_generation_prompt=True)["input_ids"]
+    ids = theirs.apply_chat_template(talk, add_generation_prompt=True, return_dict=True)["input_ids"]
     print("same ids:", ids == template.encode(talk).ids)
     try:
         theirs.apply_chat_template(attack)

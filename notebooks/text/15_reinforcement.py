@@ -515,13 +515,14 @@ hacked, _ = checkpoints.committed("fables")
 show_story(hacked)
 for updates in (16, 24):
     eager = replace(plan, steps=updates, learning_rate=4e-3, decay_fraction=0.0)
-    careless = grpo(hacked, tokenizer, cheerful_words, eager, replace(policy, kl=0.0), progress=False,
-                    sampling=dict(B=32, measure=in_rounds))  # fmt: skip
+    grpo(hacked, tokenizer, cheerful_words, eager, replace(policy, kl=0.0), progress=False,
+         sampling=dict(B=32, measure=in_rounds))  # fmt: skip
     show_story(hacked)
 
 # %%
 spoiled = judge(hacked, tokenizer, wanted | {"words": cheerful_words}, n=64, seed=7)
-print(f"cheerful words per story {careless.curve('reward')[0]:.1f} → {spoiled['words']:.1f} (expected: more)")
+untouched = judge(checkpoints.committed("fables")[0], tokenizer, {"words": cheerful_words}, n=64, seed=7)
+print(f"cheerful words per story {untouched['words']:.1f} → {spoiled['words']:.1f} (expected: more)")
 print(f"coherent {before['coherent']:.0%} → {spoiled['coherent']:.0%} (expected: far fewer)")
 
 # %% [markdown]
