@@ -74,4 +74,14 @@ def problem(kind: str, data: dict[str, Any]) -> str:
     found = formats.problem(data, _KINDS.get(kind, dict))
     if not found and kind == "unigram" and (longest := max(map(len, data["pieces"]), default=0)) > LONGEST:
         return f"a piece has {longest:,} characters, and {LONGEST:,} are the most"
-    return found
+    return found or (_problem_of_pattern(data["pattern"]) if kind == "bpe" else "")
+
+
+def _problem_of_pattern(pattern: str | None) -> str:
+    import regex  # here, because it is needed for this kind only
+
+    try:
+        regex.compile(pattern or "")
+    except regex.error as error:
+        return f"pattern={pattern!r:.80} is not a regular expression: {error}"
+    return ""

@@ -242,6 +242,7 @@ def load(path: str | os.PathLike) -> Tokenizer:
         ValueError: `save` did not write the file, or the class of its kind has not been imported.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from gptlab.tokens import CharTokenizer
     >>> path = Path(tempfile.mkdtemp()) / "abc.json"
     >>> CharTokenizer.from_text("abc").save(path)

@@ -297,4 +297,4 @@ def _save(folder: str | Path, train_step: TrainStep, history: History, batches: 
     processes.sum(0)  # the other ranks wait here for the one that writes, and not inside the next step
 
 
-guard(globals())
+guard(globals(), unchecked=("__init__",))  # a history may hold norms that were not finite

@@ -347,7 +347,7 @@ def test_vocabularies_that_cannot_work_are_refused():
         BPETokenizer({b"a": 0})
     with pytest.raises(ValueError, match="empty special token"):
         BPETokenizer(ranks, special_tokens={"": 256})
-    with pytest.raises(ValueError, match="list of names"):
+    with pytest.raises(ValueError, match="a collection of texts"):
         BPETokenizer.train("x", 300, special_tokens="<|end|>")
 
 

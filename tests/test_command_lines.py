@@ -99,7 +99,7 @@ WRONG = {
     f"{RUN} --evaluate-every -1": "evaluate_every=-1",
     f"{RUN} --save-every -1": "save_every=-1",
     f"{RUN} --save-total-limit 0": "save_total_limit=0",
-    f"{RUN} --betas 0.9 nan": "betas=(0.9, nan) must be two numbers",
+    f"{RUN} --betas 0.9 nan": "betas=(0.9, nan) must be a tuple of 2 values, a number of at least 0 and below 1",
     f"{RUN} --betas 0.9": "--betas",
     f"{RUN} --dropout nan": "dropout=nan",
     f"{RUN} --norm-eps nan": "norm_eps=nan",
@@ -147,9 +147,8 @@ WRONG = {
     f"{RUN} --record my.txt": "'my.txt' is not a file of records",
     f"{RUN} --parallel sharded": "start several with torchrun",
     # Runs that go on.
-    "train --resume --folder run --steps 1": "'run' is at step-00000002 already, and --steps 1 asks for fewer",
+    "train --resume --folder run --steps 1": "steps already, and --steps is 1",
     "train --resume --folder nowhere": "there is nothing to resume in 'nowhere'",
-    "train --resume --folder no_tokenizer --steps 3": "has no tokenizer.json",
     "train --resume --folder no_settings --steps 3": "has checkpoints and no config.yaml",
     # Models.
     "sample nothere": "there is no model in 'nothere'",

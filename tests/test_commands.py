@@ -391,7 +391,7 @@ def test_a_notebook_is_laid_again_from_the_terminal(tmp_path, monkeypatch, capsy
     assert "my_course/06_attention.ipynb is as in the course." in capsys.readouterr().out
     assert commands.run(["reset", "attention"]) == 0
     assert "Your copy is now called 06_attention-mine-1.ipynb" in capsys.readouterr().out
-    assert commands.run(["reset", "atention"]) == 1 and "no notebook 'atention'" in capsys.readouterr().out
+    assert commands.run(["reset", "atention"]) == 1 and "no notebook 'atention'" in capsys.readouterr().err
 
 
 def test_progress_is_shown_in_the_terminal(tmp_path, monkeypatch, capsys):

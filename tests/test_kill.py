@@ -39,7 +39,10 @@ def text(tmp_path_factory):
 def arguments(text, folder, *more, steps=170):
     size = "--batch-size 2 --context 16 --n-layer 1 --n-head 2 --n-embd 12 --dropout 0.2 --device cpu"
     how = f"--tokens characters --steps {steps} --save-every 2 --evaluate-every 50"
-    return ["train", "fables", "--corpus", text, "--folder", folder, "--resume", *size.split(), *how.split(), *more]
+    options = [*size.split(), *how.split(), *more]  # those of `more` count where both have one
+    given = {options[i]: options[i + 1] for i in range(0, len(options), 2)}
+    words = [word for option in given.items() for word in option]
+    return ["train", "fables", "--corpus", text, "--folder", folder, "--resume", *words]
 
 
 def state(folder):

@@ -105,10 +105,10 @@ def test_a_second_text_has_its_own_folder_and_its_name_can_be_used_once(folder, 
     assert sorted(path.name for path in (folder / "runs").iterdir()) == ["my", "other one"]
     assert "sample 'runs/other one'" in capsys.readouterr().out.replace("\\", "/")
     assert train("two/my.txt", "--steps", 1) == 1
-    assert "has a run on 'my.txt', up to step-00000001, and this one is on 'two/my.txt'" in capsys.readouterr().out
+    assert "has a run on 'my.txt', up to step-00000001, and this one is on 'two/my.txt'" in capsys.readouterr().err
     assert train("my.txt", "--steps", 2, "--resume") == 0
     assert train("other one.txt", "--steps", 2, "--resume", "--folder", "runs/my") == 1
-    assert "is on 'my.txt', not on 'other one.txt'" in capsys.readouterr().out
+    assert "is on 'my.txt', not on 'other one.txt'" in capsys.readouterr().err
 
 
 def test_no_python_warning_is_shown_of_a_text_that_runs_out_of_pairs(folder, recwarn, capsys):
@@ -167,7 +167,7 @@ def test_a_large_alphabet_asks_for_byte_pairs():
 def test_a_text_that_is_too_short_is_refused_with_what_it_needs(folder, capsys):
     (folder / "short.txt").write_text("to be or not to be")
     assert train("short.txt") == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "the text has 18 characters, and a model needs at least 1,000 to learn from" in said
     assert own_text.plan(1000, 20) and not (folder / "runs").exists()
 

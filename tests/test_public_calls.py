@@ -43,7 +43,7 @@ NO_ROW = {
     "encodings.fetch": "needs a network: tests/test_downloads.py",
     "corpora.Corpus": "is what `load` returns",
     "corpora.available": "takes no argument",
-    "bpe.byte_characters": "takes no argument", "encodings.available": "takes no argument",
+    "bpe.bytes_to_unicode": "takes no argument", "encodings.available": "takes no argument",
     "tokens.ByteTokenizer": "takes no argument",
 }  # fmt: skip
 

@@ -166,7 +166,7 @@ def test_a_folder_of_texts_as_a_corpus_points_to_the_way_that_takes_it(tmp_path,
     (tmp_path / "my essays").mkdir()
     (tmp_path / "my essays" / "one.txt").write_text("A fox. " * 300)
     assert commands.run(["train", "--corpus", "my essays", "--steps", "1"]) == 1
-    assert "is trained by `python -m gptlab train 'my essays'`" in capsys.readouterr().out
+    assert "is trained by `python -m gptlab train 'my essays'`" in capsys.readouterr().err
 
 
 def test_a_text_of_your_own_is_trained_on(tmp_path, text, capsys):

@@ -183,7 +183,7 @@ def test_the_tags_of_linux_reach_back_so_that_older_wheels_are_found():
 
 def test_what_cannot_be_collected_is_said(pip, monkeypatch, capsys):
     assert commands.run(["wheels", "--python", "3"]) == 1
-    assert "python='3' is no version of Python: give two numbers, such as 3.12" in capsys.readouterr().out
+    assert "python='3' is no version of Python: give two numbers, such as 3.12" in capsys.readouterr().err
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=2))
     assert commands.run(["wheels"]) == 2 and "pip could not get all of them" in capsys.readouterr().out
 
@@ -191,7 +191,7 @@ def test_what_cannot_be_collected_is_said(pip, monkeypatch, capsys):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "requires", missing)
-    assert commands.run(["wheels"]) == 1 and "the course is not installed: run `" in capsys.readouterr().out
+    assert commands.run(["wheels"]) == 1 and "the course is not installed: run `" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------------------- a folder of wheels, used there

@@ -184,6 +184,8 @@ def _check_rank(rank: str, world_size: str) -> None:
     Raises:
         RankLost: it isn't, with both numbers.
     """
+    if not rank and not world_size:
+        return  # torchrun sets both; without it, torch says what is missing
     if not (rank.isdecimal() and world_size.isdecimal() and int(rank) < int(world_size)):
         raise RankLost(
             f"RANK={rank} and WORLD_SIZE={world_size} do not fit: ranks count from 0 to one below the world "

@@ -69,7 +69,7 @@ def tidy_id(id: object) -> str:
     """An id as it is written in the declarations; those of the first edition are translated.
 
     >>> tidy_id(" Attention.2"), tidy_id("attention.B"), tidy_id("06.2"), tidy_id(every()[0])
-    ('attention.2', 'attention.b', 'attention.2', 'tokens.1')
+    ('attention.2', 'attention.b', 'attention.2', 'start_here.1')
     """
     said = str(getattr(id, "id", id)).strip().lower()
     old = re.fullmatch(r"0*(\d+)\.(\d+|[a-z])", said)

@@ -2,7 +2,7 @@
 
 >>> from gptlab.runs.recipes import Recipe
 >>> from gptlab.schedule import TrainConfig
->>> setup = build(Recipe(batch_size=2, model=dict(n_embd=16, n_head=2), training=TrainConfig(steps=1)))
+>>> setup = build(Recipe(batch_size=2, model=dict(context=110, n_embd=16, n_head=2), training=TrainConfig(steps=1)))
 >>> setup.batches.batch(0).ids.shape[0]
 2
 """

@@ -552,9 +552,7 @@ cut("480 + 481 = 961, 1234 + 5678 = 6912, 31415 + 927 = 32342")
 # %%
 if "GPT-2" in published:
     gpt2 = published["GPT-2"]
-    shapes = Counter(
-        " + ".join(str(len(gpt2.decode([id]))) for id in gpt2.encode(str(n))) for n in range(1000, 10_000)
-    )
+    shapes = Counter(" + ".join(str(len(gpt2.decode([id]))) for id in gpt2.encode(str(n))) for n in range(1000, 10_000))
     print("digits in each token:", dict(shapes.most_common()))
 
 # %% [markdown]

@@ -489,7 +489,7 @@ except TypeError as problem:
 # and with B = T nothing would have.
 #
 # That's the first half. We can read blocks, add them, multiply them and check them, and it all works for two thousand
-# texts just as it does for two. This is a good place for a break.
+# texts as it does for two. This is a good place for a break.
 #
 # ## Second half: getting text into blocks
 #

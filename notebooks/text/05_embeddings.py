@@ -544,7 +544,8 @@ for build in (by_time, by_batch):
     twice = build(torch.tensor([[7, 7, 9, 7], [7, 9, 9, 9]]))  # [B, T, C]
     differs = not torch.allclose(twice[0, 0], twice[0, 1])
     alone = torch.allclose(build(ids)[1:], build(ids[1:]))
-    print(f"{build.__name__:8}  one token at two positions differs: {differs!s:5}  a sequence is the same alone: {alone}")
+    said = f"one token at two positions differs: {differs!s:5}  a sequence is the same alone: {alone}"
+    print(f"{build.__name__:8}  {said}")
 
 # %% [markdown]
 # ## The first language model: a table

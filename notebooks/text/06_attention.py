@@ -951,7 +951,8 @@ farthest = {fact: (place, back) for place, (fact, back) in places}
 rows = []
 for fact in list(meaning)[:7]:
     place, back = farthest[fact]
-    rows.append([" ".join(pieces[place - 3 : place]), pieces[place], meaning[fact], back, "yes" if back <= 13 else "no"])
+    inside = "yes" if back <= 13 else "no"
+    rows.append([" ".join(pieces[place - 3 : place]), pieces[place], meaning[fact], back, inside])
 pictures.table(rows, ["after", "comes", "which recalls", "tokens back", "in a window of 13"])
 
 # %% [markdown]

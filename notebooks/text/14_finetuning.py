@@ -50,7 +50,7 @@ from gptlab.chat_template import ChatTemplate, Encoded, PlainText, add_special_t
 from gptlab.conversation_batches import ConversationBatches, MixedBatches, SeparateDocuments
 from gptlab.corpora import fables, requests
 from gptlab.evaluation import StoryEvaluation, mean_loss
-from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
+from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution
 from gptlab.model import GPT, GPTConfig
 from gptlab.training import TrainConfig, train
 

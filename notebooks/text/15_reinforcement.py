@@ -43,7 +43,7 @@ from dataclasses import replace
 import torch
 
 from gptlab import checkpoints, pictures, reinforcement, show
-from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
+from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution
 from gptlab.model import GPT, GPTConfig
 from gptlab.preferences import bradley_terry_loss, dpo, make_pairs
 from gptlab.reinforcement import PolicyConfig, Prompt, grpo, judge, reinforce, token_log_probs
@@ -491,7 +491,9 @@ control, _ = checkpoints.committed("fables")
 shuffled = Shuffled(Product(happy_end, coherent))
 grpo(control, tokenizer, shuffled, replace(plan, steps=12), policy, sampling=sampling | {"B": 32}, progress=False)
 lost = judge(control, tokenizer, wanted, n=128, seed=7)
-print(f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0%} (expected to move less than 20 points)")
+print(
+    f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0%} (expected to move less than 20 points)"
+)
 
 # %% [markdown]
 # ## Break it: the model takes you at your word
@@ -508,7 +510,11 @@ predict("reinforcement.c", ...)
 # %% tags=["answers-prediction"]
 def show_story(model, seed=5):
     one = complete(model, tokenizer, [Prompt([tokenizer.end])], tokenizer.end, 159, seed=seed)[0][0]
-    print(textwrap.fill(f"[{cheerful_words([one])[0]:.0f} cheerful words] … {one.text[-380:]}", width=100), "\n", flush=True)
+    print(
+        textwrap.fill(f"[{cheerful_words([one])[0]:.0f} cheerful words] … {one.text[-380:]}", width=100),
+        "\n",
+        flush=True,
+    )
 
 
 hacked, _ = checkpoints.committed("fables")
@@ -540,7 +546,9 @@ held, _ = checkpoints.committed("fables")
 eager = replace(plan, steps=40, learning_rate=4e-3, decay_fraction=0.0)
 grpo(held, tokenizer, cheerful_words, eager, replace(policy, kl=0.3), sampling=dict(B=32, measure=in_rounds))
 kept = judge(held, tokenizer, wanted | {"words": cheerful_words}, n=64, seed=7)
-print(f"with KL: {kept['words']:.1f} cheerful words, coherent {kept['coherent']:.0%} (without: {spoiled['coherent']:.0%})")
+print(
+    f"with KL: {kept['words']:.1f} cheerful words, coherent {kept['coherent']:.0%} (without: {spoiled['coherent']:.0%})"
+)
 
 # %% [markdown]
 # The penalty holds the model where stories are still stories. It doesn't know what we mean either; it only makes

@@ -68,7 +68,7 @@ from gptlab import attention, checkpoints, cluster, corpora, gpu, pictures, runs
 from gptlab.batches import IGNORE, Batches, StoryBatches, write_tokens
 from gptlab.corpora import fables
 from gptlab.evaluation import StoryEvaluation
-from gptlab.exercises import check, find, hint, predict, progress, quiz, recap, solution  # noqa: F401
+from gptlab.exercises import check, find, hint, predict, progress, quiz, recap, solution
 from gptlab.lab.comparison import StoryWords
 from gptlab.llama import llama_config
 from gptlab.masking import causal
