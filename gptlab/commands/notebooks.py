@@ -7,6 +7,7 @@ and runs this command. What differs from run to run without meaning is removed.
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -184,6 +185,7 @@ def tidy(notebook: Any) -> None:
         {"jupytext": {"formats": FORMATS}, "kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE)}
     )
     seen: dict[str, int] = {}
+    here = f"{environment.clone()}{os.sep}"
     for cell in notebook.cells:
         for name in _VOLATILE:
             cell.metadata.pop(name, None)
@@ -195,6 +197,8 @@ def tidy(notebook: Any) -> None:
             pictures = [kind for kind in output.get("data", {}) if kind.startswith("image/")]
             for kind in pictures if cell.metadata.get("alt") else []:
                 output.metadata.setdefault(kind, {}).setdefault("alt", cell.metadata["alt"])
+            if output.output_type == "error":  # files as they are called from the clone, wherever that is
+                output.traceback = [line.replace(here, "") for line in output.traceback]
     notebook.nbformat, notebook.nbformat_minor = 4, 5
 
 

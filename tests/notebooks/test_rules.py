@@ -165,6 +165,19 @@ def pictures_have_alt_text(notebook):
     return complaints
 
 
+def no_paths_of_a_machine(notebook):
+    """A traceback names the package's files as they are called from the clone."""
+    said = [
+        (number, joined(output.get("traceback", "")) + joined(output.get("text", "")))
+        for number, _, output in outputs(notebook)
+    ]
+    found = [
+        (number, re.search(r"(?<![\w.])/(?:[\w.-]+/)+[\w-]+\.py\b", re.sub(r"\x1b\[[\d;]*m", "", text)))
+        for number, text in said
+    ]
+    return [f"cell {number} names {match[0]}, a file of one machine" for number, match in found if match]
+
+
 def calm_words(notebook):
     complaints = []
     for number, cell in enumerate(notebook.cells):
@@ -195,7 +208,7 @@ def guesses_are_not_answered_in_sight(notebook):
 RULES = [
     executed_in_order, kernel_is_python3, nothing_on_stderr, no_unexpected_error, no_widget_state, no_timestamps,
     enough_checked_cells, short_cells, small_enough, nothing_loaded_from_elsewhere, no_tricks, pictures_have_alt_text,
-    calm_words, guesses_are_not_answered_in_sight,
+    calm_words, guesses_are_not_answered_in_sight, no_paths_of_a_machine,
 ]  # fmt: skip
 
 
@@ -311,6 +324,11 @@ BREACHES = [
     (calm_words, lambda n: with_prose(n, "It is Just a table."), "Just"),
     (calm_words, lambda n: with_prose(n, "Obviously, it learns."), "Obviously"),
     (calm_words, lambda n: with_prose(n, "It learns!"), "exclamation"),
+    (
+        no_paths_of_a_machine,
+        lambda n: with_printed(n, output_type="stream", name="stdout", text="in /home/ada/gptlab/bpe.py:5"),
+        "ada",
+    ),
     (guesses_are_not_answered_in_sight, lambda n: n.cells[8].metadata.clear(), "no cell tagged"),
     (guesses_are_not_answered_in_sight, lambda n: n.cells[8].metadata.pop("jupyter"), "before guessing"),
 ]
