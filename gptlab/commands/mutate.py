@@ -81,13 +81,12 @@ def mutate(
         processes: How many faults are tried at once, each in a copy of its own.
         report: A JSON file for all results.
     """
+    root = environment.clone()
     try:
-        import cosmic_ray  # noqa: F401
+        faults = chosen(root, module, sample, seed)
     except ModuleNotFoundError:
         print("cosmic-ray is not installed: `.venv/bin/python -m pip install cosmic-ray` brings it.")
         return 1
-    root = environment.clone()
-    faults = chosen(root, module, sample, seed)
     print(f"{len(faults)} faults in {len({fault.module for fault in faults})} modules, seed {seed}", flush=True)
     began, results = time.time(), []
     with tempfile.TemporaryDirectory(prefix="gptlab-mutate-", ignore_cleanup_errors=True) as folder:
