@@ -8,6 +8,7 @@ import sys
 import children
 import pytest
 import torch
+from damaging import changed, entries
 from safetensors.torch import load_file, save_file
 
 from gptlab import checkpoints, training
@@ -159,27 +160,6 @@ def test_a_state_of_another_shape_is_refused_before_an_optimiser_reads_beyond_it
     save_file(tensors, path)
     with pytest.raises(CheckpointError, match=r"does not fit this model: blocks.*of torch.int8"):
         go_on(run)
-
-
-def entries(value, path=()):
-    """The path of every entry in a JSON value; of a list that of the first."""
-    items = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
-    for name, item in items:
-        yield (*path, name)
-        yield from entries(item, (*path, name))
-
-
-def changed(value, path, change):
-    """The value with one entry removed or replaced."""
-    value = json.loads(json.dumps(value))
-    inner = value
-    for name in path[:-1]:
-        inner = inner[name]
-    if change == "removed":
-        del inner[path[-1]]
-    else:
-        inner[path[-1]] = change
-    return value
 
 
 def opened(folder):

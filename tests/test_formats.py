@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from damaging import changed, entries
 from safetensors.torch import save_file
 
 from gptlab import checkpoints, formats, huggingface, tokenizers
@@ -35,28 +36,12 @@ STRANGE = [None, True, -1, 2.5, 10**9, 10**30, 1e400, float("nan"), "x", "", [],
 PLAIN = ["", "null", "3", '"x"', "[]", "{}", "[1]", "[" * 100_000, '{"a":' * 100_000, "9" * 5000, "\x00", "NaN"]
 
 
-def entries(value, path=()):
-    """The path of every entry in a JSON value; of a list that of the first."""
-    items = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
-    for name, item in list(items)[:12]:
-        yield (*path, name)
-        yield from entries(item, (*path, name))
-
-
 def variants(sound: bytes, draw: random.Random, flips: int = 25):
     """Damaged forms of a file of JSON, always the same ones."""
     data = json.loads(sound)
     for path in entries(data):
         for change in ("removed", *draw.sample(STRANGE, 2)):
-            copy = json.loads(sound)
-            inner = copy
-            for name in path[:-1]:
-                inner = inner[name]
-            if change == "removed":
-                del inner[path[-1]]
-            else:
-                inner[path[-1]] = change
-            yield json.dumps(copy).encode()
+            yield json.dumps(changed(data, path, change)).encode()
     for _ in range(flips):
         place = draw.randrange(len(sound))
         yield sound[:place] + bytes([sound[place] ^ 1 << draw.randrange(8)]) + sound[place + 1 :]

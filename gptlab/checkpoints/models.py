@@ -1,10 +1,13 @@
 """A finished model as a folder: weights, configuration, tokenizer, and notes on how it was made."""
 
+import functools
 import json
 import math
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -35,9 +38,6 @@ def save_model(
     Raises:
         CheckpointError: the folder holds something else, which stays as it is; or it cannot be written.
     """
-    if isinstance(model, str | os.PathLike):  # the order of the first edition
-        warnings.warn("save_model(folder, model) is now save_model(model, folder)", DeprecationWarning, stacklevel=2)
-        model, folder = folder, model
     model = unwrapped(model)
     check_folder(folder)
     weights = {name: storage.on_cpu(parameter) for name, parameter in storage.named_weights(model).items()}
@@ -138,4 +138,19 @@ def committed(name: str) -> tuple[GPT, Tokenizer | None]:
     return load_model(folder / name)
 
 
-guard(globals(), unchecked=("save_model",))  # it takes the order of the first edition, too
+def _in_either_order(save: Callable[..., None]) -> Callable[..., None]:
+    """`save_model` that also takes the order of the first edition, folder before model, with a warning."""
+
+    @functools.wraps(save)
+    def save_model(*args: Any, **options: Any) -> None:
+        if len(args) > 1 and isinstance(args[0], str | os.PathLike):
+            said = "save_model(folder, model) is now save_model(model, folder)"
+            warnings.warn(said, DeprecationWarning, stacklevel=2)
+            args = (args[1], args[0], *args[2:])
+        save(*args, **options)
+
+    return save_model
+
+
+guard(globals())
+save_model = _in_either_order(save_model)

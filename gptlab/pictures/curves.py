@@ -145,7 +145,7 @@ def training(
     if log:
         _log(axes)
     if many:
-        axes.legend(loc="upper right")
+        axes.legend()
     alt = f"{height} against {UNITS[x]}: {'; '.join(ends)}."
     if floor is not None:
         alt += f" {_floor(axes, floor, log)}."

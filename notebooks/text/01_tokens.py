@@ -298,7 +298,7 @@ pictures.tokens(first, chars, words, names=["characters", "words"])
 
 # %% [markdown]
 # Far fewer tokens, and $V$ is still small. So is this the answer? Fables are a small world, with a few animals and a
-# few places. Real books aren't like that. Before we open one, make a guess: put your letter in place of the dots, for
+# few places. Real books aren't like that. Before we open one, make a guess: replace the dots with your letter, for
 # example `predict("tokens.b", "a")`, and run the cell.
 
 # %%
@@ -736,8 +736,8 @@ print("rebuilt is what was saved:", rebuilt == chars)
 # %% [markdown]
 # ## At size: all the fables
 #
-# Now the whole book. For each tokenizer: the size of its vocabulary, how many tokens a story takes, and how many
-# stories fit into a context window of 256 tokens.
+# Now the whole book. For each tokenizer: the size of its vocabulary, how many tokens the average story takes, and how
+# many stories fit into a context window of 256 tokens.
 
 # %% tags=["nbval-check-output"]
 stories = book.strip().split(fables.SEPARATOR)

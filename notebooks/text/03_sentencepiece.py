@@ -56,8 +56,8 @@ from gptlab.unigram import UnigramTokenizer
 pictures.pipeline("unigram")
 
 # %% [markdown]
-# Three questions about the notebooks before. Put letters in place of the dots, as in `quiz("unigram", ["a", "b",
-# "c"])`, or go on; nothing depends on it.
+# Three questions about the notebooks before. Replace the dots with letters, as in `quiz("unigram", ["a", "b", "c"])`,
+# or go on; nothing depends on it.
 
 # %% tags=["nbval-check-output"]
 quiz("unigram", [..., ..., ...])

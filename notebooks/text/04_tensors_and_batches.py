@@ -264,8 +264,8 @@ print("B = 2, T = 2:", (square * weights).tolist(), "  meant:", (square * weight
 # For example, `centred(torch.tensor([[[1., 4.], [3., 0.]]]))` is `[[[-1., 2.], [1., -2.]]]`: the mean vector of the only
 # text is [2, 2].
 #
-# Write your code in place of the dots and run the cell. `check` tries it on fresh inputs and names the most likely
-# mistake, `hint("batches.6")` gives one hint at a time, and `solution("batches.6")` shows one way to do it.
+# Replace the dots with your code and run the cell. `check` tries it on fresh inputs and names the most likely mistake,
+# `hint("batches.6")` gives one hint at a time, and `solution("batches.6")` shows one way to do it.
 
 
 # %% tags=["nbval-check-output"]

@@ -117,8 +117,8 @@ print(table)
 # For example, with the table above, `embed(torch.tensor([[2, 0]]), table)` is
 # `[[[2.0, 2.1, 2.2, 2.3], [0.0, 0.1, 0.2, 0.3]]]`.
 #
-# Write your code in place of the dots and run the cell. `check` tries it on fresh inputs and names the most likely
-# mistake; `hint("embedding.1")` gives one hint at a time, and `solution("embedding.1")` shows one way.
+# Replace the dots with your code and run the cell. `check` tries it on fresh inputs and names the most likely mistake;
+# `hint("embedding.1")` gives one hint at a time, and `solution("embedding.1")` shows one way.
 
 
 # %% tags=["nbval-check-output"]

@@ -163,9 +163,9 @@ print("the same as the loop:", torch.allclose(weights @ x, by_loop))  # [T, T] @
 #
 # For example, `[[[2, 0], [0, 4], [4, 2]]]` becomes `[[[2, 0], [1, 2], [2, 2]]]`.
 #
-# Write your code in place of the dots and run the cell. `check` runs it on fresh inputs and names the mistake if it
-# knows it. `hint("attention.1")` gives a hint, and a stronger one each time; `solution("attention.1")` shows one way to
-# do it, and `compare("attention.1", average_past)` puts yours beside ours.
+# Replace the dots with your code and run the cell. `check` runs it on fresh inputs and names the mistake if it knows
+# it. `hint("attention.1")` gives a hint, and a stronger one each time; `solution("attention.1")` shows one way to do
+# it, and `compare("attention.1", average_past)` puts yours beside ours.
 
 
 # %% tags=["nbval-check-output"]

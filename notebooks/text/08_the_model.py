@@ -219,7 +219,7 @@ print("replace, twelve times:", round(0.5**12, 6))
 
 # %% [markdown]
 # Now change one thing. The sublayer's output no longer replaces $x$, it is **added** to it: $x + 0.5\,x$. What is $x$
-# multiplied by after twelve of these? Put a number in place of the dots.
+# multiplied by after twelve of these? Replace the dots with a number.
 
 # %% tags=["nbval-check-output"]
 predict("model.a", ...)
@@ -749,8 +749,8 @@ print("and it does not see the future")
 #
 # ## The first loss
 #
-# An untrained model knows nothing, and it should *know* that it knows nothing. The vocabulary here has 859 tokens.
-# What is the first loss? You may let Python calculate it and put an expression in place of the dots.
+# An untrained model knows nothing, and it should *know* that it knows nothing. The vocabulary here has 859 tokens. What
+# is the first loss? You may let Python calculate it and replace the dots with an expression.
 
 # %% tags=["nbval-check-output"]
 predict("model.d", ...)
@@ -1030,7 +1030,7 @@ pictures.table(table.values(), header, align="lrrrllrrl", caption=caption)
 
 # %% [markdown]
 # Take your time. Compare each row with the intact one, column by column, and ask what each fault must lead to. Then
-# put eight words in place of the dots, for A to H: `predict("model.f", ("mask", "heads", …))`.
+# replace the dots with eight words, for A to H: `predict("model.f", ("mask", "heads", …))`.
 
 # %% tags=["nbval-check-output"]
 predict("model.f", ...)

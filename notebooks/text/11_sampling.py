@@ -59,7 +59,7 @@ torch.set_num_threads(1)  # for tensors as small as these, and for steady timing
 pictures.pipeline("sampling")
 
 # %% [markdown]
-# Three questions about earlier notebooks to warm up. Put your letters in place of the dots.
+# Three questions about earlier notebooks to warm up. Replace the dots with your letters.
 
 # %%
 quiz("sampling", [..., ..., ...])

@@ -64,7 +64,7 @@ torch.set_num_threads(1)  # these matrices are so small that a second core would
 pictures.pipeline("llama")
 
 # %% [markdown]
-# Three questions about earlier notebooks to warm up. Put your letters in place of the dots.
+# Three questions about earlier notebooks to warm up. Replace the dots with your letters.
 
 # %%
 quiz("llama", [..., ..., ...])

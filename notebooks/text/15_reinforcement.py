@@ -57,7 +57,7 @@ torch.manual_seed(0)
 pictures.pipeline("reinforcement")
 
 # %% [markdown]
-# Three questions about earlier notebooks, if you like. Put your letters in place of the dots.
+# Three questions about earlier notebooks, if you like. Replace the dots with your letters.
 
 # %%
 quiz("reinforcement", [..., ..., ...])

@@ -80,7 +80,7 @@ from gptlab.training import TrainConfig
 pictures.pipeline("gpu")
 
 # %% [markdown]
-# Three questions about earlier notebooks, if you like. Put your letters in place of the dots.
+# Three questions about earlier notebooks, if you like. Replace the dots with your letters.
 
 # %%
 quiz("gpu", [..., ..., ...])
@@ -109,7 +109,7 @@ for _ in range(5):
     x @ x
 rate = 5 * 2 * 768**3 / (time.perf_counter() - began)  # 768³ products, and as many sums
 work = 6 * 124e6 * 300e9
-print(f"one CPU core here: about {rate / 1e9:,.0f} thousand million operations a second")
+print(f"one CPU core here: about {rate / 1e9:,.0f} billion operations per second")
 print(f"so it would take {work / rate / 3600 / 24 / 365:,.0f} years")
 
 # %% [markdown]
@@ -118,7 +118,7 @@ print(f"so it would take {work / rate / 3600 / 24 / 365:,.0f} years")
 # machine that you have?
 #
 # One such multiplication or addition of two numbers with a fractional part is called a **FLOP** (floating-point
-# operation), and a rate is written in FLOP/s: thousand millions of them are GFLOP/s, millions of millions TFLOP/s.
+# operation), and a rate is written in FLOP/s: billions of them are GFLOP/s, trillions TFLOP/s.
 #
 # ## By hand, 1: which device?
 #
@@ -443,7 +443,7 @@ for kind in (torch.float32, torch.bfloat16, torch.float16):
     speed = (history.tokens - warm[0]) / (history.seconds - warm[1])
     losses = f"{history.losses[0]:.3f}", f"{history.losses[-1]:.3f}", f"{apart:.3f}"
     rows.append((str(kind)[6:], scaler, f"{speed:,.0f}", *losses))
-header = ["products in", "scaler", "tokens a second", "first loss", "last loss", "farthest from float32"]
+header = ["products in", "scaler", "tokens per second", "first loss", "last loss", "farthest from float32"]
 pictures.table(rows, header, align="llrrrr")
 
 # %% [markdown]
@@ -660,7 +660,7 @@ for rows_at_once in sizes:
     ids = torch.randint(V, (rows_at_once, T), device=device)
     rates.append((rows_at_once, rows_at_once * T / gpu.measure(both_ways, device, repeats=5, warmup=2)))
 model.zero_grad()
-pictures.lines({"forward and backward": rates}, "stories in a batch, B", "tokens a second", log="x")
+pictures.lines({"forward and backward": rates}, "stories in a batch, B", "tokens per second", log="x")
 
 # %% [markdown]
 # <details><summary>The answer</summary>
@@ -800,7 +800,7 @@ pictures.memory_timeline({"alive": real}, {"predicted peak": estimate.total}, ma
 # %% [markdown]
 # <details><summary>Answer to the prediction</summary>
 #
-# d, the activations, by far. That is typical of small models with many tokens a step, and it holds for large ones, too,
+# d, the activations, by far. That is typical of small models with many tokens per step, and it holds for large ones, too,
 # unless something is done about it.
 # </details>
 #
@@ -967,7 +967,7 @@ print("the same batches:", all(torch.equal(ahead.batch(n)[0], on_disk.batch(n)[0
 # %% tags=["nbval-check-output"]
 L, C, T_gpt2, V_gpt2 = 12, 768, 1024, 50257
 forward = L * (2 * 12 * C * C + 2 * 2 * T_gpt2 * C) + 2 * C * V_gpt2
-print(f"by hand, forward and backward: {3 * forward:,} FLOPs a token")
+print(f"by hand, forward and backward: {3 * forward:,} FLOPs per token")
 print(f"the package:                   {gpu.flops_per_token(gpt2, T=1024):,}")
 print(f"the rule 6 N:                  {6 * gpu.count_parameters(gpt2):,}")
 
@@ -981,7 +981,7 @@ print(f"the package / what torch counts on a small model: {ratio:.3f}")
 # The rule 6 N leaves out attention, and counts the position table, which multiplies nothing. For long sequences the
 # difference grows. Now divide what the model needed by what the machine could have done in the same time:
 #
-# $$ \text{utilisation} = \frac{\text{tokens a second} \cdot \text{FLOPs a token}}{\text{FLOP/s of the machine}} $$
+# $$ \text{utilisation} = \frac{\text{tokens per second} \cdot \text{FLOPs per token}}{\text{FLOP/s of the machine}} $$
 #
 # The name is **MFU**, model FLOPs utilisation ([Chowdhery et al. 2022](https://arxiv.org/abs/2204.02311)). Two
 # conventions: papers divide by the rate that the maker of the card promises; here we divide by the one that you have
@@ -1008,7 +1008,7 @@ def go_on(until):
     for history in running:
         if history.steps % plan.evaluate_every == 0:
             speed, excess = history.tokens / history.seconds, history.evaluations[-1]["excess"]
-            print(f"step {history.steps:5} {excess:6.1f} nats a story above the floor {speed:8,.0f} tokens a second")
+            print(f"step {history.steps:5} {excess:6.1f} nats per story above the floor {speed:8,.0f} tokens per second")
         if history.steps in (steps // 16, steps // 4, steps):
             stories[history.steps] = sampling.tell_stories(model, words, n=16, end=end, seed=4)
         if history.steps == until:
@@ -1030,9 +1030,9 @@ history = go_on(until=steps)
 
 # %%
 first = history.losses[0]
-print(f"the first loss: {first:.2f} nats a token; ln V: {math.log(V):.2f}")
+print(f"the first loss: {first:.2f} nats per token; ln V: {math.log(V):.2f}")
 excess = history.evaluations[-1]["excess"]
-print(f"the last evaluation: {excess:.1f} nats a story above the floor, expected: between 0 and 6")
+print(f"the last evaluation: {excess:.1f} nats per story above the floor, expected: between 0 and 6")
 assert abs(first - math.log(V)) < 0.3 and 0 < excess < 6
 
 # %% [markdown]
@@ -1190,7 +1190,7 @@ apart = {"resumed exactly": resumed.losses, "weights only": naive}
 apart = {name: [a - b for a, b in zip(losses, whole.losses, strict=True)] for name, losses in apart.items()}
 curves = {name: training.History(losses=losses) for name, losses in apart.items()}
 title = "Distance to the run without an accident"
-pictures.training(curves, smooth=1, unit="difference in loss (nats a token)", top=1.2, title=title)
+pictures.training(curves, smooth=1, unit="difference in loss (nats per token)", top=1.2, title=title)
 
 # %% tags=["nbval-check-output"]
 print("weights only, the same at step 21: ", naive[20] == whole.losses[20])
@@ -1452,7 +1452,7 @@ for budget in (1e19, 1e20, 1e21):
     points = [(n, cluster.chinchilla_loss(n * 1e6, budget / (6 * n * 1e6))) for n in millions]
     curves[f"10^{math.log10(budget):.0f} FLOPs"] = points
 title = "The work is the same along each line"
-pictures.lines(curves, "parameters N (millions)", "loss (nats a token)", log="x", title=title)
+pictures.lines(curves, "parameters N (millions)", "loss (nats per token)", log="x", title=title)
 
 # %% [markdown]
 # Each line has a lowest point: left of it the model is too small for its tokens, right of it it has seen too few. The
@@ -1474,7 +1474,7 @@ pictures.lines(curves, "parameters N (millions)", "loss (nats a token)", log="x"
 
 # %%
 def rung(channels, seed):
-    """Train one small model for eighty steps; its size, and its loss in nats a story."""
+    """Train one small model for eighty steps; its size, and its loss in nats per story."""
     made = GPTConfig.modern(V, 160, n_layer=1, n_head=4, n_embd=channels, mlp_size=2 * channels, convolution=4)
     how = TrainConfig(steps=80, optimizer="muon", learning_rate=0.03, muon_lr=0.08, warmup=10, evaluate_every=0)
     model = new_model(made, "cpu", seed=seed)
@@ -1517,7 +1517,7 @@ lines = {
     "seed 1": [(N, loss - law.floor) for N, loss in measured[::2]],
     "seed 2": [(N, loss - law.floor) for N, loss in measured[1::2]],
 }
-x, y = "parameters N", "above the floor (nats a story)"
+x, y = "parameters N", "above the floor (nats per story)"
 pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 
 # %% [markdown]
@@ -1559,7 +1559,7 @@ def act(until):
     for plays in acting:
         if plays.steps % plan.evaluate_every == 0:
             loss = plays.evaluations[-1]["validation"]
-            print(f"step {plays.steps:5}  validation {loss:.3f} nats a character  {plays.seconds:5.1f} s")
+            print(f"step {plays.steps:5}  validation {loss:.3f} nats per character  {plays.seconds:5.1f} s")
         if plays.steps == until:
             return
 
@@ -1570,7 +1570,7 @@ act(until=plan.steps // 2)
 act(until=plan.steps)
 
 # %%
-options = dict(what=["loss", "validation"], unit="nats a character", top=3, title="Tiny Shakespeare")
+options = dict(what=["loss", "validation"], unit="nats per character", top=3, title="Tiny Shakespeare")
 pictures.training(plays, floor=nanogpt, **options) if plays else print("no run, no picture")
 
 # %% [markdown]
@@ -1744,8 +1744,8 @@ check("gpu.9", fit_law)
 # %% [markdown]
 # **Open**, and write down what you expect before you run them:
 #
-# - Find the B that reaches an excess of 5 nats a story in the fewest *seconds* here. Is it the B with the most
-#   tokens a second?
+# - Find the B that reaches an excess of 5 nats per story in the fewest *seconds* here. Is it the B with the most
+#   tokens per second?
 # - Train the rungs C = 96 and C = 128 with three seeds, and put them beside the law. Where does it break? In which of
 #   the three parts (`form`, `recalled`, `free`) of the evaluation do you see it?
 # - Make the step of the patient faster without changing its losses in the third digit. Measure each change alone.
