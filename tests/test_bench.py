@@ -1,6 +1,5 @@
 """The benchmarks run, at a size of toys, and compare like with like. What they measure is read, never asserted."""
 
-import functools
 import re
 import subprocess
 import sys
@@ -11,14 +10,17 @@ import torch
 
 from gptlab import gpu
 
-transformers = pytest.importorskip("transformers", reason="the peer of these benchmarks")
+pytest.importorskip("transformers", reason="the peer of these benchmarks")
 
 
 @pytest.fixture
 def small_peer(monkeypatch):
     """GPT-2 as small as it gets, in the place of the one with 124M parameters."""
+    from gptlab.commands.bench import generate, step
+
     toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
-    monkeypatch.setattr(transformers, "GPT2Config", functools.partial(transformers.GPT2Config, **toy))
+    for bench in (generate, step):
+        monkeypatch.setattr(bench, "MODEL", toy)
 
 
 @pytest.fixture(autouse=True)
