@@ -21,7 +21,7 @@ from gptlab.conversation_batches import (
 )
 from gptlab.corpora import requests
 from gptlab.model import GPT, GPTConfig
-from gptlab.tokens import CharTokenizer
+from gptlab.tokens import ByteTokenizer, CharTokenizer
 
 BASE = BPETokenizer.train("the fox told a fable ", 270, special_tokens=["<|endoftext|>"])
 TOKENIZER = add_special_tokens(BASE)
@@ -89,14 +89,24 @@ def test_a_template_needs_its_special_tokens_and_an_end():
         ChatTemplate(BASE)
     with pytest.raises(ValueError, match="without an end token"):
         ChatTemplate(TOKENIZER, end=None)
-    with pytest.raises(ValueError, match="CharTokenizer takes no special tokens"):
-        add_special_tokens(CharTokenizer.from_text("ab"))
+    with pytest.raises(ValueError, match="ByteTokenizer takes no special tokens: pass a BPETokenizer or a CharTok"):
+        add_special_tokens(ByteTokenizer())
 
 
 def test_more_special_tokens_change_no_old_id():
     text = "the fox <|user|> told"
     assert TOKENIZER.encode(text) == BASE.encode(text) and TOKENIZER.end == BASE.end
     assert add_special_tokens(TOKENIZER).special_tokens == TOKENIZER.special_tokens
+
+
+def test_a_tokenizer_of_characters_takes_the_special_tokens_behind_its_characters():
+    own = add_special_tokens(CharTokenizer.from_text("ab |<>user", ["<|endoftext|>"]))
+    assert list(own.special_tokens.values()) == list(range(10, 14)) and own.characters == " <>abersu|"
+    ids, counts = ChatTemplate(own).encode(
+        [{"role": "user", "content": "a <|user|> b"}, {"role": "assistant", "content": "bb"}]
+    )
+    assert ids.count(own.special_tokens["<|user|>"]) == 1 and sum(counts) == 3
+    assert own.decode([i for i, c in zip(ids, counts, strict=True) if c]) == "bb<|end|>"
 
 
 @pytest.mark.parametrize("tied", [True, False])

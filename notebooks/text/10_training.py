@@ -737,7 +737,7 @@ for piece in sampling.stream(reloaded, its_tokenizer, prompt, max_new_tokens=80,
 # python -m gptlab sample runs/my_text --prompt "Once"
 # ```
 #
-# Notebook 16, still to come, will start from a text that you choose.
+# Notebook 16 starts from a text that you choose, and asks what the model has memorised of it.
 #
 # ## Exercises
 #

@@ -807,4 +807,4 @@ recap("reinforcement")
 # ## Next
 #
 # You have now walked the whole way: tokens, attention, training, an assistant, and a reward. One thing is missing, and it
-# is yours. Notebook 16, still to come, will start from a text that you choose.
+# is yours. [Notebook 16](16_your_own_gpt.ipynb) starts from a text that you choose.
