@@ -702,13 +702,29 @@ def test_progress_of_the_first_edition_is_converted(fresh):
         "quiz": {"9.1": {"right": True}},
     }
     fresh.write_text(json.dumps({"version": 1, **old}))
-    assert done("attention") == [2] and "◐ 9" in repr(progress())
+    assert done("attention") == [2] and repr(progress()).splitlines()[-2].endswith("◐ 6")
     assert "1 of 1 to look at again" in repr(recap("llama"))
     check("attention.1", registry.find("attention.1").solution)
     new = json.loads(fresh.read_text())
-    assert new["version"] == 2 and set(new["exercises"]) == {"attention.1", "attention.2", "gpu.9"}
+    assert new["version"] == 3 and set(new["exercises"]) == {"attention.1", "attention.2", "cluster.6"}
     assert new["exercises"]["attention.2"] == old["exercises"]["6.2"] and set(new["quiz"]) == {"training.1"}
     assert done("attention") == [1, 2] and "unreadable" not in str(list(fresh.parent.iterdir()))
+
+
+def test_progress_from_when_one_gpu_and_many_were_one_topic_is_converted(fresh):
+    old = {"gpu.1": {"passed": True, "tries": 1}, "gpu.8": {"passed": True, "tries": 3}}
+    guess = {"right": False, "missed": True, "first": "a", "answer": "b", "question": "How many?"}
+    fresh.write_text(json.dumps({"version": 2, "exercises": old, "predictions": {"gpu.g": guess}, "quiz": {}}))
+    assert done("gpu") == [1] and done("cluster") == [1]
+    assert "1 of 1 to look at again" in repr(recap("cluster")) and "no guesses" in repr(recap("gpu"))
+    check("gpu.9", registry.find("gpu.9").solution)  # as a copy of the old notebook calls it
+    new = json.loads(fresh.read_text())
+    assert new["version"] == 3 and set(new["exercises"]) == {"gpu.1", "cluster.1", "cluster.6"}
+
+
+def test_an_id_that_moved_is_never_given_to_something_else():
+    ids = {one.id for one in [*ALL, *predictions()]}
+    assert not ids & set(registry.MOVED) and set(registry.MOVED.values()) <= ids
 
 
 @pytest.mark.parametrize("id", ["attention.2", " Attention.2 ", "6.2", "06.2"])
