@@ -694,6 +694,20 @@ def test_two_kernels_share_the_file(fresh):
     assert done("tokens") == [1] and done("bpe") == [2, 3]
 
 
+def test_the_tally_says_for_each_topic_what_is_done(fresh, monkeypatch):
+    assert exercises.tally()["bpe"] == f"0 of {len(registry.exercises('bpe'))} exercises, no guesses yet"
+    check("bpe.1", registry.find("bpe.1").solution), check("bpe.2", len)
+    predict("bpe.a", 2), predict("bpe.a", 4), predict("bpe.b", find_answer("bpe.b"))
+    said = f"1 of {len(registry.exercises('bpe'))} exercises, 1 of 2 guesses right at once"
+    assert exercises.tally()["bpe"] == said and list(exercises.tally()) == registry.topics()
+    monkeypatch.setattr(store, "read", lambda: 1 / 0)
+    assert exercises.tally() == {}
+
+
+def find_answer(id):
+    return registry.find_prediction(id).answer
+
+
 def test_progress_of_the_first_edition_is_converted(fresh):
     """Its ids had the notebook's number; what a reader has done then is done now."""
     old = {

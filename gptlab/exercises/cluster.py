@@ -186,10 +186,10 @@ _RING = Exercise(
     difficulty=1,
     prompt="`ranks` processes add up their gradients, each of `numbers` numbers of `width` bytes. They stand in a "
     "ring, and each cuts its gradient into as many equal pieces as there are ranks. In every round each rank sends one "
-    "piece to its right neighbour and receives one from its left. After `ranks - 1` rounds each rank has the finished sum of "
-    "one piece; in `ranks - 1` more rounds the finished pieces are passed on, until everybody has all of them. How "
-    "many bytes has each rank sent?\n\nInput: three `int`. Result: a `float`, in bytes, not rounded where the pieces are "
-    "uneven.",
+    "piece to its right neighbour and receives one from its left. After `ranks - 1` rounds each rank has the finished "
+    "sum of one piece; in `ranks - 1` more rounds the finished pieces are passed on, until everybody has all of them. "
+    "How many bytes has each rank sent?\n\nInput: three `int`. Result: a `float`, in bytes, not rounded where the "
+    "pieces are uneven.",
     signature="def sent_bytes(numbers: int, ranks: int, width: int) -> float",
     inputs=_ring_inputs,
     solution=sent_bytes,
@@ -565,8 +565,8 @@ _BUDGET = Exercise(
     difficulty=2,
     prompt="You can pay for `flops` floating-point operations, and you want `ratio` training tokens for each "
     "parameter (Chinchilla: about 20). Training takes 6 N D operations. How many parameters N does the model get, and "
-    "on how many tokens D is it trained, so that the whole budget is spent?\n\nInput: two `float`. Result: two `float`, N and D, "
-    "not rounded.",
+    "on how many tokens D is it trained, so that the whole budget is spent?\n\nInput: two `float`. Result: "
+    "two `float`, N and D, not rounded.",
     signature="def split_budget(flops: float, ratio: float) -> tuple[float, float]",
     inputs=_budget_inputs,
     solution=split_budget,

@@ -21,7 +21,7 @@ FIRST_EDITION = {
     9: "training", 10: "sampling", 11: "llama", 14: "gpu",
 }  # fmt: skip
 
-# What moved when "gpu" became two topics. An old id is never given to something else, so it finds its exercise for ever.
+# What moved when "gpu" became two topics. An old id is never given to something else, so it works for ever.
 MOVED = {
     "gpu.7": "cluster.3", "gpu.8": "cluster.1", "gpu.9": "cluster.6", "gpu.f": "cluster.a", "gpu.g": "cluster.b",
 }  # fmt: skip
