@@ -91,7 +91,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "reinforcement.5": {
         "torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage) -> torch.minimum(ratio.clamp(1 - clip, 1 + clip) * advantage, ratio * advantage) in `return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)`": "a minimum does not depend on the order",
     },
-    "gpu.9": {
+    "cluster.6": {
         "a - mean_x -> a + mean_x in `slope = sum(((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))) / sum(((a - mean_x) ** 2 for a in x))`": "the differences of the other factor sum to 0",
         "a - mean_x -> a in `slope = sum(((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))) / sum(((a - mean_x) ** 2 for a in x))`": "the differences of the other factor sum to 0",
         "b - mean_y -> b + mean_y in `slope = sum(((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))) / sum(((a - mean_x) ** 2 for a in x))`": "the differences of the other factor sum to 0",

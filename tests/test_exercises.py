@@ -694,6 +694,20 @@ def test_two_kernels_share_the_file(fresh):
     assert done("tokens") == [1] and done("bpe") == [2, 3]
 
 
+def test_the_tally_says_for_each_topic_what_is_done(fresh, monkeypatch):
+    assert exercises.tally()["bpe"] == f"0 of {len(registry.exercises('bpe'))} exercises, no guesses yet"
+    check("bpe.1", registry.find("bpe.1").solution), check("bpe.2", len)
+    predict("bpe.a", 2), predict("bpe.a", 4), predict("bpe.b", find_answer("bpe.b"))
+    said = f"1 of {len(registry.exercises('bpe'))} exercises, 1 of 2 guesses right at once"
+    assert exercises.tally()["bpe"] == said and list(exercises.tally()) == registry.topics()
+    monkeypatch.setattr(store, "read", lambda: 1 / 0)
+    assert exercises.tally() == {}
+
+
+def find_answer(id):
+    return registry.find_prediction(id).answer
+
+
 def test_progress_of_the_first_edition_is_converted(fresh):
     """Its ids had the notebook's number; what a reader has done then is done now."""
     old = {
@@ -702,13 +716,29 @@ def test_progress_of_the_first_edition_is_converted(fresh):
         "quiz": {"9.1": {"right": True}},
     }
     fresh.write_text(json.dumps({"version": 1, **old}))
-    assert done("attention") == [2] and "◐ 9" in repr(progress())
+    assert done("attention") == [2] and repr(progress()).splitlines()[-2].endswith("◐ 6")
     assert "1 of 1 to look at again" in repr(recap("llama"))
     check("attention.1", registry.find("attention.1").solution)
     new = json.loads(fresh.read_text())
-    assert new["version"] == 2 and set(new["exercises"]) == {"attention.1", "attention.2", "gpu.9"}
+    assert new["version"] == 3 and set(new["exercises"]) == {"attention.1", "attention.2", "cluster.6"}
     assert new["exercises"]["attention.2"] == old["exercises"]["6.2"] and set(new["quiz"]) == {"training.1"}
     assert done("attention") == [1, 2] and "unreadable" not in str(list(fresh.parent.iterdir()))
+
+
+def test_progress_from_when_one_gpu_and_many_were_one_topic_is_converted(fresh):
+    old = {"gpu.1": {"passed": True, "tries": 1}, "gpu.8": {"passed": True, "tries": 3}}
+    guess = {"right": False, "missed": True, "first": "a", "answer": "b", "question": "How many?"}
+    fresh.write_text(json.dumps({"version": 2, "exercises": old, "predictions": {"gpu.g": guess}, "quiz": {}}))
+    assert done("gpu") == [1] and done("cluster") == [1]
+    assert "1 of 1 to look at again" in repr(recap("cluster")) and "no guesses" in repr(recap("gpu"))
+    check("gpu.9", registry.find("gpu.9").solution)  # as a copy of the old notebook calls it
+    new = json.loads(fresh.read_text())
+    assert new["version"] == 3 and set(new["exercises"]) == {"gpu.1", "cluster.1", "cluster.6"}
+
+
+def test_an_id_that_moved_is_never_given_to_something_else():
+    ids = {one.id for one in [*ALL, *predictions()]}
+    assert not ids & set(registry.MOVED) and set(registry.MOVED.values()) <= ids
 
 
 @pytest.mark.parametrize("id", ["attention.2", " Attention.2 ", "6.2", "06.2"])

@@ -178,6 +178,12 @@ def test_the_map_of_the_course_links_what_can_be_opened():
         pictures.course_map(19)
 
 
+def test_the_map_shows_the_figures_that_it_is_given():
+    shown = pictures.course_map("cluster", figures={"attention": "3 of <8>", "unknown": "never shown"})
+    assert shown.html.count("3 of &lt;8&gt;") == 1 and "never shown" not in shown.html
+    assert "each position decides where to look (3 of <8>)" in repr(shown) and repr(shown).count("(3 of") == 1
+
+
 def test_the_map_links_the_notebooks_that_are_written():
     folder = Path(gptlab.__file__).parents[1] / "notebooks"
     links = set(re.findall(r'href="([^"]+)"', pictures.course_map().html))

@@ -8,6 +8,7 @@
     compare("bpe.3", my_function)        # passing code beside the course's
     find("bpe.3")                        # the exercise itself; a notebook shows its text
     progress()                           # what is done, over all notebooks
+    tally()                              # the same in a few words for each topic, for `pictures.course_map`
 
     predict("attention.b", ..., scores.shape)   # a guess in place of the dots, and what came out
     predict("attention.b", (2, 7, 7))           # or in two steps: the guess first,
@@ -68,7 +69,7 @@ Progress is kept in the reader's own data folder; the variable `GPTLAB_PROGRESS`
 from gptlab.exercises.card import Card
 from gptlab.exercises.engine import check, compare, hint, solution
 from gptlab.exercises.judge import judge
-from gptlab.exercises.progress import progress
+from gptlab.exercises.progress import progress, tally
 from gptlab.exercises.quizzes import predict, quiz, recap
 from gptlab.exercises.registry import every, find, predictions
 from gptlab.exercises.schema import Exercise, Mistake, Prediction, Question
@@ -77,5 +78,5 @@ retrieve = quiz
 
 __all__ = [
     "Card", "Exercise", "Mistake", "Prediction", "Question", "check", "compare", "every", "find", "hint", "judge",
-    "predict", "predictions", "progress", "quiz", "recap", "retrieve", "solution",
+    "predict", "predictions", "progress", "quiz", "recap", "retrieve", "solution", "tally",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """What the reader has done over all notebooks, as a table of signs."""
 
+from typing import Any
+
 from gptlab import notebook
 from gptlab.exercises import registry, store
 from gptlab.exercises.card import Card
@@ -66,6 +68,28 @@ class Progress:
         says = f"{title}: {_WORDS[sign]}"
         label = f"{notebook_name} {number} {says}"
         return element("span", f"{sign} {number}", style, title=says, role="img", aria_label=label)
+
+
+def tally() -> dict[str, str]:
+    """For each topic, in a few words, what the reader has done: for the map at the end of the course.
+
+    >>> "of 8 exercises" in tally()["attention"]
+    True
+    """
+    try:
+        known = store.read()
+        return {topic: _in_words(topic, known) for topic in registry.topics()}
+    except Exception:  # nothing here raises: without figures the map is a map still
+        return {}
+
+
+def _in_words(topic: str, known: dict[str, dict[str, dict[str, Any]]]) -> str:
+    exercises = registry.exercises(topic)
+    solved = sum(bool(known["exercises"].get(exercise.id, {}).get("passed")) for exercise in exercises)
+    guesses = [entry for id, entry in known["predictions"].items() if registry.topic_of(id) == topic]
+    right = sum(not entry.get("missed") for entry in guesses)
+    guessed = f"{right} of {len(guesses)} guesses right at once" if guesses else "no guesses yet"
+    return f"{solved} of {len(exercises)} exercises, {guessed}"
 
 
 def progress() -> Progress | Card:

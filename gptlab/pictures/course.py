@@ -1,6 +1,6 @@
 """Where we are: the map of the whole course, and the small map of the pipeline at the top of each notebook."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gptlab import NOTEBOOKS, Notebook, notebook
@@ -57,26 +57,33 @@ def written() -> list[str]:
     return there or [found.topic for found in NOTEBOOKS]
 
 
-def course_map(here: int | str | None = None, ready: Iterable[int | str] | None = None) -> Html:
+def course_map(
+    here: int | str | None = None,
+    ready: Iterable[int | str] | None = None,
+    figures: Mapping[str, str] | None = None,
+) -> Html:
     """All notebooks as stops on one line, each with its idea and a link; `here` is marked.
 
     Args:
         here: a topic, a number or a name.
         ready: the topics whose notebooks can be opened, by default those that are there; the others have no link.
+        figures: from a topic to a few words that stand beside its stop, such as `gptlab.exercises.tally()`.
 
     >>> print(repr(course_map("attention")).splitlines()[9])
     ▶ 06 Attention: each position decides where to look
     """
     at = None if here is None else notebook(here).number
     can_open = {notebook(topic).number for topic in (written() if ready is None else ready)}
-    rows, plain = [], []
+    rows, plain, figures = [], [], figures or {}
     for stop in NOTEBOOKS:
         if stop.topic in ACTS:
             rows.append(_act(ACTS[stop.topic]))
             plain.append(ACTS[stop.topic])
         is_here = stop.number == at
-        rows.append(_stop(stop, is_here, stop.number in can_open))
-        plain.append(f"{'▶' if is_here else ' '} {stop.number:02d} {stop.title}: {stop.idea}")
+        figure = figures.get(stop.topic, "")
+        rows.append(_stop(stop, is_here, stop.number in can_open, figure))
+        beside = f" ({figure})" if figure else ""
+        plain.append(f"{'▶' if is_here else ' '} {stop.number:02d} {stop.title}: {stop.idea}{beside}")
     return Html(table(rows), "\n".join(plain))
 
 
@@ -90,7 +97,7 @@ def _act(title: str) -> str:
     return row([element("td", escape(title), style, colspan=3)])
 
 
-def _stop(stop: Notebook, is_here: bool, can_open: bool) -> str:
+def _stop(stop: Notebook, is_here: bool, can_open: bool, figure: str = "") -> str:
     ground = f"background-color:{HERE if is_here else WHITE}"
     dot = span(
         f"{stop.number:02d}",
@@ -106,6 +113,8 @@ def _stop(stop: Notebook, is_here: bool, can_open: bool) -> str:
         element("td", name, f"{_CELL};{ground};white-space:nowrap;font-weight:{'bold' if is_here else 'normal'}"),
         element("td", idea, f"{_CELL};{ground}"),
     ]
+    if figure:
+        cells.append(element("td", escape(figure), f"{_CELL};{ground};color:{SLATE};font-size:12px"))
     return row(cells, ground)
 
 
