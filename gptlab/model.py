@@ -153,7 +153,7 @@ class GPT(nn.Module):
 
         Args:
             ids: token ids.
-            targets: the token after each position; `IGNORE` (-100) costs nothing.
+            targets: the token after each position; `IGNORE` (-100) costs nothing, and even a NaN there changes nothing.
             keep_mask: True where a query may attend to a key, in place of the causal mask: [T, T] for every sequence,
                 or [B, T, T].
             cache: what was computed about the tokens before; `ids` continue them (notebook `sampling`).
@@ -187,8 +187,10 @@ class GPT(nn.Module):
 
         if targets is None:
             return logits, None
-        exact = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))  # [B * T, V]
-        return logits, F.cross_entropy(exact, targets.flatten().long(), ignore_index=IGNORE)
+        targets = targets.flatten().long()  # [B * T]
+        counted = logits.flatten(0, 1).masked_fill((targets == IGNORE)[:, None], 0.0)  # so that no NaN there gets out
+        exact = counted.to(torch.promote_types(logits.dtype, torch.float32))  # [B * T, V]
+        return logits, F.cross_entropy(exact, targets, ignore_index=IGNORE)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As for every module of PyTorch; weights of the first edition are found by their old names, too."""

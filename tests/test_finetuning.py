@@ -20,6 +20,7 @@ from gptlab.conversation_batches import (
     masked_targets,
 )
 from gptlab.corpora import requests
+from gptlab.embedding import BigramLanguageModel
 from gptlab.model import GPT, GPTConfig
 from gptlab.tokens import ByteTokenizer, CharTokenizer
 
@@ -172,6 +173,23 @@ def test_nan_logits_at_masked_places_change_neither_loss_nor_gradient():
         masked_loss(logits, torch.full_like(batch.targets, IGNORE))
 
 
+@pytest.mark.parametrize(
+    ("make", "last"), [(small, "head"), (lambda: BigramLanguageModel(TOKENIZER.vocab_size), "table")]
+)
+def test_nan_at_masked_places_does_not_reach_a_models_own_gradient(make, last):
+    batch = ConversationBatches(TWO, TEMPLATE, B=3, context=64).batch(0)
+    found = []
+    for places in (torch.zeros_like(batch.targets, dtype=torch.bool), batch.targets == IGNORE):
+        torch.manual_seed(0)
+        model = make()
+        spoil = torch.where(places, torch.nan, 0.0)[..., None]  # added to the logits, so that gradients pass it
+        getattr(model, last).register_forward_hook(lambda module, inputs, logits, spoil=spoil: logits + spoil)
+        loss = model(*batch)[1]
+        loss.backward()
+        found.append((loss.detach(), getattr(model, last).weight.grad))
+    torch.testing.assert_close(found[1], found[0])
+
+
 def test_the_end_is_learned_although_padding_has_the_same_id():
     batches = ConversationBatches(TWO, TEMPLATE, B=3, context=64)
     batch = batches.batch(0)
@@ -286,6 +304,23 @@ def test_lora_starts_as_the_model_it_was_and_trains_nothing_else(tied):
 
 
 @pytest.mark.parametrize("tied", [True, False])
+def test_rows_of_tokens_that_were_never_read_learn_and_all_others_stay(tied):
+    model, ids = small(tie_weights=tied), torch.randint(TOKENIZER.vocab_size, (2, 9))
+    read, to_read = TOKENIZER.encode("the fox "), [TOKENIZER.encode("told a fox"), TOKENIZER.encode("fable")]
+    unread = lora.unread_tokens([read], to_read)
+    assert unread == sorted({*to_read[0], *to_read[1]} - {*read}) and len(unread) > 2
+    adapted = lora.add_lora(model, rank=2, new_tokens=3, tokens=unread)
+    torch.testing.assert_close(adapted(ids)[0], model(ids)[0])
+    batches = ConversationBatches(TWO, TEMPLATE, B=3, context=64)
+    training.train(adapted, batches, training.TrainConfig(steps=3, learning_rate=0.05, warmup=1), progress=False)
+    plain = lora.merge(adapted)
+    torch.testing.assert_close(plain(ids)[0], adapted(ids)[0], atol=1e-5, rtol=1e-5)
+    for part in ("embedding.token.weight", "head.weight"):
+        moved = (plain.state_dict()[part] != model.state_dict()[part]).any(dim=1).nonzero().flatten().tolist()
+        assert {TEMPLATE.end} < {*moved} <= {*unread, *range(TOKENIZER.vocab_size - 3, TOKENIZER.vocab_size)}
+
+
+@pytest.mark.parametrize("tied", [True, False])
 def test_a_merged_model_is_a_plain_gpt_with_the_same_logits(tied):
     adapted, ids = trained_lora(tie_weights=tied), torch.randint(TOKENIZER.vocab_size, (2, 9))
     plain = lora.merge(adapted)
@@ -332,6 +367,7 @@ def test_a_lora_run_goes_on_from_its_checkpoint(tmp_path):
         ({"where": ["head"]}, "unknown part 'head'.*attention, mlp"),
         ({"where": []}, "no part to adapt"),
         ({"new_tokens": 999}, "new_tokens=999"),
+        ({"tokens": [3, 999]}, "token 999 is not in a table with V="),
         ({"alpha": 0}, "alpha=0"),
     ],
 )

@@ -38,6 +38,16 @@ def test_a_file_keeps_what_was_there_and_replaces_the_same(record, tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["records.json"]
 
 
+def test_a_record_made_in_pieces_has_the_rows_of_all_seeds_and_the_newest_of_each(record, tmp_path):
+    path = tmp_path / "records.json"
+    for seed, share in ((1, 0.7), (0, 0.9), (1, 0.8)):
+        records.add_rows(dataclasses.replace(record, tables={"full": [{"seed": seed, "share": share}]}), path)
+    records.add_rows(dataclasses.replace(record, tables={"LoRA": [{"seed": 0, "share": 0.5}]}), path)
+    (made,) = records.read(path)
+    assert made.tables["full"] == [{"seed": 0, "share": 0.9}, {"seed": 1, "share": 0.8}]
+    assert made.tables["LoRA"] == [{"seed": 0, "share": 0.5}]
+
+
 @pytest.mark.parametrize("content", ["no JSON", "{}x", '[{"what": "x"}]', '[{"whatever": 1}]', "[1]"])
 def test_a_file_of_something_else_is_named_and_stays(record, tmp_path, content):
     path = tmp_path / "notes.json"

@@ -296,5 +296,7 @@ class GPTLabForCausalLM(PreTrainedModel, GenerationMixin):
         logits = F.linear(x, head)  # [B, T, V]
         loss = None
         if labels is not None:
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
+            labels = labels[:, 1:].flatten()
+            counted = logits[:, :-1].flatten(0, 1).masked_fill((labels == -100)[:, None], 0.0)  # no NaN there gets out
+            loss = F.cross_entropy(counted.float(), labels, ignore_index=-100)
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{_CACHE: cache})
