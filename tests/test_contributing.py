@@ -114,7 +114,7 @@ def triple(n):
 
 EXERCISES.append(
     Exercise(
-        id="embedding.99", title="Triple", minutes=2, difficulty=1, prompt="Three times `n`, an `int`.",
+        id="embedding.99", title="Triple", kind="warm-up", minutes=2, difficulty=1, prompt="Three times `n`, an `int`.",
         signature="def triple(n: int) -> int", inputs=lambda rng: [(0,), (1,), (2,), (rng.randrange(9),)],
         solution=triple, hints=["a", "b", "c"],
         mistakes=[Mistake("doubled", lambda n: 2 * n, "Three times."), Mistake("cubed", lambda n: n**3, "Times 3."),

@@ -39,6 +39,7 @@ from gptlab.exercises import (
     solution,
     store,
 )  # fmt: skip
+from gptlab.exercises.schema import KINDS
 from gptlab.exercises.session import session
 from gptlab.exercises.values import difference, shown
 
@@ -75,6 +76,8 @@ def test_ids_are_unique_and_count_up_in_each_topic():
 @by_id
 def test_it_is_declared_completely(exercise):
     assert len(exercise.mistakes) >= 3 and len(exercise.hints) == 3 and exercise.difficulty in (1, 2, 3)
+    assert exercise.kind in KINDS and exercise.minutes > 0
+    assert f"({exercise.kind}, {exercise.minutes} minutes, " in exercise._repr_markdown_()
     assert len({mistake.name for mistake in exercise.mistakes}) == len(exercise.mistakes)
     assert re.search(r"\[B, T|Shapes: |`(str|int|list|bytes|dict|float)`", exercise.prompt)
     assert exercise.solution.__name__ in exercise.signature
@@ -121,6 +124,14 @@ def test_an_answer_that_raises_is_told_what_and_where(exercise):
     assert exercise.topic != "bpe" or "IndexError: tuple index out of range, in the line `return args[999]`" in card
 
 
+@pytest.mark.parametrize("topic", registry.topics())
+def test_the_core_of_a_notebook_takes_at_most_half_an_hour(topic):
+    """A pupil who does nothing else has written the idea of the notebook. The first notebook is for looking around."""
+    core = [exercise for exercise in registry.exercises(topic) if exercise.kind == "core"]
+    assert len(core) in ((1,) if topic == "start_here" else (2, 3))
+    assert sum(exercise.minutes for exercise in core) <= 30
+
+
 def test_importing_the_exercises_loads_nothing_heavy(tmp_path):
     code = "import gptlab.exercises, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
@@ -146,6 +157,7 @@ SMALL = Exercise(
     title="Double",
     prompt="Input: a `list` of `int`.",
     signature="def double(numbers: list[int]) -> list[int]",
+    kind="warm-up",
     minutes=1,
     difficulty=1,
     inputs=lambda rng: [([n] * n,) for n in range(6)],

@@ -68,7 +68,8 @@ def total(numbers):
 
 def an_exercise(inputs, *wrong):
     return Exercise(
-        id="total.1", title="", prompt="", signature="", minutes=1, difficulty=1, inputs=inputs, solution=total,
+        id="total.1", title="", prompt="", signature="", kind="core", minutes=1, difficulty=1,
+        inputs=inputs, solution=total,
         mistakes=[Mistake(f.__name__, f, "") for f in wrong], hints=[],
     )  # fmt: skip
 

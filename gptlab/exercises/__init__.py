@@ -34,7 +34,7 @@ rejected and named, no two mistakes do the same on its inputs. A complete exampl
 ...     for length in range(2, 8):
 ...         yield ("".join(rng.choice("abcdefghiou") for _ in range(length)),)
 >>> exercise = Exercise(
-...     id="vowels.1", title="Count the vowels", minutes=5, difficulty=1,
+...     id="vowels.1", title="Count the vowels", kind="warm-up", minutes=5, difficulty=1,
 ...     prompt="Count the vowels a, e, i, o, u in a text. Input: `text`, a `str`. Result: an `int`.",
 ...     signature="def vowels(text: str) -> int", inputs=inputs, solution=vowels,
 ...     mistakes=[

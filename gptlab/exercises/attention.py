@@ -80,6 +80,7 @@ def _two_axes(x):
 _PAST = Exercise(
     id="attention.1",
     title="Average the past",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="At each position, compute the mean of its own vector and all the vectors before it. Write it with a loop "
@@ -273,6 +274,7 @@ def _unit(x: Tensor) -> Tensor:
 _SCORES = Exercise(
     id="attention.2",
     title="Queries meet keys",
+    kind="core",
     minutes=10,
     difficulty=1,
     prompt="Make queries and keys from `x`, and compute the scaled score of each query with each key: row t, column s "
@@ -450,6 +452,7 @@ _NOT_LOW = "exp of it is not 0, and a score may be lower than it. Only minus inf
 _CAUSAL = Exercise(
     id="attention.3",
     title="From scores to weights",
+    kind="warm-up",
     minutes=5,
     difficulty=2,
     prompt="Turn scores into causal attention weights: a position gives no weight to later ones, and each row sums to "
@@ -651,6 +654,7 @@ def _weights_by_exp(scores, keep):
 _ATTEND = Exercise(
     id="attention.4",
     title="Attend",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="Attention from end to end: scores, scale, mask, softmax, and the weighted average of the values. Every row "
@@ -864,6 +868,7 @@ def _cut(*sizes: str) -> Callable:
 _SPLIT = Exercise(
     id="attention.5",
     title="Split into heads",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="Split the C channels of every position into H heads: head 0 gets the first hs = C / H channels, head 1 the "
@@ -990,6 +995,7 @@ def _merge_inputs(rng):
 _MERGE = Exercise(
     id="attention.6",
     title="Merge the heads",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="The way back from the heads: put their results side by side at each position, those of head 0 first, then "
@@ -1184,6 +1190,7 @@ def _heads_after_time(x, W_q, W_k, W_v, W_o, H):
 _MANY = Exercise(
     id="attention.7",
     title="Multi-head attention",
+    kind="stretch",
     minutes=25,
     difficulty=3,
     prompt="Causal self-attention with H heads, all of it: project, split into heads, attend, merge, and multiply by "
@@ -1379,6 +1386,7 @@ def _reach_inputs(rng):
 _REACH = Exercise(
     id="attention.8",
     title="How many layers to reach the first token?",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="A causal convolution of `width` sees the present position and the `width - 1` before it. Stack several, "

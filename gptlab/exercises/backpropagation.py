@@ -55,6 +55,7 @@ def _slope_inputs(rng):
 _SLOPE = Exercise(
     id="backpropagation.1",
     title="Measure a slope on both sides",
+    kind="warm-up",
     minutes=3,
     difficulty=1,
     prompt="Rise over run, with x in the middle: go `step` to the right of `x` and `step` to the left, and divide the "
@@ -183,6 +184,7 @@ def _one_parent(parents, slopes, at):
 _WALK = Exercise(
     id="backpropagation.2",
     title="Walk back through a graph",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="A computation, written as two lists. Node `i` was computed from the nodes `parents[i]`, all of them "
@@ -305,6 +307,7 @@ def _overflows(logits, targets):
 _LOSS = Exercise(
     id="backpropagation.3",
     title="The gradient at the logits",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="Here the backward pass of a language model begins. The loss is the mean of -ln p(target) over all B·T "
@@ -433,6 +436,7 @@ def _linear(dx: Callable | None = None, dweight: Callable | None = None, dbias: 
 _LINEAR = Exercise(
     id="backpropagation.4",
     title="A linear layer, backward",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="Three of four parameters of a GPT sit in layers `y = x @ weight.T + bias`. Given `dy`, the gradient of the "
@@ -554,6 +558,7 @@ def _overwrites(dx, ids, V):
 _LOOKUP = Exercise(
     id="backpropagation.5",
     title="An embedding, backward",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="Forward, `x = table[ids]`: each position gets the row of its token. Backward, each row gets the gradient "
@@ -655,6 +660,7 @@ def _tanh_slope(dy, x):
 _ACTIVATION = Exercise(
     id="backpropagation.6",
     title="GELU, backward",
+    kind="stretch",
     minutes=10,
     difficulty=2,
     prompt="Forward, gelu(x) = x · Φ(x), where Φ(x) = 0.5 · (1 + erf(x / √2)) is the share of a normal distribution "
@@ -801,6 +807,7 @@ def _one_part(at):
 _STREAM = Exercise(
     id="backpropagation.7",
     title="Down the residual stream",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="Forward, the stream went through several parts, first to last, each with a residual connection: `x = x + "
@@ -892,6 +899,7 @@ def _softmax_inputs(rng):
 _SOFTMAX = Exercise(
     id="backpropagation.8",
     title="A softmax, backward",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Inside attention the softmax has no loss directly above it, so we need its own backward pass. Given p = "
@@ -1021,6 +1029,7 @@ def _mean(x: Tensor) -> Tensor:
 _NORM = Exercise(
     id="backpropagation.9",
     title="Layer norm, backward",
+    kind="stretch",
     minutes=25,
     difficulty=3,
     prompt="Forward, for each position over its C channels: normed = (x - mean) / √(variance + eps), where the "
@@ -1200,6 +1209,7 @@ def _dscores_untransposed(dy, q, k, v):
 _HEADS = Exercise(
     id="backpropagation.10",
     title="Attention, backward",
+    kind="stretch",
     minutes=30,
     difficulty=3,
     prompt="Forward, for each head: scores = q @ kᵀ / √hs, with the future hidden; weights = softmax(scores); y = "

@@ -43,6 +43,7 @@ def _popped(ids):
 _SHIFT = Exercise(
     id="batches.1",
     title="Targets, one later",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="From T + 1 ids make the T inputs and the T targets: the target of each input is the id that follows it.\n\n"
@@ -160,6 +161,7 @@ def _wide(ids, T, pad):
 _WINDOWS = Exercise(
     id="batches.2",
     title="A window that rolls along",
+    kind="warm-up",
     minutes=10,
     difficulty=2,
     prompt="For each id but the last, write down the T ids that end with it, padded on the left with `pad` where there "
@@ -316,6 +318,7 @@ def _one_context(ids, T):
 _GROWING = Exercise(
     id="batches.3",
     title="One block, T examples",
+    kind="warm-up",
     minutes=10,
     difficulty=1,
     prompt="Write down what a GPT learns from the first T + 1 ids: T pairs of a context and the id after it. The first "
@@ -475,6 +478,7 @@ def _to_T(ids, starts, T):
 _BATCH = Exercise(
     id="batches.4",
     title="A batch out of a long row",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="Cut B blocks of T ids out of a long row, and their targets, one position later.\n\nShapes: `ids` [N], a "
@@ -587,6 +591,7 @@ def _starts_inputs(rng):
 _STARTS = Exercise(
     id="batches.5",
     title="Every pair of neighbours once",
+    kind="warm-up",
     minutes=10,
     difficulty=2,
     prompt="A text of N ids is read in blocks of T inputs, each with its T targets one later. Where do the blocks "
@@ -732,6 +737,7 @@ def _centred_inputs(rng):
 _CENTRED = Exercise(
     id="batches.6",
     title="Subtract the mean of the sequence",
+    kind="warm-up",
     minutes=10,
     difficulty=2,
     prompt="Each sequence has a mean vector: the mean over its T tokens. Subtract it from each of its tokens, for all "
@@ -877,6 +883,7 @@ def _as_wide_as_q(q, k):
 _PRODUCTS = Exercise(
     id="batches.7",
     title="All dot products, sequence by sequence",
+    kind="core",
     minutes=15,
     difficulty=2,
     prompt="In each sequence b, take the dot product of each of the Tq vectors of `q` with each of the Tk vectors of "
@@ -1067,6 +1074,7 @@ def _padded_in_place(rows, pad):
 _PAD = Exercise(
     id="batches.8",
     title="Texts of different lengths in one batch",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Make a batch of texts of different lengths. T is one less than the length of the longest; shorter inputs "
@@ -1374,6 +1382,7 @@ def _resume_inputs(rng):
 _RESUME = Exercise(
     id="batches.9",
     title="Random batches that can be resumed",
+    kind="stretch",
     minutes=25,
     difficulty=3,
     prompt="Write a class whose `batch(step)` gives B random blocks of T ids and their targets, and depends on the "

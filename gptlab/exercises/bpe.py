@@ -57,6 +57,7 @@ def _pairs_without_start(ids):
 _COUNT = Exercise(
     id="bpe.1",
     title="Count the pairs",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="How often does each pair of neighbours occur? In `[1, 1, 1]` the pair `(1, 1)` occurs twice: pairs may "
@@ -323,6 +324,7 @@ def _merge_skipping_three(ids, pair, new_id):
 _MERGE = Exercise(
     id="bpe.2",
     title="Merge a pair",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="Replace each occurrence of the pair by `new_id`, from left to right: `[1, 1, 1]` with the pair `(1, 1)` "
@@ -480,6 +482,7 @@ def _pair_by(choose):
 _BEST = Exercise(
     id="bpe.3",
     title="Which pair comes next?",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="One step of training: find the pair of neighbours that occurs most often. Of several that occur equally "
@@ -650,6 +653,7 @@ def _train_without_recount(text, steps):
 _TRAIN = Exercise(
     id="bpe.4",
     title="Train",
+    kind="core",
     minutes=15,
     difficulty=2,
     prompt="Now the whole loop. Begin with the bytes of the text (UTF-8). Find the best pair (with the tie rule of "
@@ -871,6 +875,7 @@ def _encode_one_pass(piece, ranks):
 _ENCODE = Exercise(
     id="bpe.5",
     title="Encode by rank",
+    kind="stretch",
     minutes=20,
     difficulty=3,
     prompt="Encode one piece of text with a published vocabulary. Begin with single bytes. Of all neighbours whose "
@@ -1033,6 +1038,7 @@ def _in_order_of_the_data_each_time(data):
 _PRINTABLE = Exercise(
     id="bpe.6",
     title="A visible character for every byte",
+    kind="stretch",
     minutes=15,
     difficulty=3,
     prompt="GPT-2's vocabulary is a JSON file, so each of the 256 bytes needs a visible character. The bytes 33–126, "
@@ -1233,6 +1239,7 @@ def _special_as_split(text, special):
 _SPECIAL = Exercise(
     id="bpe.7",
     title="Cut at special tokens",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Cut a text at the special tokens, and leave them in as parts of their own. Where one special token begins "
@@ -1460,6 +1467,7 @@ def _waiting_left_out(chunks):
 _STREAM = Exercise(
     id="bpe.8",
     title="Text that is still arriving",
+    kind="stretch",
     minutes=15,
     difficulty=3,
     prompt="A model writes one token after the other, and a token may end in the middle of a character. After each "

@@ -55,6 +55,7 @@ def _beyond_the_end(rows, rank, ranks):
 _ROWS = Exercise(
     id="cluster.1",
     title="Which rows are mine?",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="A batch of `rows` rows is split among `ranks` processes, numbered from 0. Each takes as many consecutive "
@@ -182,6 +183,7 @@ def _ring_inputs(rng):
 _RING = Exercise(
     id="cluster.2",
     title="What a ring sends",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="`ranks` processes add up their gradients, each of `numbers` numbers of `width` bytes. They stand in a "
@@ -294,6 +296,7 @@ def _rounded_bytes(parameters, gpus, stage):
 _SHARDS = Exercise(
     id="cluster.3",
     title="What each GPU stores",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="A model of `parameters` numbers is trained with AdamW, everything in float32 (4 bytes a number), on `gpus` "
@@ -449,6 +452,7 @@ def _waste(
 _WASTE = Exercise(
     id="cluster.4",
     title="How often to save?",
+    kind="stretch",
     minutes=10,
     difficulty=2,
     prompt="After every `interval` minutes of work a checkpoint is written. That takes `saving` minutes, in which "
@@ -561,6 +565,7 @@ def _budget(
 _BUDGET = Exercise(
     id="cluster.5",
     title="What does a budget buy?",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="You can pay for `flops` floating-point operations, and you want `ratio` training tokens for each "
@@ -696,6 +701,7 @@ def _through_the_ends(sizes, losses, floor):
 _LAW = Exercise(
     id="cluster.6",
     title="A law from small runs",
+    kind="stretch",
     minutes=20,
     difficulty=3,
     prompt=r"Some runs of different sizes $N$ ended at different losses, and the entropy floor $E$ is known. Fit "

@@ -47,6 +47,7 @@ def _embed_inputs(rng):
 _EMBED = Exercise(
     id="embedding.1",
     title="Look up the rows",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="Replace each id by its row of the table.\n\nShapes: `ids` is an integer tensor [B, T], `table` a float "
@@ -181,6 +182,7 @@ def _all_at_once(ids, V):
 _ONE_HOT = Exercise(
     id="embedding.2",
     title="The same as a product",
+    kind="warm-up",
     minutes=10,
     difficulty=2,
     prompt="Write each id as V numbers: 1.0 at the position with the number of the id, 0.0 everywhere else. Multiplied "
@@ -318,6 +320,7 @@ def _position_inputs(rng):
 _POSITIONS = Exercise(
     id="embedding.3",
     title="What, and where",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="Add to each token's row the row of its position. The first id is at position `start`, the next at `start + "
@@ -486,6 +489,7 @@ def _first_wins(ids, upstream, V):
 _GRADIENT = Exercise(
     id="embedding.4",
     title="Which rows learn?",
+    kind="core",
     minutes=15,
     difficulty=2,
     prompt="The backward pass of a look-up. You are given `upstream`: for each position, how the loss changes with "
@@ -655,6 +659,7 @@ def _waves_past_the_end(T, C):
 _WAVES = Exercise(
     id="embedding.5",
     title="Positions as waves",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Build the table of sinusoidal positions. In the row of position $t$ (0, 1, …, T - 1), column $2i$ holds "
@@ -842,6 +847,7 @@ def _normalised_in_place(table, id, k):
 _NEIGHBOURS = Exercise(
     id="embedding.6",
     title="Nearest neighbours",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Which k rows of a table point most nearly in the direction of row `id`? Compare by cosine similarity: the "
@@ -996,6 +1002,7 @@ def _smoothed(ids):
 _COUNTING = Exercise(
     id="embedding.7",
     title="The best bigram, without training",
+    kind="stretch",
     minutes=20,
     difficulty=3,
     prompt="A bigram model knows one token and predicts the next. What is the smallest mean loss that it can reach "
@@ -1144,6 +1151,7 @@ def _size_inputs(rng):
 _SIZE = Exercise(
     id="embedding.8",
     title="How large are the tables?",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="A model has a table of V tokens, a table of T learned positions, and at its end a matrix that turns C "

@@ -44,6 +44,7 @@ def _turns(messages, turn: Callable, between: str = "", after: str = "") -> str:
 _RENDER = Exercise(
     id="finetuning.1",
     title="Write a conversation",
+    kind="warm-up",
     minutes=4,
     difficulty=1,
     prompt="Write a conversation as one text. Before each message stands the mark of its role, `<|user|>` or "
@@ -158,6 +159,7 @@ def _encoded(turn: Callable) -> Callable:
 _ENCODE = Exercise(
     id="finetuning.2",
     title="Encode a conversation, message by message",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="Put a conversation together from the ids of its messages, and say which tokens the model has to learn to "
@@ -261,6 +263,7 @@ def _shifted(target: Callable) -> Callable:
 _TARGETS = Exercise(
     id="finetuning.3",
     title="Targets that count",
+    kind="core",
     minutes=8,
     difficulty=2,
     prompt="From a conversation as ids, and for each id whether the model learns to write it, make inputs and targets. "
@@ -364,6 +367,7 @@ def _zeroed(losses: Tensor, targets: Tensor) -> Tensor:
 _MEAN = Exercise(
     id="finetuning.4",
     title="The mean over what counts",
+    kind="warm-up",
     minutes=6,
     difficulty=2,
     prompt="The loss of a batch is the mean over all its targets that count, each token weighing the same. Whatever "
@@ -490,6 +494,7 @@ def _next(room, length):
 _PACK = Exercise(
     id="finetuning.5",
     title="Pack them",
+    kind="stretch",
     minutes=12,
     difficulty=3,
     prompt="Pack conversations into rows of T tokens. Take them in their order, and put each into the first row that "
@@ -598,6 +603,7 @@ def _compared(number: Callable) -> Callable:
 _SEPARATE = Exercise(
     id="finetuning.6",
     title="Packed, and still alone",
+    kind="stretch",
     minutes=12,
     difficulty=3,
     prompt="Several documents are packed into each row; each begins with the token `begin`. Which positions may a "
@@ -686,6 +692,7 @@ def _scaled(scale: Callable) -> Callable:
 _LORA = Exercise(
     id="finetuning.7",
     title="LoRA, the forward pass",
+    kind="core",
     minutes=8,
     difficulty=2,
     prompt="A linear layer computes `x @ W.T`. Beside the frozen W stand two thin matrices A and B, and their product "
@@ -787,6 +794,7 @@ def _with_rows(new: Callable) -> Callable:
 _ROWS = Exercise(
     id="finetuning.8",
     title="Rows for new tokens",
+    kind="warm-up",
     minutes=4,
     difficulty=1,
     prompt="The special tokens are new to a pre-trained model: its embedding table has no rows for them. Add n rows at "

@@ -37,6 +37,7 @@ def _times(factor):
 _DAYS = Exercise(
     id="gpu.1",
     title="How many days?",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="Before you pay for a run: how many days will it take? A step takes about six floating-point operations per "
@@ -236,6 +237,7 @@ def _once_if_any(device, repeats, warmup):
 _CLOCK = Exercise(
     id="gpu.2",
     title="Read the clock at the right time",
+    kind="core",
     minutes=15,
     difficulty=2,
     prompt="`device.start()` launches some work and returns at once; `device.wait()` returns when all that was "
@@ -392,6 +394,7 @@ def _roofline(
 _CEILING = Exercise(
     id="gpu.3",
     title="Under which ceiling?",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="A matrix [m, k] is multiplied by one of [k, n]. Both are read from memory once, the result is written "
@@ -532,6 +535,7 @@ def _flops_of(
 _FLOPS = Exercise(
     id="gpu.4",
     title="FLOPs per token, by hand",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Count the FLOPs of GPT-2's matrix products for **one token** in a sequence of T, forward and backward. A "
@@ -690,6 +694,7 @@ def _all_in_place(gradients, counts):
 _ACCUMULATE = Exercise(
     id="gpu.5",
     title="A large batch in small parts",
+    kind="stretch",
     minutes=10,
     difficulty=2,
     prompt="A batch did not fit, so it was cut into parts. For each part you have the gradient of its **mean** loss, "
@@ -851,6 +856,7 @@ def _unscale_in_place(gradient, scale, good, grow_after):
 _SCALER = Exercise(
     id="gpu.6",
     title="The loss scaler of float16",
+    kind="stretch",
     minutes=20,
     difficulty=3,
     prompt="The loss was multiplied by `scale`, so that small gradients do not vanish in float16. If every number of "

@@ -51,6 +51,7 @@ def _norm_in_place(x, weight, eps):
 _NORM = Exercise(
     id="llama.1",
     title="RMSNorm",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="Divide each vector by the root of the mean of its squares, and multiply each channel by its weight. `eps` "
@@ -230,6 +231,7 @@ def _second_first(a, b, cos, sin):
 _TURN = Exercise(
     id="llama.2",
     title="Rotate one pair",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="A pair of channels (a, b) is an arrow in the plane. A token at `position` rotates it counterclockwise, by "
@@ -360,6 +362,7 @@ def _powers(exponent):
 _FREQUENCIES = Exercise(
     id="llama.3",
     title="From fast to slow",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt=r"How far does one step rotate pair $i$ of a head's channels? By $1 / \theta^{2i / hs}$ radians, for $i = "
@@ -534,6 +537,7 @@ def _one_half_after_the_other(a, b, cos, sin):
 _TURN_ALL = Exercise(
     id="llama.4",
     title="Rotate several tokens",
+    kind="core",
     minutes=15,
     difficulty=2,
     prompt="You have the queries of one head, for tokens at the positions `start`, `start + 1`, … (with the cache of "
@@ -695,6 +699,7 @@ def _pairs_as_columns(weight, H):
 _ORDER = Exercise(
     id="llama.5",
     title="From neighbours to halves",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="The rows of a query matrix were trained for pairs of neighbours: within each head, rows 2i and 2i + 1 "
@@ -822,6 +827,7 @@ def _silu_by_exp(z):
 _SWIGLU = Exercise(
     id="llama.6",
     title="An MLP with a gate",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="`silu(z) = z · sigmoid(z)`. The gate and the up-projection both map x to width W; the silu of the gate is "
@@ -969,6 +975,7 @@ def _share_view(k, H):
 _SHARE = Exercise(
     id="llama.7",
     title="One head of keys for several of queries",
+    kind="core",
     minutes=5,
     difficulty=2,
     prompt="There are G heads of keys and H heads of queries, H a multiple of G. Neighbouring query heads share: "
@@ -1116,6 +1123,7 @@ def _fits(
 _LONGEST = Exercise(
     id="llama.8",
     title="How long may the texts be?",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="A device holds the weights, each once, and beside them the KV caches of B texts of equal length. How many "
@@ -1248,6 +1256,7 @@ def _counted(more=lambda V, L, H, G, C, W: 0, tied=lambda tied: tied, kv=lambda 
 _COUNT = Exercise(
     id="llama.9",
     title="Count a Llama",
+    kind="stretch",
     minutes=20,
     difficulty=2,
     prompt="How many parameters does a Llama have? An embedding table of V rows of C; L layers with attention "
@@ -1386,6 +1395,7 @@ def _rounded_up(width):
 _WIDTH = Exercise(
     id="llama.10",
     title="As wide as the budget allows",
+    kind="stretch",
     minutes=10,
     difficulty=1,
     prompt="An MLP with two matrices is 4 C wide. How wide is one with a gate, three matrices, for as many parameters? "

@@ -57,6 +57,7 @@ def _causal_inputs(rng):
 _CAUSAL = Exercise(
     id="masking.1",
     title="Nobody sees the future",
+    kind="core",
     minutes=10,
     difficulty=1,
     prompt="Build the mask of a decoder. The Tq queries stand at the last Tq of Tk positions, and each may attend to "
@@ -173,6 +174,7 @@ _NO_AXIS = (
 _PADDING = Exercise(
     id="masking.2",
     title="Nobody attends to padding",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="The sequences of a batch have different lengths, and the shorter ones are padded on the right. Build the "
@@ -326,6 +328,7 @@ _EXP = (
 _WEIGHTS = Exercise(
     id="masking.3",
     title="Softmax behind a mask",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="From scores to weights, with a mask. What may not be attended to gets a weight of exactly 0, and each row "
@@ -495,6 +498,7 @@ def _trailing_zeros(targets, lengths):
 _TARGETS = Exercise(
     id="masking.4",
     title="No loss for padding",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="A mask hides the padding from the other positions. What is predicted *at* the padding must not count "
@@ -601,6 +605,7 @@ def _within(low: Callable, high: Callable) -> Callable:
 _SLIDING = Exercise(
     id="masking.5",
     title="A window that slides",
+    kind="warm-up",
     minutes=5,
     difficulty=2,
     prompt="Each position may attend to the last `window` positions, itself included, and to nothing after it. Near "
@@ -723,6 +728,7 @@ def _compared_without_queries(ids, end):
 _PACKED = Exercise(
     id="masking.6",
     title="Several documents in one sequence",
+    kind="stretch",
     minutes=20,
     difficulty=3,
     prompt="To waste no positions, several documents are packed one after the other into a sequence. Each ends with "
@@ -830,6 +836,7 @@ def _pair(
 _LIBRARY = Exercise(
     id="masking.7",
     title="The other convention",
+    kind="warm-up",
     minutes=5,
     difficulty=2,
     prompt="Prepare the two masks of a decoder on padded sequences for `nn.MultiheadAttention`, which takes them as "
@@ -1008,6 +1015,7 @@ def _cross(
 _CROSS = Exercise(
     id="masking.8",
     title="Two sources",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="One head of cross-attention. The queries come from the target `x`, the keys and the values from "
@@ -1323,6 +1331,7 @@ def _earliest_receiver(model, ids, V):
 _LEAK = Exercise(
     id="masking.9",
     title="A leak detector",
+    kind="stretch",
     minutes=30,
     difficulty=3,
     prompt="Write the test that every language model should pass. Change the tokens of one position at a time, from "

@@ -82,6 +82,7 @@ def _then(combine: Callable) -> Callable:
 _NORM = Exercise(
     id="model.1",
     title="Layer norm by hand",
+    kind="core",
     minutes=10,
     difficulty=1,
     prompt="Normalise each position to mean 0 and variance 1 over its own channels, then multiply each channel by its "
@@ -262,6 +263,7 @@ def _in_place(x, attention, mlp, norm1, norm2):
 _BLOCK = Exercise(
     id="model.2",
     title="A pre-norm block",
+    kind="warm-up",
     minutes=10,
     difficulty=1,
     prompt="Put a pre-norm block together, as in GPT-2: first attention, then the MLP. Each of the two reads a "
@@ -401,6 +403,7 @@ def _activated(activation: Callable) -> Callable:
 _MLP = Exercise(
     id="model.3",
     title="Up, GELU, down",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Compute the MLP of a block, which works on each position by itself: an up-projection, the activation "
@@ -563,6 +566,7 @@ def _off_by(extra: Callable) -> Callable:
 _COUNT = Exercise(
     id="model.4",
     title="How many parameters?",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Work out a formula for the number of parameters of a GPT-2. It has a table of V tokens and one of T "
@@ -724,6 +728,7 @@ def _deviation(
 _INIT = Exercise(
     id="model.5",
     title="Initialisation by name",
+    kind="warm-up",
     minutes=10,
     difficulty=2,
     prompt="From the name of a parameter, say with which standard deviation it is initialised, as this course, nanoGPT "
@@ -877,6 +882,7 @@ def _through(x, blocks):
 _FORWARD = Exercise(
     id="model.6",
     title="GPT from its parts",
+    kind="core",
     minutes=15,
     difficulty=2,
     prompt="Put the whole model together: tokens plus positions, all blocks one after the other, the norm at the end, "
@@ -1039,6 +1045,7 @@ def _beside(extra: Callable) -> Callable:
 _FLOPS = Exercise(
     id="model.7",
     title="How much work is a token?",
+    kind="stretch",
     minutes=15,
     difficulty=3,
     prompt="Count the FLOPs of the forward pass per token, in a sequence of T tokens. A multiply-add is 2 FLOPs; count "
@@ -1187,6 +1194,7 @@ def _overwritten(x, draws, p, training):
 _DROPOUT = Exercise(
     id="model.8",
     title="Dropout",
+    kind="warm-up",
     minutes=10,
     difficulty=1,
     prompt="In training, set each number to 0 with probability p, and divide the others by 1 − p, so that the mean "
@@ -1362,6 +1370,7 @@ def _renamed(names: dict[str, str]) -> Callable:
 _FIRST = Exercise(
     id="model.9",
     title="Before the first step",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Write the check that every training should begin with. From the logits of an untrained model and the "

@@ -46,6 +46,7 @@ def _stepped(gradient: Callable) -> Callable:
 _BANDIT = Exercise(
     id="reinforcement.1",
     title="One step on a bandit",
+    kind="warm-up",
     minutes=10,
     difficulty=1,
     prompt="A policy chooses arm i with probability softmax(θ)ᵢ. It pulled `arm` and got `reward`. Give θ after one "
@@ -128,6 +129,7 @@ def _group_inputs(rng):
 _LEAVE_ONE_OUT = Exercise(
     id="reinforcement.2",
     title="A baseline of the others",
+    kind="warm-up",
     minutes=8,
     difficulty=1,
     prompt="Each row of `rewards` belongs to one prompt, with N completions. Give each completion its reward minus the "
@@ -195,6 +197,7 @@ def group_advantages(rewards):
 _GROUPS = Exercise(
     id="reinforcement.3",
     title="The group-relative advantage",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="GRPO's advantage: each reward minus the mean of its group, divided by (the group's standard deviation + "
@@ -299,6 +302,7 @@ def _tempered(logits: Tensor, temperature: float) -> Tensor:
 _LOG_PROB = Exercise(
     id="reinforcement.4",
     title="How likely was this completion?",
+    kind="core",
     minutes=12,
     difficulty=2,
     prompt="Give ln p of each completion: the sum of ln p of its tokens, at the temperature that it was sampled with. "
@@ -386,6 +390,7 @@ def _clip_inputs(rng):
 _CLIP = Exercise(
     id="reinforcement.5",
     title="The clipped objective",
+    kind="stretch",
     minutes=12,
     difficulty=2,
     prompt="PPO's objective for each token, to be made large: min(ρ A, clip(ρ, 1 − ε, 1 + ε) A), where ρ is the "
@@ -478,6 +483,7 @@ def _kl_inputs(rng):
 _KL = Exercise(
     id="reinforcement.6",
     title="How far from the reference?",
+    kind="warm-up",
     minutes=8,
     difficulty=2,
     prompt="Estimate the KL divergence from sampled tokens, one number for each: r − 1 − ln r, where r is the "
@@ -569,6 +575,7 @@ def _margin(chosen: Tensor, rejected: Tensor, r_chosen: Tensor, r_rejected: Tens
 _DPO = Exercise(
     id="reinforcement.7",
     title="Direct preference optimisation",
+    kind="stretch",
     minutes=15,
     difficulty=3,
     prompt="In Bradley and Terry's model, a completion with score s is preferred to one with score t with probability "
@@ -663,6 +670,7 @@ def _teaching_inputs(rng):
 _TEACHING = Exercise(
     id="reinforcement.8",
     title="How many groups teach anything?",
+    kind="core",
     minutes=8,
     difficulty=2,
     prompt="A completion earns reward 1 with probability p, and 0 otherwise. What is the probability that a group of N "

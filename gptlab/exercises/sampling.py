@@ -46,6 +46,7 @@ def _temperature_inputs(rng):
 _TEMPERATURE = Exercise(
     id="sampling.1",
     title="Sharper or flatter",
+    kind="warm-up",
     minutes=2,
     difficulty=1,
     prompt="Turn logits into probabilities at a temperature: below 1 the likely tokens gain, above 1 the unlikely ones."
@@ -174,6 +175,7 @@ def _filled(fill):
 _TOP_K = Exercise(
     id="sampling.2",
     title="Only the k best",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="In each row only the k likeliest tokens stay possible. Give the probabilities of what is left.\n\n"
@@ -393,6 +395,7 @@ def _row_0_decides(ordered, reached, p):
 _TOP_P = Exercise(
     id="sampling.3",
     title="The fewest that reach p",
+    kind="core",
     minutes=15,
     difficulty=3,
     prompt="Go through the tokens from the likeliest down and add up their probabilities. The token with which the sum "
@@ -559,6 +562,7 @@ def _min_p_of_logits(threshold):
 _MIN_P = Exercise(
     id="sampling.4",
     title="Not too far below the best",
+    kind="warm-up",
     minutes=5,
     difficulty=2,
     prompt="A token stays if its probability is at least `p` times that of the likeliest token of its row.\n\nShapes: "
@@ -722,6 +726,7 @@ def _unseen(logits, seen, penalty):
 _PENALTY = Exercise(
     id="sampling.5",
     title="Less of the same",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Make the tokens that stand in `seen` less likely: a logit above 0 is divided by the penalty, one below 0 "
@@ -871,6 +876,7 @@ def _without_zeros(probabilities, u):
 _DRAW = Exercise(
     id="sampling.6",
     title="One token from one random number",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Lay the probabilities side by side on a line from 0 to 1, in the order of the ids. A random number `u` "
@@ -1013,6 +1019,7 @@ def _wins(score):
 _GUMBEL = Exercise(
     id="sampling.7",
     title="Draw with noise and a maximum",
+    kind="stretch",
     minutes=15,
     difficulty=2,
     prompt="Another way to draw, without any sum: to each logit add its own noise, and take the largest. If $u$ is "
@@ -1183,6 +1190,7 @@ def _keys_not_transposed(q, k, v, keys, values):
 _ATTEND = Exercise(
     id="sampling.8",
     title="One head with a cache",
+    kind="core",
     minutes=15,
     difficulty=2,
     prompt="One new token arrives at an attention head that has cached the keys and values of all tokens before it. "
@@ -1323,6 +1331,7 @@ def _bytes_reference(n_layer, n_head, n_kv_head, n_embd, T, B, width):
 _BYTES = Exercise(
     id="sampling.9",
     title="What a cache costs",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="How many bytes hold the keys and values of B texts of T tokens? Every layer stores a key and a value for "
@@ -1510,6 +1519,7 @@ _BEAM_MISTAKES = (
 _BEAM = Exercise(
     id="sampling.10",
     title="Beam search",
+    kind="stretch",
     minutes=30,
     difficulty=3,
     prompt="Greedy follows one text. Follow `width` at once: start with the `width` likeliest first tokens; in each "

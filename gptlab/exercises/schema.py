@@ -6,6 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+KINDS = {
+    "warm-up": "a first small step; skip it if it bores you",
+    "core": "the idea of the notebook, written by you: two or three, at most half an hour together",
+    "stretch": "for more than one evening",
+}
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -62,6 +68,7 @@ class Exercise:
         id: topic and number, "bpe.3".
         title: a few words.
         prompt: the task, with the types or shapes of input and result.
+        kind: one of `KINDS`: "warm-up", "core" or "stretch".
         minutes: for a reader who meets it first.
         difficulty: 1, 2 or 3.
         signature: name, arguments and result with their types or shapes, as the reader should write them.
@@ -86,6 +93,7 @@ class Exercise:
     title: str
     prompt: str
     signature: str
+    kind: str
     minutes: int
     difficulty: int
     inputs: Callable[[random.Random], Iterable[tuple]]
@@ -123,7 +131,8 @@ class Exercise:
 
     def _repr_markdown_(self) -> str:
         stars = "●" * self.difficulty + "○" * (3 - self.difficulty)
-        head = f"**{self.id} {self.title}** ({self.minutes} minutes, difficulty {self.difficulty} of 3 {stars})"
+        how = f"{self.kind}, {self.minutes} minutes, difficulty {self.difficulty} of 3 {stars}"
+        head = f"**{self.id} {self.title}** ({how})"
         return f"{head}\n\n{self.prompt.strip()}\n\n```python\n{self.signature}\n```"
 
     def __repr__(self) -> str:

@@ -25,6 +25,7 @@ def _probabilities(rng: random.Random):
 _LIKELIEST = Exercise(
     id="start_here.1",
     title="The likeliest token",
+    kind="warm-up",
     minutes=2,
     difficulty=1,
     prompt="A model gives every token a probability. Which token is the likeliest?\n\nInput: `probability`, a `dict` "
@@ -166,6 +167,7 @@ def _until_end(tokens, after, n, end):
 _LOOP = Exercise(
     id="start_here.2",
     title="The loop that writes",
+    kind="core",
     minutes=8,
     difficulty=2,
     prompt="Let a very forgetful model write: it sees only the last token, and `after[token]` is what it puts next. "

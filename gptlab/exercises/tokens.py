@@ -41,6 +41,7 @@ def _texts(rng):
 _VOCABULARY = Exercise(
     id="tokens.1",
     title="Build a vocabulary",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="Give every different character of a text an id: 0 for the first in Unicode order (the order in which "
@@ -197,6 +198,7 @@ def _encode_inputs(rng):
 _ENCODE = Exercise(
     id="tokens.2",
     title="Text to ids",
+    kind="warm-up",
     minutes=3,
     difficulty=1,
     prompt="Write a text as the ids of its characters, first character first.\n\nInput: `text`, a `str` that may be "
@@ -369,6 +371,7 @@ def _turned(id_of):
 _DECODE = Exercise(
     id="tokens.3",
     title="Ids to text",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="And back again: which text do these ids stand for? You have the vocabulary that encoding used. It leads "
@@ -518,6 +521,7 @@ def _new_words_get_ids(words, id_of, unknown):
 _UNKNOWN = Exercise(
     id="tokens.4",
     title="A word that nobody has seen",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="A vocabulary of words meets a word that it lacks. Write the id `unknown` there.\n\nInput: `words`, a "
@@ -669,6 +673,7 @@ def _counted(*thresholds, above=lambda point, threshold: point >= threshold):
 _UTF8 = Exercise(
     id="tokens.5",
     title="How many bytes is a character?",
+    kind="stretch",
     minutes=10,
     difficulty=2,
     prompt="UTF-8 writes a character in 1 to 4 bytes, depending on its code point `ord(c)`: one byte below 128, two "
@@ -807,6 +812,7 @@ def _entropy(log, over=lambda text: 1):
 _BITS = Exercise(
     id="tokens.6",
     title="Bits per character",
+    kind="stretch",
     minutes=10,
     difficulty=2,
     prompt=r"How many bits does a character of this text cost, if a code gives short words to frequent characters? "
@@ -1139,6 +1145,7 @@ def _in_range(answer, text, message, result):
 _CLASS = Exercise(
     id="tokens.7",
     title="A tokenizer of your own",
+    kind="core",
     minutes=15,
     difficulty=2,
     prompt="Put it all into a class. `Tokenizer(text)` learns the characters of a text that is not empty. `encode` "
@@ -1333,6 +1340,7 @@ def _last_word_lost(text):
 _SPLIT = Exercise(
     id="tokens.8",
     title="Words, and everything between them",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="Cut a text into words and single other characters, so that joining the parts gives the text back. A word "

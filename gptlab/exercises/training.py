@@ -79,6 +79,7 @@ def _guarded(guard):
 _LOSS = Exercise(
     id="training.1",
     title="The loss, from logits",
+    kind="core",
     minutes=15,
     difficulty=2,
     prompt="How surprised is the model, on average, by the token that really comes? At each position, take the "
@@ -291,6 +292,7 @@ def _padded_targets(fill):
 _SHIFT = Exercise(
     id="training.2",
     title="What comes next?",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="At each position the model predicts the token that comes after it. Cut a batch of sequences into "
@@ -409,6 +411,7 @@ def _row_means(losses, targets):
 _PADDING = Exercise(
     id="training.3",
     title="Padding does not count",
+    kind="warm-up",
     minutes=10,
     difficulty=2,
     prompt="Sequences of different lengths are padded to one length, and the targets there are -100. Take the mean of "
@@ -539,6 +542,7 @@ def _rate_reference(step, steps, warmup, highest, lowest):
 _RATE = Exercise(
     id="training.4",
     title="Warm up, then decay",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt=r"The learning rate rises in a straight line over the first `warmup` steps: the first step (number "
@@ -734,6 +738,7 @@ def _clip_in_place(gradients, longest):
 _CLIP = Exercise(
     id="training.5",
     title="A gradient that is too long",
+    kind="stretch",
     minutes=10,
     difficulty=2,
     prompt="All gradients of a model together are one long vector. If it is longer than `longest`, shorten it to that "
@@ -887,6 +892,7 @@ def _mean(losses, counts):
 _PERPLEXITY = Exercise(
     id="training.6",
     title="Perplexity",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="A model with perplexity 8 is as uncertain as someone who has to choose between 8 equally likely "
@@ -1056,6 +1062,7 @@ def _adam_reference(w, g, m, v, step, lr, betas, eps, decay):
 _ADAMW = Exercise(
     id="training.7",
     title="One step of AdamW, by hand",
+    kind="stretch",
     minutes=25,
     difficulty=3,
     prompt=r"Maintain a running mean of the gradient, $m \leftarrow \beta_1 m + (1-\beta_1) g$ (the momentum), and of "
@@ -1260,6 +1267,7 @@ def _over(combine):
 _EXCESS = Exercise(
     id="training.8",
     title="How far above the floor?",
+    kind="warm-up",
     minutes=5,
     difficulty=1,
     prompt="Of a fable we know the exact surprise, its entropy floor: no model can do better on average, though a "

@@ -115,6 +115,7 @@ def _raw_texts(rng):
 _NORMALISE = Exercise(
     id="unigram.1",
     title="Spaces become visible",
+    kind="warm-up",
     minutes=10,
     difficulty=1,
     prompt="By default, SentencePiece first tidies the text. White space at both ends is dropped, each run of white "
@@ -282,6 +283,7 @@ def _segmented(rng):
 _LOGPROB = Exercise(
     id="unigram.2",
     title="How likely is a segmentation?",
+    kind="core",
     minutes=5,
     difficulty=1,
     prompt="The Unigram model draws the pieces of a text one by one, each without regard to the others. So the "
@@ -512,6 +514,7 @@ def _merged_pairwise(text, logp):
 _VITERBI = Exercise(
     id="unigram.3",
     title="The best segmentation",
+    kind="core",
     minutes=25,
     difficulty=3,
     prompt="Find the segmentation with the highest log-probability. There are 2^(n-1) ways to cut n characters, far "
@@ -693,6 +696,7 @@ def _ways(text, logp):
 _FORWARD = Exercise(
     id="unigram.4",
     title="All segmentations together",
+    kind="stretch",
     minutes=20,
     difficulty=3,
     prompt="How likely is the text, however it is cut? Add up the probabilities of all its segmentations, again "
@@ -873,6 +877,7 @@ def _divided_by_their_sum(text, logp):
 _EXPECTED = Exercise(
     id="unigram.5",
     title="Expected counts",
+    kind="stretch",
     minutes=30,
     difficulty=3,
     prompt="The E step of EM. How often is each piece used, on average over all segmentations of the text, each "
@@ -1075,6 +1080,7 @@ def _pruning_by_length(words, logp, piece):
 _PRUNING = Exercise(
     id="unigram.6",
     title="What a piece is worth",
+    kind="stretch",
     minutes=15,
     difficulty=3,
     prompt="Unigram begins with too many pieces and drops those that matter least. What would be lost without this "
@@ -1240,6 +1246,7 @@ def _fallback(write):
 _FALLBACK = Exercise(
     id="unigram.7",
     title="Byte fallback",
+    kind="warm-up",
     minutes=10,
     difficulty=2,
     prompt="A character that is not in the vocabulary is written as its bytes in UTF-8, each as a piece of its own. A "

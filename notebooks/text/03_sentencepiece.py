@@ -103,7 +103,7 @@ print(f"t | hen      {0.10 * 0.10:.4f}")
 # for something less likely. The unit of this natural logarithm is the **nat**, as the bit is the unit of $\log_2$ in
 # notebook 01; a bit is $\ln 2 \approx 0.69$ nats.
 #
-# **Exercise unigram.2** (*warm-up*, 5 minutes). Write the formula. The input is a list of one or more pieces and a
+# **Exercise unigram.2** (*core*, 5 minutes). Write the formula. The input is a list of one or more pieces and a
 # dict from piece to score; the result is a float, in nats. Example: with `{"fo": -2.5, "x": -1.5}`, the pieces
 # `["fo", "x"]` have the score -4.0. As before, `hint("unigram.2")` helps when you're stuck, and `solution` shows ours.
 

@@ -743,9 +743,9 @@ for said in ("Tell me a story which has a happy end.", "Who found the thing?"):
 #
 # ## Exercises
 #
-# You have met all eight: writing a conversation (1, warm-up), encoding it (2), its targets (3), the mean that counts
-# (4), packing (5, stretch), the mask for packed rows (6, stretch), LoRA (7) and new rows (8, warm-up). And one that is
-# open at the top:
+# You have met all eight: writing a conversation (1, warm-up), encoding it (2, core), its targets (3, core), the mean
+# that counts (4, warm-up), packing (5, stretch), the mask for packed rows (6, stretch), LoRA (7, core) and new rows (8,
+# warm-up). And one that is open at the top:
 #
 # - *stretch:* Add a kind of request to your own copy of `requests.py`, with phrasings, an answer and a judge ("Where
 #   did it happen?"), fine-tune with the recipe, and see whether it learns the new kind without losing the old ones.

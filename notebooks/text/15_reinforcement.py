@@ -757,9 +757,9 @@ print(f"coherent after DPO {chosen['coherent']:.0%}, after GRPO {after['coherent
 # %% [markdown]
 # ## Exercises
 #
-# You have met all eight: a step on a bandit (1, warm-up), the baseline of the others (2, warm-up), group advantages (3),
-# the log-probability of a completion (4), clipping (5), KL (6, warm-up), DPO (7, stretch) and groups that teach (8). And
-# two that are open at the top:
+# You have met all eight: a step on a bandit (1, warm-up), the baseline of the others (2, warm-up), group advantages (3,
+# core), the log-probability of a completion (4, core), clipping (5, stretch), KL (6, warm-up), DPO (7, stretch) and
+# groups that teach (8, core). And two that are open at the top:
 #
 # - *stretch:* Write a reward of your own ("the story mentions the weather twice", "no two names begin with the same
 #   letter"), predict how it will be hacked, and see who was more inventive.
