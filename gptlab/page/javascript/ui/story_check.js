@@ -1,0 +1,66 @@
+// For fables: whether a story contradicts itself, in words and as marks on its tokens.
+import { readFable } from "../fables.js";
+
+const WHO = { hero: "the first animal", friend: "the neighbour", finder: "the finder", other: "the other animal" };
+const WHAT = { name: "name", trait: "character", animal: "kind", kind: "kind" };
+const NAMED = {
+  home: "the place", "home.look": "the look of the place", thing: "the thing", "thing.look": "the look of the thing",
+  "thing.use": "what one does with the thing", weather: "the weather", "weather.noun": "the weather", spot: "the spot",
+  opening: "the opening", neighbour: "where the neighbour lives", finder: "the finder",
+};
+
+/** A fact in words: "hero.animal" is the first animal’s kind. */
+export function factInWords(fact) {
+  if (fact in NAMED) return NAMED[fact];
+  const [who, what] = fact.split(".");
+  return who in WHO && what in WHAT ? `${WHO[who]}’s ${WHAT[what]}` : fact;
+}
+
+/** What is wrong, as a sentence. */
+export function contradictionInWords({ fact, expected, found }, facts) {
+  if (expected.startsWith("another than")) {
+    return `${factInWords(fact)} should differ from the first animal’s, but both are “${found}”`;
+  }
+  if (/ \((\w+)\)$/.test(expected)) { // a branch: "word (value)"
+    const [, word] = expected.match(/^(.*) \(\w+\)$/);
+    const [, foundWord] = found.match(/^(.*) \(\w+\)$/);
+    return `${facts["finder.name"]} is ${facts["finder.trait"]}, so the story has to go on with “${word} …”, ` +
+      `but it says “${foundWord} …”`;
+  }
+  return `${factInWords(fact)} was “${expected}”, but here it is “${found}”`;
+}
+
+/** What the reader of fables says of a passage: {kind, sentence, start, end}, positions in characters. */
+export function checkStory(page, passage) {
+  const text = passage.text;
+  if (!text.trim()) return { kind: "none", sentence: "" };
+  const { contradictions, formError, facts, marks } = readFable(text, page.data.fables);
+  if (contradictions.length > 0) {
+    const [first] = contradictions;
+    const spelled = / \(\w+\)$/.test(first.found) ? first.found.replace(/ \(\w+\)$/, "") : first.found;
+    const more = contradictions.length > 1 ? ` It is the first of ${contradictions.length}.` : "";
+    const sentence = `✗ A contradiction: ${contradictionInWords(first, facts)}.${more}`;
+    return { kind: "wrong", sentence, start: first.start, end: first.start + spelled.length };
+  }
+  if (formError === null) {
+    const kept = marks.filter((mark) => mark.recalled).length;
+    return { kind: "right", sentence: `✓ No contradiction: all ${kept} places that repeat a fact agree with it.` };
+  }
+  if (formError.found === null) return { kind: "open", sentence: "✓ No contradiction so far." };
+  if (formError.expected === null) {
+    return { kind: "open", sentence: "The fable has ended, and the text goes on; from there nothing is checked." };
+  }
+  const found = formError.found.split(" ").slice(0, 4).join(" ");
+  return {
+    kind: "other",
+    sentence: `Only fables can be checked. From “${found}” on this is none: “${formError.expected}” would have to follow.`,
+  };
+}
+
+/** Whether token i of a passage has a character of a finding. */
+export function touches(passage, i, finding) {
+  if (finding.kind !== "wrong") return false;
+  const start = passage.starts[i];
+  const end = passage.starts[i + 1] ?? passage.length;
+  return start < finding.end && end > finding.start && passage.pieces[i].trim() !== "";
+}
