@@ -125,7 +125,7 @@ def page_data(
         "about": about,
         "config": packing.config_entries(gpt, V),
         "tensors": packed.tensors,
-        "weights": packing.in_base64(packed.weights),
+        "weights": packing.in_base85(packed.weights),
         "tokenizer": packed_tokenizer,
         "prompt": first_prompt(gpt, tokenizer, corpus),
         "fables": fable_rules() if corpus in _ABOUT_FABLES else None,

@@ -3,7 +3,7 @@ import { attend, rotaryPositions } from "./attention.js";
 import { KVCache } from "./cache.js";
 import { embed, sinusoidal } from "./embedding.js";
 import { ACTIVATIONS, convolve, normalise, runMLP } from "./parts.js";
-import { decodeBase64, linear, readTensor } from "./tensor.js";
+import { decodeBase85, linear, readTensor } from "./tensor.js";
 
 /**
  * What a page's data describes, ready to compute with.
@@ -13,7 +13,7 @@ import { decodeBase64, linear, readTensor } from "./tensor.js";
  */
 export function loadModel(data) {
   const { config, tensors } = data;
-  const bytes = decodeBase64(data.weights);
+  const bytes = decodeBase85(data.weights);
   const parameters = {};
   for (const [name, entry] of Object.entries(tensors)) parameters[name] = readTensor(bytes, entry);
 

@@ -3,15 +3,23 @@
 // An array holds rows one after the other: element (t, i) of a [T, C] array stands at t * C + i. Weights and activations
 // are 32-bit numbers, as in PyTorch; JavaScript adds them up in 64 bits.
 
+const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
+
 /**
- * The bytes that a base64 text stands for.
- * @param {string} text
+ * The bytes that a text in base 85 stands for: five digits for four bytes, where base64 would need more.
+ * @param {string} text - a multiple of five digits; those of RFC 1924, but "," for "<", which HTML would have to escape
  * @returns {Uint8Array}
  */
-export function decodeBase64(text) {
-  const binary = atob(text);
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+export function decodeBase85(text) {
+  const valueOf = new Uint8Array(128);
+  for (let value = 0; value < DIGITS.length; value++) valueOf[DIGITS.charCodeAt(value)] = value;
+  const bytes = new Uint8Array((text.length / 5) * 4);
+  const view = new DataView(bytes.buffer);
+  for (let group = 0; group * 5 < text.length; group++) {
+    let number = 0;
+    for (let i = 0; i < 5; i++) number = number * 85 + valueOf[text.charCodeAt(group * 5 + i)];
+    view.setUint32(group * 4, number); // the first byte is the most significant
+  }
   return bytes;
 }
 
@@ -60,8 +68,9 @@ export function readTensor(bytes, entry) {
 /**
  * A linear layer on n rows: out = x Wᵀ + b. This is where nearly all of the time goes.
  *
- * PyTorch stores W as [outputs, inputs], so a row of it lies in memory as the sum needs it. Four sums go on side by side,
- * because a processor need not wait for one to begin the next.
+ * PyTorch stores W as [outputs, inputs], so that a row of it lies in memory as its sum needs it. Four outputs are computed
+ * side by side, and for two rows of x at once where there are two: each number is fetched once and used several times,
+ * and no sum has to wait for another.
  * @param {Float32Array} out - written from outAt on: [n, outputs]
  * @param {number} outAt
  * @param {Float32Array} x - read from xAt on: [n, inputs]
@@ -71,25 +80,84 @@ export function readTensor(bytes, entry) {
  */
 export function linear(out, outAt, x, xAt, layer, n) {
   const { weight, bias, inputs, outputs } = layer;
-  const even = inputs - (inputs % 4);
-  for (let t = 0; t < n; t++) {
-    const from = xAt + t * inputs;
-    const to = outAt + t * outputs;
-    for (let o = 0, w = 0; o < outputs; o++, w += inputs) {
-      let a = 0;
-      let b = 0;
-      let c = 0;
-      let d = 0;
-      for (let i = 0; i < even; i += 4) {
-        a += weight[w + i] * x[from + i];
-        b += weight[w + i + 1] * x[from + i + 1];
-        c += weight[w + i + 2] * x[from + i + 2];
-        d += weight[w + i + 3] * x[from + i + 3];
-      }
-      for (let i = even; i < inputs; i++) a += weight[w + i] * x[from + i];
-      out[to + o] = a + b + (c + d) + (bias === null ? 0 : bias[o]);
+  const inFours = outputs - (outputs % 4);
+  const inPairs = n - (n % 2);
+  for (let o = 0; o < inFours; o += 4) {
+    for (let t = 0; t < inPairs; t += 2) {
+      fourOutputsOfTwoRows(out, outAt + t * outputs + o, outputs, x, xAt + t * inputs, weight, o * inputs, inputs);
+    }
+    if (inPairs < n) fourOutputs(out, outAt + inPairs * outputs + o, x, xAt + inPairs * inputs, weight, o * inputs, inputs);
+  }
+  for (let o = inFours; o < outputs; o++) {
+    for (let t = 0; t < n; t++) {
+      let sum = 0;
+      for (let i = 0; i < inputs; i++) sum += weight[o * inputs + i] * x[xAt + t * inputs + i];
+      out[outAt + t * outputs + o] = sum;
     }
   }
+  if (bias === null) return;
+  for (let t = 0; t < n; t++) for (let o = 0; o < outputs; o++) out[outAt + t * outputs + o] += bias[o];
+}
+
+/** Four neighbouring outputs of one row; w is where the first one's weights begin. */
+function fourOutputs(out, at, x, from, weight, w, inputs) {
+  const w1 = w + inputs;
+  const w2 = w1 + inputs;
+  const w3 = w2 + inputs;
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0;
+  for (let i = 0; i < inputs; i++) {
+    const value = x[from + i];
+    a += weight[w + i] * value;
+    b += weight[w1 + i] * value;
+    c += weight[w2 + i] * value;
+    d += weight[w3 + i] * value;
+  }
+  out[at] = a;
+  out[at + 1] = b;
+  out[at + 2] = c;
+  out[at + 3] = d;
+}
+
+/** The same for two neighbouring rows; in `out`, the second begins `outputs` later. */
+function fourOutputsOfTwoRows(out, at, outputs, x, from, weight, w, inputs) {
+  const w1 = w + inputs;
+  const w2 = w1 + inputs;
+  const w3 = w2 + inputs;
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0; // of the first row
+  let e = 0;
+  let f = 0;
+  let g = 0;
+  let h = 0; // of the second row
+  for (let i = 0; i < inputs; i++) {
+    const first = x[from + i];
+    const second = x[from + inputs + i];
+    const p = weight[w + i];
+    const q = weight[w1 + i];
+    const r = weight[w2 + i];
+    const s = weight[w3 + i];
+    a += p * first;
+    b += q * first;
+    c += r * first;
+    d += s * first;
+    e += p * second;
+    f += q * second;
+    g += r * second;
+    h += s * second;
+  }
+  out[at] = a;
+  out[at + 1] = b;
+  out[at + 2] = c;
+  out[at + 3] = d;
+  out[at + outputs] = e;
+  out[at + outputs + 1] = f;
+  out[at + outputs + 2] = g;
+  out[at + outputs + 3] = h;
 }
 
 /**
