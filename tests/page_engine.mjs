@@ -30,8 +30,8 @@ const answers = {
   forward: ({ data, ids, switches, watch }) =>
     forward(loadModel(data), ids, { switches: switches && switchesOf(switches), watch }),
   // The logits after each part of a text, when it is read part by part.
-  parts({ data, parts, watch }) {
-    const session = new Session(loadModel(data), { watch });
+  parts({ data, parts, watch, switches }) {
+    const session = new Session(loadModel(data), { watch, switches: switches && switchesOf(switches) });
     const logits = parts.map((part) => session.feed(part));
     return { logits, attention: session.attention, rows: session.rows, keys: session.keys };
   },

@@ -216,6 +216,9 @@ def test_what_is_switched_off_counts_as_zero_weights_in_python(tmp_path):
             assert not torch.allclose(before, expected[-1], atol=1e-2)
     for answer, logits in zip(engine(tmp_path, *tasks), expected, strict=True):
         assert_close(answer["logits"], logits)
+    parts = [dict(task, what="parts", parts=[ids[:5], ids[5:]]) for task in tasks]
+    for answer, logits in zip(engine(tmp_path, *parts), expected, strict=True):
+        assert_close(answer["logits"], logits[[4, 11]])
 
 
 @needs_node
@@ -321,8 +324,15 @@ def fable_tokenizer(pattern=splitting.GPT4_PATTERN):
 @needs_node
 def test_ids_equal_pythons_on_ten_thousand_texts(tmp_path):
     tokenizer, written = fable_tokenizer(), texts(10_000)
-    [found] = engine(tmp_path, dict(what="encode", tokenizer=packing.pack_tokenizer(tokenizer), texts=written))
-    assert found == [tokenizer.encode(text) for text in written]
+    spec, expected = packing.pack_tokenizer(tokenizer), [tokenizer.encode(text) for text in written]
+    rows = [*expected[:2000], tokenizer.encode("\ufefffox"), [0x80, 0xF0, 0x9F, 858, 0xE2, 0x82]]
+    found, decoded = engine(
+        tmp_path,
+        dict(what="encode", tokenizer=spec, texts=written),
+        dict(what="decode", tokenizer=spec, rows=rows),
+    )
+    assert found == expected
+    assert decoded == [tokenizer.decode(row) for row in rows]
 
 
 OWN_PATTERNS = [
@@ -602,10 +612,54 @@ def test_a_first_prompt_is_what_the_model_writes_itself():
 
 def test_the_corpus_is_found_in_notes_and_in_a_run(tmp_path):
     assert page.corpus_of(FABLES) == "fables" and page.corpus_of(tmp_path) == ""
-    (tmp_path / "config.yaml").write_text("steps: 3\ncorpus: fables\n")
-    assert page.corpus_of(tmp_path) == "fables"
+    settings, checkpoint = tmp_path / "config.yaml", tmp_path / "step-00000006"
+    settings.write_text("corpus: fables\ntexts: []\n")
+    assert page.corpus_of(tmp_path) == page.corpus_of(checkpoint) == "fables"
+    assert page.name_of(checkpoint) == tmp_path.name
+    settings.write_text("corpus: fables\ntexts: [fables]\n")  # a file of one's own
+    assert page.corpus_of(tmp_path) == ""
+    settings.write_text("corpus: [")
+    assert page.corpus_of(tmp_path) == ""
     (tmp_path / "notes.json").write_text("[1]")
     assert page.corpus_of(tmp_path) == ""
+
+
+@needs_node
+def test_from_a_text_to_a_page_that_writes_what_python_writes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("my.txt").write_text("the vole and the owl went out.\n\nthe owl sang to the vole.\n\n" * 60)
+    sizes = ["--n-layer", "1", "--n-embd", "16", "--context", "16", "--batch-size", "2"]
+    assert commands.run(["train", "my.txt", "--steps", "2", "--folder", "runs/my", *sizes]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "a web page that runs it" in line)
+    assert commands.run(line.split("-m gptlab ")[1].split()) == 0  # as it was told
+    data = data_of(Path("my.html").read_text(encoding="utf-8"))
+    assert data["about"]["name"] == "my" and data["about"]["corpus"] == "my.txt" and data["fables"] is None
+    model, tokenizer = checkpoints.load_model("runs/my")
+    carried(model)
+    ids = tokenizer.encode("the owl")
+    expected = sampling.generate(model, torch.tensor([ids]), 30, temperature=0)[0].tolist()
+    written, encoded = engine(
+        tmp_path,
+        dict(what="greedy", data=data, ids=ids, n=30),
+        dict(what="encode", tokenizer=data["tokenizer"], texts=["the owl"]),
+    )
+    assert (written, encoded) == (expected, [ids])
+
+
+@needs_node
+def test_the_benchmark_compares_the_page_with_pytorch(monkeypatch, capsys):
+    from gptlab.commands.bench import page as bench
+
+    model, tokenizer = toy()
+    monkeypatch.setattr(checkpoints, "committed", lambda name: (model, tokenizer))
+    monkeypatch.setattr(bench, "BROWSERS", ())  # tests/test_page_browser.py has the browser
+    bench.bench_page(rounds=1)
+    said = capsys.readouterr().out
+    assert "11 tokens within the context" in said and "16 tokens past the context" in said
+    assert len(re.findall(r"JavaScript in node +[\d,]+ +\d+\.\d\d", said)) == 2
+    monkeypatch.setattr(bench.shutil, "which", lambda name: None)
+    with pytest.raises(ValueError, match="bench page needs a browser"):
+        bench.bench_page(rounds=1)
 
 
 def test_data_cannot_end_the_script_that_holds_it():
@@ -728,5 +782,5 @@ def test_what_cannot_be_one_script_is_refused(sources, said, tmp_path):
 
 
 def test_a_page_needs_each_place_once():
-    with pytest.raises(ValueError, match="page.html has 0 times <!-- style -->, and needs it once"):
+    with pytest.raises(ValueError, match=r"page\.html has 0 times <!-- style -->, and needs it once"):
         assembling.fill("<p></p>", {"style": "x"})

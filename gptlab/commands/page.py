@@ -24,7 +24,7 @@ def page(
     """
     from gptlab import page as pages
 
-    out = Path(f"{model.resolve().name}.html") if out is None else out
+    out = Path(f"{pages.name_of(model)}.html") if out is None else out
     size = pages.write(model, out, weights)
     print(f"{out}: {size / 1e6:.2f} MB, everything included.")
     print(f"Open it with a double click, or here in a browser: {out.resolve().as_uri()}")

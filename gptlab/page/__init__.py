@@ -5,7 +5,6 @@ tokenizer and sampling in JavaScript (`javascript/`, one module an idea, named a
 them (`page.html`, `page.css`, `javascript/ui/`); `assembling` puts them together.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from gptlab.opening import open_model
 from gptlab.page import assembling, packing
 from gptlab.page.fables_data import fable_rules
 from gptlab.page.packing import LARGEST, Weights
+from gptlab.runs import config_file
 from gptlab.tokenizing import Tokenizer
 
 __all__ = ["LARGEST", "Weights", "build", "page_data", "write"]
@@ -68,7 +68,7 @@ def write(folder: Path, out: Path, weights: Weights = "float16") -> int:
     out = expanded(out)
     check_out(out)
     model, tokenizer = open_model(folder)
-    page = build(model, tokenizer, folder.resolve().name, weights, corpus_of(folder)).encode("utf-8")
+    page = build(model, tokenizer, name_of(folder), weights, corpus_of(folder)).encode("utf-8")
     write_whole(out, page)
     return len(page)
 
@@ -133,6 +133,18 @@ def page_data(
     }
 
 
+def name_of(folder: Path) -> str:
+    """What a page calls the model in a folder: a run's name, also for a checkpoint in it, or that of the folder.
+
+    Args:
+        folder: of the model or the run.
+
+    >>> name_of(Path("/nowhere/runs/my"))
+    'my'
+    """
+    return _run(folder).name
+
+
 def corpus_of(folder: Path) -> str:
     """The corpus that a model was trained on, as its notes or its run tell; "" if they do not.
 
@@ -141,12 +153,21 @@ def corpus_of(folder: Path) -> str:
     """
     try:
         if (folder / NOTES).is_file():
-            return str(formats.read_json(folder / NOTES, dict)["recipe"]["corpus"])
-        settings = (folder / "config.yaml").read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError, TypeError):  # notes are for people: a damaged one stops nothing
-        return ""
-    found = re.search(r"^corpus: *['\"]?([\w-]+)", settings, re.MULTILINE)
-    return found[1] if found else ""
+            recipe = formats.read_json(folder / NOTES, dict)["recipe"]
+            corpus, own = str(recipe["corpus"]), recipe.get("texts")
+        else:
+            settings = config_file.from_yaml(_run(folder) / config_file.CONFIG)
+            corpus, own = settings.recipe.corpus, settings.recipe.texts
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ""  # notes are for people: damaged ones stop nothing
+    return "" if own and corpus in _ABOUT_FABLES else corpus  # a file of one's own may be called "fables"
+
+
+def _run(folder: Path) -> Path:
+    """The folder of a run, for a checkpoint in it; otherwise the folder itself."""
+    folder = folder.resolve()
+    beside = (folder / config_file.CONFIG).is_file()
+    return folder.parent if not beside and (folder.parent / config_file.CONFIG).is_file() else folder
 
 
 def first_prompt(model: GPT, tokenizer: Tokenizer, corpus: str = "") -> str:

@@ -4,8 +4,8 @@ JavaScript's regular expressions have no `++` and, in most browsers, no `(?i:…
 `\p{L}` is as old or new as the browser. So each part that matches one character is asked which characters it matches in
 Python, and the page gets the answer as a set. What repeats and groups them is written anew.
 
->>> translated(r"\d+|x")
-{'parts': [0, '+', '|', 'x'], 'sets': ['1c a ...']}
+>>> translated(r"[0-9]++|x")
+{'parts': [0, '+(?!', 0, ')|x'], 'sets': ['1c a']}
 """
 
 import re

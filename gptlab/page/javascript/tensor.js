@@ -37,6 +37,9 @@ export function float16Value(bits) {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
+/** The values of all 65,536 of them, so that a weight is looked up and not computed. */
+const FLOAT16_VALUES = Float32Array.from({ length: 65_536 }, (_, bits) => float16Value(bits));
+
 /**
  * One tensor of a page, as 32-bit numbers.
  *
@@ -50,7 +53,7 @@ export function readTensor(bytes, entry) {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   const numbers = new Float32Array(size);
   if (entry.dtype === "float16") {
-    for (let i = 0; i < size; i++) numbers[i] = float16Value(view.getUint16(entry.offset + 2 * i, true));
+    for (let i = 0; i < size; i++) numbers[i] = FLOAT16_VALUES[view.getUint16(entry.offset + 2 * i, true)];
   } else if (entry.dtype === "float32") {
     for (let i = 0; i < size; i++) numbers[i] = view.getFloat32(entry.offset + 4 * i, true);
   } else if (entry.dtype === "int8") {
