@@ -15,15 +15,12 @@ export function describeModel(page) {
   const { about, chat } = page.data;
   const { config } = page.model;
   document.title = about.title;
-  byId("title").textContent = about.title;
+  const answers = chat && page.data.fables ? "answers with fables" : chat ? "answers" : page.data.fables ? "writes fables" : "";
+  byId("title").textContent = answers ? `A GPT that ${answers}` : `A GPT named ${about.name}`;
   byId("size").textContent = `${inMillions(about.parameters)} parameters`;
-  if (page.data.fables) {
-    byId("invitation").textContent = "Press the button and it writes a story, one token at a time. Then click any word to " +
-      "see what else could have stood there, and which words the model attended to.";
-  } else if (chat) {
-    byId("invitation").textContent = "Ask it something. Then look inside its answer: click any word to see what else could " +
-      "have stood there, and which words the model attended to.";
-  }
+  const inside = "click any word to see what else could have stood there, and which words the model attended to.";
+  if (chat) byId("invitation").textContent = `Ask it something. Then look inside its answer: ${inside}`;
+  else byId("invitation").textContent = `Press the button and it writes${page.data.fables ? " a story" : ""}, one token at a time. Then ${inside}`;
   byId("about-text").textContent = `The model ${about.name ? `“${about.name}” ` : ""}` +
     `${about.corpus ? `learned from ${about.corpus}. It ` : ""}` +
     `has ${counted(about.parameters)} parameters, and takes ${(about.bytes / 1e6).toFixed(1)} MB in this file. ` +

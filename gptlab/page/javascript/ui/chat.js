@@ -6,8 +6,6 @@ import { Passage } from "./passage.js";
 import { SlicedWork } from "./slices.js";
 import { writeTokens } from "./write.js";
 
-const ROOM = 8; // tokens that an answer should have at least
-
 class ChatBox {
   constructor(page) {
     this.page = page;
@@ -49,25 +47,32 @@ class ChatBox {
     return begin === null || begin === undefined ? [] : [begin];
   }
 
+  /** Forgets the oldest messages until the others leave room for one more token; the ids to continue come back. */
+  makeRoom(asked, said) {
+    while (true) {
+      const ids = [...this.begin, ...this.turns.flat(), ...asked, ...said];
+      if (ids.length < this.page.model.config.context) return ids;
+      if (this.turns.length === 0) return null;
+      this.turns.shift();
+      byId("chat-note").textContent =
+        "The conversation has outgrown what the model can read, so its oldest messages are forgotten.";
+    }
+  }
+
   async say(text) {
-    const { page } = this;
     if (this.work) return;
+    byId("chat-note").textContent = "";
     if (!text.trim()) {
       byId("chat-note").textContent = "Type a message first.";
       return;
     }
-    const { context } = page.model.config;
+    const { context } = this.page.model.config;
     const { ids: asked, note } = text.length > 20_000 ? { ids: Array(context), note: "" } : this.request(text);
-    if (note || this.begin.length + asked.length + ROOM > context) {
+    if (note || this.begin.length + asked.length >= context) {
       byId("chat-note").textContent = note ||
         `This message leaves no room for an answer: the model reads at most ${context} tokens. Say it in fewer words.`;
       return;
     }
-    const before = this.turns.length;
-    while (this.begin.length + this.turns.flat().length + asked.length + ROOM > context) this.turns.shift();
-    byId("chat-note").textContent = before > this.turns.length
-      ? "The conversation has outgrown what the model can read, so its oldest messages are forgotten."
-      : "";
     byId("chat-input").value = "";
     this.bubble("user", text);
     await this.answer(asked);
@@ -75,21 +80,25 @@ class ChatBox {
 
   async answer(asked) {
     const { page } = this;
-    const ids = [...this.begin, ...this.turns.flat(), ...asked];
     const answer = new Passage(page, [], 0);
     const place = this.bubble("assistant", "");
     const work = new SlicedWork();
     this.work = work;
     this.running(true);
-    const why = await writeTokens(page, {
-      ids, random: this.random, work,
-      most: page.model.config.context - ids.length,
-      each: (id) => {
-        answer.push(id);
-        place.textContent = answer.text;
-        byId("chat-log").scrollTop = byId("chat-log").scrollHeight;
-      },
-    });
+    let why = "length";
+    let ids = this.makeRoom(asked, []);
+    while (why === "length" && ids) {
+      why = await writeTokens(page, {
+        ids, random: this.random, work,
+        most: page.model.config.context - ids.length,
+        each: (id) => {
+          answer.push(id);
+          place.textContent = answer.text;
+          byId("chat-log").scrollTop = byId("chat-log").scrollHeight;
+        },
+      });
+      if (why === "length") ids = this.makeRoom(asked, answer.ids);
+    }
     const done = why === "end" ? answer.ids : [...answer.ids, this.template.end];
     this.work = null;
     this.running(false);

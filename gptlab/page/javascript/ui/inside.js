@@ -1,8 +1,7 @@
 // Looking inside: what the model expected at a place, and which tokens each head attended to on the way.
 import { drawBars } from "./bars.js";
 import { byId, element, percent, quoted } from "./dom.js";
-import { ranked } from "./passage.js";
-import { Passage } from "./passage.js";
+import { Passage, ranked } from "./passage.js";
 
 /** A head's weights as a tiny picture, one column a token. */
 function sparkline(weights) {
@@ -93,6 +92,7 @@ function drawHeads(page) {
     );
     button.addEventListener("click", () => {
       page.head = head;
+      page.headByHand = true;
       document.querySelector('input[name="colour"][value="attention"]').checked = true;
       page.tell("head");
     });
@@ -122,6 +122,34 @@ function drawInside(page) {
   drawHeads(page);
 }
 
+/** A token that is worth a look, once a text is written: one that repeats an earlier token, or the most surprising one.
+ *
+ * With it goes the head that attends most to the earlier one, unless somebody has chosen a head.
+ */
+export function suggestToken(page) {
+  const { passage } = page;
+  const { n_layer, n_head } = page.model.config;
+  const written = passage.ids.map((_, i) => i).slice(Math.max(1, passage.given)).filter((i) => !page.isSpecial(passage.ids[i]));
+  let best = { i: written.length ? written.reduce((a, b) => (passage.surprise(b) > passage.surprise(a) ? b : a)) : -1, weight: 0 };
+  for (const i of passage.ids.length > page.model.config.context ? [] : written) {
+    if (passage.pieces[i].trim().length < 3) continue; // a full stop repeats every other one
+    const earlier = passage.ids.lastIndexOf(passage.ids[i], i - 3);
+    if (earlier < 0) continue;
+    for (let layer = 0; layer < n_layer; layer += 1) {
+      for (let head = 0; head < n_head; head += 1) {
+        const { weights } = passage.attentionFor(i, layer, head);
+        if (weights[earlier] > best.weight) best = { i, weight: weights[earlier], layer, head };
+      }
+    }
+  }
+  if (best.layer !== undefined && !page.headByHand) {
+    page.layer = best.layer;
+    page.head = best.head;
+    document.querySelectorAll('input[name="layer"]').forEach((input) => (input.checked = Number(input.value) === best.layer));
+  }
+  return best.i;
+}
+
 export function setUpInside(page) {
   const { n_layer, n_head } = page.model.config;
   page.layer = n_layer - 1;
@@ -130,6 +158,7 @@ export function setUpInside(page) {
     const input = element("input", { type: "radio", name: "layer", value: layer, checked: layer === page.layer });
     input.addEventListener("change", () => {
       page.layer = layer;
+      page.headByHand = true;
       page.tell("head");
     });
     byId("layers").append(element("label", {}, input, element("span", {}, `Layer ${layer + 1}`)));

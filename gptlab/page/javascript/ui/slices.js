@@ -34,11 +34,18 @@ export class SlicedWork {
   }
 }
 
-/** A function that runs when nobody has called it again for some milliseconds. */
+/** A function that runs when nobody has called it again for some milliseconds; `flush` runs what is still waiting. */
 export function debounced(run, wait) {
-  let timer = 0;
-  return (...given) => {
+  let timer = null;
+  const now = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => run(...given), wait);
+    timer = null;
+    run();
   };
+  const soon = () => {
+    clearTimeout(timer);
+    timer = setTimeout(now, wait);
+  };
+  soon.flush = () => timer !== null && now();
+  return soon;
 }

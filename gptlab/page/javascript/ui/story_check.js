@@ -30,9 +30,26 @@ export function contradictionInWords({ fact, expected, found }, facts) {
   return `${factInWords(fact)} was “${expected}”, but here it is “${found}”`;
 }
 
+/** The part of a passage that tells a story: tokens from `first` to before `last`, between two special tokens.
+ *
+ * A text is all story but for its end; a conversation has it in one of its answers.
+ */
+export function storyPart(page, passage) {
+  const parts = [];
+  let first = 0;
+  for (let i = 0; i <= passage.ids.length; i += 1) {
+    if (i < passage.ids.length && !page.isSpecial(passage.ids[i])) continue;
+    if (i > first) parts.push({ first, last: i, text: passage.pieces.slice(first, i).join(""), start: passage.starts[first] });
+    first = i + 1;
+  }
+  const openings = Object.keys(page.data.fables.tables.opening);
+  const stories = parts.filter(({ text }) => openings.some((opening) => text.startsWith(opening)));
+  return stories.at(-1) ?? parts.at(-1) ?? { first: 0, last: 0, text: "", start: 0 };
+}
+
 /** What the reader of fables says of a passage: {kind, sentence, start, end}, positions in characters. */
 export function checkStory(page, passage) {
-  const text = passage.text;
+  const { text, start } = storyPart(page, passage);
   if (!text.trim()) return { kind: "none", sentence: "" };
   const { contradictions, formError, facts, marks } = readFable(text, page.data.fables);
   if (contradictions.length > 0) {
@@ -40,7 +57,7 @@ export function checkStory(page, passage) {
     const spelled = / \(\w+\)$/.test(first.found) ? first.found.replace(/ \(\w+\)$/, "") : first.found;
     const more = contradictions.length > 1 ? ` It is the first of ${contradictions.length}.` : "";
     const sentence = `✗ A contradiction: ${contradictionInWords(first, facts)}.${more}`;
-    return { kind: "wrong", sentence, start: first.start, end: first.start + spelled.length };
+    return { kind: "wrong", sentence, start: start + first.start, end: start + first.start + spelled.length };
   }
   if (formError === null) {
     const kept = marks.filter((mark) => mark.recalled).length;
@@ -53,7 +70,7 @@ export function checkStory(page, passage) {
   const found = formError.found.split(" ").slice(0, 4).join(" ");
   return {
     kind: "other",
-    sentence: `Only fables can be checked. From “${found}” on this is none: “${formError.expected}” would have to follow.`,
+    sentence: `This is not a fable, or not any more: in place of “${found} …”, “${formError.expected}” would have to stand.`,
   };
 }
 

@@ -2,7 +2,7 @@
 import { readFable } from "../fables.js";
 import { byId, element, percent, quoted } from "./dom.js";
 import { Passage, ranked } from "./passage.js";
-import { factInWords } from "./story_check.js";
+import { factInWords, storyPart } from "./story_check.js";
 import { TokenView } from "./token_view.js";
 
 const SHOWN = 8; // rows of the table
@@ -38,7 +38,8 @@ class Swap {
   /** Reads the story above and lists its facts. */
   read() {
     const { passage } = this.page;
-    this.choices = readFable(passage.text, this.page.data.fables).marks.filter((mark) => !mark.recalled);
+    this.story = storyPart(this.page, passage);
+    this.choices = readFable(this.story.text, this.page.data.fables).marks.filter((mark) => !mark.recalled);
     const before = byId("swap-fact").value;
     byId("swap-fact").replaceChildren(...this.choices.map((mark) =>
       element("option", { value: mark.fact }, `${factInWords(mark.fact)}: ${mark.text}`)));
@@ -63,31 +64,30 @@ class Swap {
   clear() {
     byId("swap-text").hidden = true;
     byId("swap-table").parentElement.hidden = true;
-    byId("swap-readout").textContent = "";
+    byId("swap-readout").hidden = true;
     byId("swap-note").textContent = this.choices.length
       ? ""
       : "There is no fact to swap yet: write a story above, or begin one as the fables begin.";
   }
 
   run() {
-    const { page, mark } = this;
+    const { page } = this;
+    let { mark } = this;
     const words = byId("swap-value").value;
     if (!mark || !words) {
       this.clear();
       return;
     }
     const old = page.passage;
-    const first = old.ids.findIndex((id) => !page.isSpecial(id));
-    const { ids, note } = page.encode(textWith(old.text, mark, words));
-    if (note || ids.length + first > page.model.config.context) {
+    const { first, last, text, start } = this.story;
+    const { ids, note } = page.encode(textWith(text, mark, words));
+    const changed = new Passage(page, [...old.ids.slice(0, first), ...ids, ...old.ids.slice(last)], 0);
+    if (note || Math.max(old.ids.length, changed.ids.length) > page.model.config.context) {
       this.clear();
-      byId("swap-note").textContent = note || "This story is longer than the model’s context, so the two cannot be compared.";
+      byId("swap-note").textContent = note || "This text is longer than the model’s context, so the two cannot be compared.";
       return;
     }
-    // What stood before and behind the text stays: the token that ends the text before, and the one that ends this.
-    let last = old.ids.length;
-    while (last > first && page.isSpecial(old.ids[last - 1])) last -= 1;
-    const changed = new Passage(page, [...old.ids.slice(0, first), ...ids, ...old.ids.slice(last)], 0);
+    mark = { ...mark, start: start + mark.start, end: start + mark.end };
     this.compare(old, changed, mark, words);
   }
 
@@ -96,7 +96,7 @@ class Swap {
     const p = (passage, i) => Math.exp(-passage.surprise(i));
     this.moves = changed.ids.map((_, i) => (was[i] > 0 ? { i, before: p(old, was[i]), after: p(changed, i) } : null));
     this.changed = changed;
-    byId("swap-text").hidden = false;
+    for (const id of ["swap-text", "swap-readout"]) byId(id).hidden = false;
     this.view.show(changed);
     this.view.shade("swap", (i) => (this.moves[i] ? Math.abs(this.moves[i].after - this.moves[i].before) : null));
     this.view.mark("fell", (i) => this.moves[i] && this.moves[i].after < this.moves[i].before - 0.02);

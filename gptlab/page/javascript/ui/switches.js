@@ -97,6 +97,7 @@ class SwitchBoard {
       return;
     }
     byId("switch-stop").disabled = false;
+    byId("switch-texts").hidden = false;
     const { switches, names } = this;
     byId("damaged-title").textContent = names ? `Without ${names}` : "With nothing switched off";
     const whole = await this.write("whole", ids, {}, work);
@@ -119,7 +120,8 @@ class SwitchBoard {
     const draw = () => this.draw(side, passage, other);
     let drawn = performance.now();
     await writeTokens(page, {
-      ids, switches, work, random: makeRandom(page.seed), most: page.mostTokens,
+      ids, switches, work, random: makeRandom(page.seed),
+      most: Math.min(page.mostTokens, Math.max(1, page.model.config.context - ids.length)), // a broken model may never end
       each: (id) => {
         passage.push(id);
         if (performance.now() - drawn > 50) {
@@ -141,7 +143,7 @@ class SwitchBoard {
       const given = i < passage.given ? "given" : "";
       const changed = differs >= 0 && i >= differs ? "changed" : "";
       const node = element("span", { class: [kind, given, changed].filter(Boolean).join(" ") || null }, piece);
-      return i === differs ? [element("span", { class: "fork", title: "From here on the texts differ" }, "⑂"), node] : [node];
+      return i === differs ? [element("span", { class: "fork", title: "From here on the texts differ" }, "▸"), node] : [node];
     });
     byId(`text-${side}`).replaceChildren(...nodes.flat());
     byId(`check-${side}`).textContent = finding.sentence;

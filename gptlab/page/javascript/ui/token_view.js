@@ -52,7 +52,10 @@ export class TokenView {
 
   add(i, kind, shown, label) {
     const role = this.choose ? "button" : "img";
-    const span = element("span", { class: kind, role, tabindex: "-1", "data-i": i, "aria-label": label }, shown);
+    // The space before a word stays outside its colour, so that a line does not end in a coloured nothing.
+    const [, before, word] = shown.match(/^( *)([^]*)$/);
+    const parts = word ? [before, element("span", { class: "w" }, word)] : [element("span", { class: "w" }, before)];
+    const span = element("span", { class: kind, role, tabindex: "-1", "data-i": i, "aria-label": label }, ...parts);
     if (role === "img" && !label) span.setAttribute("aria-label", shown.trim());
     if (this.choose) span.setAttribute("aria-pressed", "false");
     this.spans[i]?.remove();
@@ -62,7 +65,6 @@ export class TokenView {
 
   /** Adds what the passage has got since; the place for the next token moves on. */
   grow() {
-    this.spans[this.passage.ids.length - 1]?.classList.contains("next") && this.spans.pop().remove();
     if (this.spans.at(-1)?.classList.contains("next")) this.spans.pop().remove();
     for (let i = this.spans.length; i < this.passage.ids.length; i += 1) this.append(i);
     if (this.next) this.appendNext();

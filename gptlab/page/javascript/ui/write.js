@@ -3,6 +3,7 @@ import { makeRandom } from "../random.js";
 import { filteredProbabilities, sample } from "../sampling.js";
 import { Session } from "../session.js";
 import { byId, element, percent, quoted } from "./dom.js";
+import { suggestToken } from "./inside.js";
 import { Passage } from "./passage.js";
 import { SlicedWork, debounced } from "./slices.js";
 import { checkStory, touches } from "./story_check.js";
@@ -45,7 +46,8 @@ class Writing {
     byId("stop").addEventListener("click", () => this.stop());
     byId("restart").addEventListener("click", () => this.restart());
     byId("write-on").addEventListener("click", () => this.writeOn());
-    byId("prompt").addEventListener("input", debounced(() => this.restart(), 120));
+    this.promptTyped = debounced(() => this.restart(), 120);
+    byId("prompt").addEventListener("input", this.promptTyped);
     byId("seed").addEventListener("change", () => this.restart());
     page.on("passage", () => this.showPassage());
     page.on("choose", () => this.colour());
@@ -67,6 +69,7 @@ class Writing {
   }
 
   go() {
+    this.promptTyped.flush();
     if (this.work) return;
     if (this.finished) { // the same seed would give the same text again
       byId("seed").value = this.page.seed + 1;
@@ -148,6 +151,10 @@ class Writing {
     this.finished = why === "end" || why === "length";
     this.speak(true);
     this.drawButtons();
+    if (why === "end" && page.chosen === page.passage.ids.length) { // nothing comes after the end: look at another token
+      const worth = suggestToken(page);
+      if (worth > 0) page.chosen = worth;
+    }
     page.tell("written");
     this.colour();
   }
@@ -208,7 +215,7 @@ class Writing {
     const label = (v) => (this.mode === "surprise" ? `${v}` : percent(v));
     byId("scale").dataset.shade = this.mode;
     byId("scale").replaceChildren(...steps.map((v, i) =>
-      element("span", { class: "t", style: `--v:${i / (steps.length - 1)}` }, label(v))));
+      element("span", { class: "w", style: `--v:${i / (steps.length - 1)}` }, label(v))));
     byId("scale-text").textContent = {
       surprise: "In nats: 0 is certain, 3 was a chance of 1 in 20, 6 one in 400. The taller the bar, the greater the surprise.",
       attention: `The share of the attention of head ${this.page.head + 1} in layer ${this.page.layer + 1}; ` +
