@@ -1,4 +1,5 @@
-// Calls the engine of a page on tasks from a JSON file, and writes the answers as JSON: `node page_engine.mjs ENGINE TASKS`.
+// Calls the engine of a page on tasks from a JSON file, and writes the answers as JSON: `node page_engine.mjs ENGINE
+// TASKS`.
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 

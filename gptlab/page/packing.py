@@ -23,6 +23,12 @@ Weights = Literal["float16", "int8", "float32"]
 BYTES = {"float16": 2, "int8": 1, "float32": 4}  # of one number
 LARGEST = 24_000_000  # bytes of a page: a browser opens it in a second or two, and a mailbox takes it
 _CHARACTERS = 5 / 4  # for a byte, in base 85
+# What javascript/model.js can compute. A part that Python learns later is refused here until it is written there too.
+PARTS = {
+    "norm": ("layernorm", "rmsnorm"),
+    "position": ("learned", "sinusoidal", "none", "rope"),
+    "mlp": ("gelu", "gelu_tanh", "relu2", "swiglu"),
+}
 _TRAINING_ONLY = ("dropout", "init", "mlp_size", "mlp_bias")  # what a finished model no longer needs to know
 
 
@@ -61,7 +67,7 @@ def check_model(model: nn.Module) -> GPT:
     """The model itself, if a page can run it.
 
     Raises:
-        ValueError: it is not a GPT of the course, or has weights beside or instead of a GPT's.
+        ValueError: it is not a GPT of the course, or has an unknown part, or weights beside or instead of a GPT's.
 
     >>> check_model(nn.Linear(2, 3))
     Traceback (most recent call last):
@@ -70,6 +76,9 @@ def check_model(model: nn.Module) -> GPT:
     model = unwrapped(model)
     if type(model) is not GPT:
         raise ValueError(f"a page runs a GPT of gptlab.model, not a {type(model).__name__}")
+    for what, known in PARTS.items():
+        if (part := getattr(model.config, what)) not in known:
+            raise ValueError(f"a page cannot run a model whose {what} is {part!r}: it knows {', '.join(known)}")
     with torch.device("meta"):
         expected = GPT(model.config).state_dict()
     there = model.state_dict()

@@ -151,8 +151,8 @@ export function readTokens(model, ids, cache, { switches = {}, watch = false, ro
  * @param {number[]} ids - T token ids, at least one and at most the context
  * @param {object} options
  * @param {object} [options.switches] - what is switched off: {heads: Set of "layer.head", layers: Set of numbers,
- *   positions: false, convolution: false}. A head then gives zeros, a layer passes the stream on, positions are not told,
- *   and the convolution adds nothing
+ *   positions: false, convolution: false}. A head then gives zeros, a layer passes the stream on, positions are not
+ *   told, and the convolution adds nothing
  * @param {boolean} [options.watch] - also return the attention weights
  * @returns {{logits: Float32Array, attention: ?Float32Array[][]}} logits [T, V]; attention[layer][head] [T, T]
  */
@@ -168,8 +168,8 @@ export function forward(model, ids, { switches, watch } = {}) {
 /**
  * What each token after the first costs: -ln p of it, given those before. In nats.
  *
- * A text longer than the context is read in windows that overlap by half, so that every token has at least half a context
- * before it.
+ * A text longer than the context is read in windows that overlap by half, so that every token has at least half a
+ * context before it.
  * @param {object} model
  * @param {number[]} ids - T token ids
  * @param {object} [options] - {switches}

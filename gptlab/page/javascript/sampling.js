@@ -1,4 +1,5 @@
-// From logits to the next token: what reshapes the distribution, and one token sampled from it. As in gptlab/next_token.py.
+// From logits to the next token: what reshapes the distribution, and one token sampled from it. As in
+// gptlab/next_token.py.
 import { softmax } from "./tensor.js";
 
 /** The ids from the most likely to the least; of equal ones the smaller id first. */
@@ -7,8 +8,8 @@ function bestFirst(logits) {
 }
 
 /**
- * The distribution that the next token is sampled from: temperature, then top-k, then top-p, each on what the one before
- * has left.
+ * The distribution that the next token is sampled from: temperature, then top-k, then top-p, each on what the one
+ * before has left.
  * @param {Float32Array} logits - [V]
  * @param {object} options
  * @param {number} [options.temperature] - below 1 sharpens, above 1 flattens, 0 leaves only the best token

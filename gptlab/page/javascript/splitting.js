@@ -1,8 +1,8 @@
 // Where a text is split before byte-pair encoding sees it. As in gptlab/splitting.py.
 //
-// Browsers differ in the version of Unicode that they know, and their regular expressions have no `++` and no `(?i:…)`. So
-// a page brings the pattern translated, and for each class of characters in it, such as \p{L}, the characters that Python
-// finds in it. Then a text has the same chunks everywhere.
+// Browsers differ in the version of Unicode that they know, and their regular expressions have no `++` and no `(?i:…)`.
+// So a page brings the pattern translated, and for each class of characters in it, such as \p{L}, the characters that
+// Python finds in it. Then a text has the same chunks everywhere.
 
 /**
  * A text as UTF-8 can write it: half of a surrogate pair, which is not a character, becomes U+FFFD.

@@ -1,7 +1,7 @@
 // Numbers: how the weights of a page become arrays, and the few operations that a GPT is made of.
 //
-// An array holds rows one after the other: element (t, i) of a [T, C] array stands at t * C + i. Weights and activations
-// are 32-bit numbers, as in PyTorch; JavaScript adds them up in 64 bits.
+// An array holds rows one after the other: element (t, i) of a [T, C] array stands at t * C + i. Weights and
+// activations are 32-bit numbers, as in PyTorch; JavaScript adds them up in 64 bits.
 
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
 
@@ -71,9 +71,9 @@ export function readTensor(bytes, entry) {
 /**
  * A linear layer on n rows: out = x Wᵀ + b. This is where nearly all of the time goes.
  *
- * PyTorch stores W as [outputs, inputs], so that a row of it lies in memory as its sum needs it. Four outputs are computed
- * side by side, and for two rows of x at once where there are two: each number is fetched once and used several times,
- * and no sum has to wait for another.
+ * PyTorch stores W as [outputs, inputs], so that a row of it lies in memory as its sum needs it. Four outputs are
+ * computed side by side, and for two rows of x at once where there are two: each number is fetched once and used
+ * several times, and no sum has to wait for another.
  * @param {Float32Array} out - written from outAt on: [n, outputs]
  * @param {number} outAt
  * @param {Float32Array} x - read from xAt on: [n, inputs]
