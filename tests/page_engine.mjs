@@ -49,7 +49,8 @@ const answers = {
   tokens({ tokenizer, ids }) {
     const loaded = loadTokenizer(tokenizer);
     const { vocabSize, end } = loaded;
-    return { vocabSize, end, bytes: ids.map((id) => loaded.tokenBytes(id)), texts: ids.map((id) => loaded.tokenText(id)) };
+    const bytes = ids.map((id) => loaded.tokenBytes(id));
+    return { vocabSize, end, bytes, texts: ids.map((id) => loaded.tokenText(id)) };
   },
   probabilities: ({ rows, options }) => rows.map((row) => filteredProbabilities(Float32Array.from(row), options)),
   random({ seed, n }) {

@@ -708,8 +708,9 @@ def test_every_part_of_a_configuration_is_known_to_the_page_or_refused():
     parts = dict(norm=config.NORMS, position=config.POSITIONS, mlp=config.MLPS)
     assert parts == packing.PARTS  # a new part: write it in JavaScript, test it above, and add it there
     known = {
-        "vocab_size", "context", "n_layer", "n_head", "n_embd", "n_kv_head", "mlp_size", "norm", "position", "mlp", "bias",
-        "dropout", "tie_weights", "qk_norm", "convolution", "init", "norm_eps", "rope_theta", "rope_scaling", "mlp_bias",
+        "vocab_size", "context", "n_layer", "n_head", "n_embd", "n_kv_head", "mlp_size", "norm", "position", "mlp",
+        "bias", "dropout", "tie_weights", "qk_norm", "convolution", "init", "norm_eps", "rope_theta", "rope_scaling",
+        "mlp_bias",
     }  # fmt: skip
     assert {field.name for field in dataclasses.fields(GPTConfig)} == known  # a new field: does the page compute it?
 

@@ -1,11 +1,9 @@
-// Attention: each position decides where to look. As in gptlab/attention.py, with the rotary positions of
-// gptlab/parts.py.
+// Attention: each position decides where to look. As in gptlab/attention.py; rotary positions as in gptlab/parts.py.
 import { normalise } from "./parts.js";
 import { linear, softmax } from "./tensor.js";
 
 /**
- * The angle by which one position rotates pair i of a head's channels, 1 / theta^(2i / hs), rounded where PyTorch
- * rounds.
+ * The angle by which one position rotates pair i of a head's channels: 1 / theta^(2i / hs), rounded as in PyTorch.
  * @param {number} hs - the head size, even
  * @param {number} theta - base of the frequencies
  * @param {?{factor: number, low: number, high: number, context: number}} scaling - Llama 3.1's stretching, or null
@@ -86,9 +84,8 @@ function prepareHeads(x, at, n, heads, hs, start, norm, rotary) {
  * only for the last `rows` of them.
  * @param {Float32Array} out - written: [rows, C]
  * @param {Float32Array} x - [n, C]
- * @param {object} attention - {H, G, hs, query, key, value, output, queryNorm, keyNorm}: H heads of queries share G
- *   heads
- *   of keys and values
+ * @param {object} attention - {H, G, hs, query, key, value, output, queryNorm, keyNorm}; H heads of queries share
+ *   G heads of keys and values
  * @param {{k: Float32Array, v: Float32Array}} cache - of this layer: [T, G * hs] each
  * @param {object} call - {start, n, rows, rotary, off, weights, scratch}: `start` positions are cached; `off` has the
  *   numbers of heads whose output is zero; `weights`, unless null, gets for each head an array [rows, start + n]

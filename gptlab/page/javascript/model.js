@@ -151,8 +151,8 @@ export function readTokens(model, ids, cache, { switches = {}, watch = false, ro
  * @param {number[]} ids - T token ids, at least one and at most the context
  * @param {object} options
  * @param {object} [options.switches] - what is switched off: {heads: Set of "layer.head", layers: Set of numbers,
- *   positions: false, convolution: false}. A head then gives zeros, a layer passes the stream on, positions are not
- *   told, and the convolution adds nothing
+ *   positions: false, convolution: false}. A head then gives zeros, a layer passes the stream on, positions are left
+ *   out, and the convolution adds nothing
  * @param {boolean} [options.watch] - also return the attention weights
  * @returns {{logits: Float32Array, attention: ?Float32Array[][]}} logits [T, V]; attention[layer][head] [T, T]
  */

@@ -2,8 +2,8 @@
 import { linear } from "./tensor.js";
 
 /**
- * One row, normalised: LayerNorm takes off the mean and divides by the deviation, RMSNorm divides by the root mean
- * square.
+ * One row, normalised: LayerNorm subtracts the mean and divides by the standard deviation, RMSNorm divides by the root
+ * mean square.
  * @param {Float32Array} out - written from outAt on: [size]
  * @param {number} outAt
  * @param {Float32Array} x - read from xAt on: [size]; may be the same array and place as out

@@ -6,8 +6,8 @@
  * @returns {function(): number} each call gives the next number in [0, 1)
  */
 export function makeRandom(seed) {
-  // Neighbouring seeds must not give similar numbers, so each word of state is a well-mixed count (MurmurHash3's
-  // finish).
+  // Neighbouring seeds must not give similar numbers, so each word of state is a count that is mixed well (as at the
+  // end of MurmurHash3).
   const state = Uint32Array.from([1, 2, 3, 4], (i) => {
     let word = (seed + Math.imul(i, 0x9e3779b9)) | 0;
     word = Math.imul(word ^ (word >>> 16), 0x85ebca6b);

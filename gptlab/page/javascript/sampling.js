@@ -1,4 +1,4 @@
-// From logits to the next token: what reshapes the distribution, and one token sampled from it. As in
+// From logits to the next token: what reshapes the distribution, and one token sampled from it, as in
 // gptlab/next_token.py.
 import { softmax } from "./tensor.js";
 

@@ -89,7 +89,9 @@ export function linear(out, outAt, x, xAt, layer, n) {
     for (let t = 0; t < inPairs; t += 2) {
       fourOutputsOfTwoRows(out, outAt + t * outputs + o, outputs, x, xAt + t * inputs, weight, o * inputs, inputs);
     }
-    if (inPairs < n) fourOutputs(out, outAt + inPairs * outputs + o, x, xAt + inPairs * inputs, weight, o * inputs, inputs);
+    if (inPairs < n) {
+      fourOutputs(out, outAt + inPairs * outputs + o, x, xAt + inPairs * inputs, weight, o * inputs, inputs);
+    }
   }
   for (let o = inFours; o < outputs; o++) {
     for (let t = 0; t < n; t++) {

@@ -53,7 +53,8 @@ class Characters extends Listed {
     return Array.from(text, (character) => {
       const id = this.idOf.get(character);
       if (id === undefined) {
-        throw new Error(`the character ${JSON.stringify(character)} is not one of the ${this.vocabSize} that this model knows`);
+        const which = JSON.stringify(character);
+        throw new Error(`the character ${which} is not one of the ${this.vocabSize} that this model knows`);
       }
       return id;
     });
