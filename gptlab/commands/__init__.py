@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "train a GPT on a text",
     "sample": "generate text with a trained GPT",
     "chat": "talk to a fine-tuned GPT",
+    "page": "put a trained GPT into one HTML file that runs it in any browser",
     "export": "save a trained GPT so that Hugging Face's transformers opens it",
     "bench": "measure training, sampling and tokenizers on this machine",
     "mutate": "for maintainers: plant small faults in the package, and see which no test notices",

@@ -9,7 +9,7 @@ from gptlab.entrances import Count, checked
 
 @checked
 def bench(
-    what: Literal["training", "tokenizers", "generate", "step", "gpu", "finetuning", "reinforcement"],
+    what: Literal["training", "tokenizers", "generate", "step", "gpu", "page", "finetuning", "reinforcement"],
     /,
     record: Path | None = None,
     seeds: Count | None = None,
@@ -24,6 +24,7 @@ def bench(
             "generate": tokens per second of a GPT-2 124M against transformers, with and without a cache (two minutes).
             "step": training steps per second of a GPT-2 124M against transformers (about three minutes).
             "gpu": training and generating against transformers on a GPU; without one, a small model on the CPU.
+            "page": tokens per second of a page in a browser (or node) against PyTorch on one core (half a minute).
             "finetuning": requests granted before and after fine-tuning, full and with LoRA (four minutes for a seed).
             "reinforcement": what rewards change: a preference, coherence, requests, DPO, controls (ten minutes a seed).
         record: with the last three, a file to add the figures to, with the device, the date and the commit.

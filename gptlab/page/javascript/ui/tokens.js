@@ -1,0 +1,56 @@
+// The tokens of any text, as chips with their ids.
+import { byId, counted, element, quoted, tokenNodes } from "./dom.js";
+import { debounced } from "./slices.js";
+
+const MOST_CHARACTERS = 20_000; // that are split, and
+const MOST_CHIPS = 1_500; // tokens that are shown: more would take the browser longer than a person wants to wait
+
+/** The bytes of a token that is a part of a character: ‹E2 82›. */
+function bytesInHex(bytes) {
+  return Array.from(bytes, (byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join(" ");
+}
+
+function isWholeText(bytes) {
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(bytes));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function chip(page, id, number) {
+  const bytes = page.tokenizer.tokenBytes(id);
+  const whole = isWholeText(bytes);
+  const name = whole ? new TextDecoder().decode(Uint8Array.from(bytes)) : bytesInHex(bytes);
+  const kind = `chip c${number % 4}${whole ? "" : " bytes"}`;
+  const title = whole ? `${quoted(name)}, id ${id}` : `the ${bytes.length === 1 ? "byte" : "bytes"} ${name} of a longer character`;
+  return element("li", { class: kind, title },
+    element("span", { class: "name" }, ...tokenNodes(name)), element("span", { class: "id" }, `${id}`));
+}
+
+function drawChips(page) {
+  const text = byId("any-text").value;
+  const read = text.slice(0, MOST_CHARACTERS).replace(/[\ud800-\udbff]$/, "");
+  const { ids, note } = page.encode(read);
+  byId("chips").replaceChildren(...ids.slice(0, MOST_CHIPS).map((id, number) => chip(page, id, number)));
+  byId("chips").hidden = ids.length === 0;
+  if (note || !text) {
+    byId("any-note").textContent = note || "No text, no tokens.";
+    return;
+  }
+  const characters = Array.from(read).length;
+  const count = `${counted(characters)} ${characters === 1 ? "character" : "characters"}, ${counted(ids.length)} ` +
+    `${ids.length === 1 ? "token" : "tokens"}: ${(characters / ids.length).toFixed(1)} characters per token.`;
+  const cut = read.length < text.length ? ` Only the first ${counted(MOST_CHARACTERS)} of ${counted(text.length)} characters are split.` : "";
+  const hidden = ids.length > MOST_CHIPS ? ` The first ${counted(MOST_CHIPS)} tokens are shown.` : "";
+  byId("any-note").textContent = count + cut + hidden;
+}
+
+export function setUpTokens(page) {
+  const first = (page.data.prompt ?? "").split(/(?<=[.!?])\s/)[0];
+  byId("any-text").value = first || "Hello, world! Straße, 漢字, 🦊";
+  const soon = debounced(() => drawChips(page), 60);
+  byId("any-text").addEventListener("input", soon);
+  drawChips(page);
+}
