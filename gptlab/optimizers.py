@@ -101,12 +101,12 @@ class Muon(torch.optim.Optimizer):
     def _move(self, parameters: list[Tensor], directions: list[Tensor], group: dict) -> None:
         """Decay the weights, then add the directions, one call for each factor that the learning rate has."""
         lr, decay, weights = group["lr"], group["weight_decay"], [ranks.local(p) for p in parameters]
-        moves = 1 if self.found_inf is None else 1 - self.found_inf.double()  # 0 where nothing may change
+        moves = 1 if self.found_inf is None else 1 - self.found_inf  # 0 where nothing may change
         if decay:
-            kept = 1 - lr * decay * moves
+            kept = 1 - lr * decay * (moves.double() if isinstance(moves, Tensor) else 1)
             torch._foreach_mul_(weights, kept.float() if isinstance(kept, Tensor) else kept)
         if self.found_inf is not None:
-            directions = torch._foreach_mul(directions, moves.float())
+            directions = torch._foreach_mul(directions, moves)
         directions = [
             ranks.local(ranks.spread(direction, like=p)) for direction, p in zip(directions, parameters, strict=True)
         ]
@@ -128,11 +128,11 @@ def unless(spoilt: Tensor, values: list[Tensor], instead: list[Tensor]) -> list[
     >>> unless(torch.tensor(1.0), [torch.tensor([torch.nan])], [torch.tensor([2.0])])
     [tensor([2.])]
     """
-    chosen = list(values)
+    chosen, spoilt = list(values), spoilt > 0
     for shape in dict.fromkeys(value.shape for value in values):
         where = [i for i, value in enumerate(values) if value.shape == shape]
         stacks = (torch.stack([many[i] for i in where]) for many in (instead, values))
-        for i, value in zip(where, torch.where(spoilt > 0, *stacks).unbind(), strict=True):
+        for i, value in zip(where, torch.where(spoilt, *stacks).unbind(), strict=True):
             chosen[i] = value
     return chosen
 
