@@ -15,7 +15,6 @@ import torch
 
 from gptlab import checkpoints
 from gptlab.batches import BatchSource
-from gptlab.gpu.graphs import Replayed
 from gptlab.model import GPT
 from gptlab.optimizers import Muon, orthogonalize
 from gptlab.schedule import TrainConfig
@@ -98,6 +97,8 @@ def ways(compiled: bool, config: TrainConfig, device: torch.device, say: Callabl
     """
     if not compiled or device.type != "cuda":
         return {}
+    from gptlab.gpu.graphs import Replayed
+
     record = None if config.gradient_checkpointing else functools.partial(Replayed, say=say)
     return {"prepare": functools.partial(compile_update, say=say), "record": record}
 

@@ -14,6 +14,7 @@ import torch
 
 from gptlab import checkpoints, ranks, training
 from gptlab.checkpoints.storage import NOTES
+from gptlab.fast_forms import speed_up
 from gptlab.files import write_whole
 from gptlab.gpu import devices
 from gptlab.runs import reporting
@@ -75,6 +76,8 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
         dtype = getattr(torch, settings.dtype) if settings.dtype else devices.pick_dtype(device)
         exactly = devices.pick_float32(device, dtype)
         setup = build(recipe, device, options.verify and first)
+        if device.type == "cuda":  # a CPU gains nothing from them
+            speed_up(setup.model)
         if first:
             stack.enter_context(checkpoints.locked(folder))
         lost = False
