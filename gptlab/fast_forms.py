@@ -38,7 +38,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, rows: int, multiple: int) -> Tensor:
         V, kind = len(weight), torch.get_autocast_dtype(x.device.type)
         kind = kind if torch.is_autocast_enabled(x.device.type) else x.dtype
-        matrix, inputs = F.pad(weight.to(kind), (0, 0, 0, -V % multiple)), x.to(kind)  # [V', C], [N, C]
+        matrix, inputs = weight.to(kind), x.to(kind)  # [V, C], [N, C]
+        matrix = F.pad(matrix, (0, 0, 0, -V % multiple)) if V % multiple else matrix  # [V', C]
         learns = any(ctx.needs_input_grad)
         exact = torch.promote_types(kind, torch.float32)
         total = torch.zeros((), dtype=exact, device=x.device)

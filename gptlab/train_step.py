@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -196,8 +195,8 @@ class TrainStep:
             raise ValueError(f"no target of step {step} counts: every one is IGNORE, so there is nothing to learn")
         return parts, [count / total for count in counts], int(targets)
 
-    def fill_gradients(self, parts: Sequence, weights: Sequence[float | int | Tensor]) -> Float[Tensor, "2"]:
-        """Fill in the gradients, shortened to `max_grad_norm`; loss and norm, still on the device."""
+    def fill_gradients(self, parts: Sequence, weights: Sequence[float | int | Tensor]) -> Tensor:
+        """Fill in the gradients, shortened to `max_grad_norm`; loss and norm in one tensor, still on the device."""
         loss = add_gradients(self.wrapped, parts, weights, self.scaler, self.autocast, self.processes, self.objective)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)

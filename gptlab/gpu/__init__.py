@@ -4,6 +4,7 @@
 - `speed`: how to time, and the two ceilings of a machine: matrix products and memory bandwidth.
 - `account`: parameters, FLOPs and bytes, on paper; MFU.
 - `memory`, `footprint`: where the memory of a step goes, predicted and measured.
+- `attention_kernels`: which kernel computes attention fastest here.
 - `graphs`: work recorded once and replayed: a training step, or a step of generation.
 - `weights`: weights in fewer bytes, for a model that only generates.
 
@@ -17,7 +18,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["account", "devices", "footprint", "graphs", "memory", "speed", "weights"],
+    submodules=["account", "attention_kernels", "devices", "footprint", "graphs", "memory", "speed", "weights"],
     submod_attrs={
         "account": [
             "Work",
@@ -28,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "parameters_by_part",
             "work_by_part",
         ],
+        "attention_kernels": ["attention_kernel", "attention_seconds", "pick_attention"],
         "devices": [
             "device_name",
             "one_batch",

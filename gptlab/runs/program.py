@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from gptlab.checkpoints.storage import NOTES
 from gptlab.fast_forms import speed_up
 from gptlab.files import write_whole
 from gptlab.gpu import devices
+from gptlab.model import GPT
 from gptlab.runs import reporting
 from gptlab.runs.building import TrainingSetup, build
 from gptlab.runs.compiling import compile_model, ways
@@ -78,6 +80,7 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
         setup = build(recipe, device, options.verify and first)
         if device.type == "cuda":  # a CPU gains nothing from them
             speed_up(setup.model)
+            stack.enter_context(_fast_attention(setup.model, recipe, dtype, device, say))
         if first:
             stack.enter_context(checkpoints.locked(folder))
         lost = False
@@ -150,6 +153,19 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
             say(f"recorded in {options.record}")
     best = folder / BEST
     return Outcome(history, processes.rank, best if options.best and best.is_dir() else folder)
+
+
+def _fast_attention(
+    model: GPT, recipe: Recipe, dtype: torch.dtype, device: torch.device, say: Callable[[str], None]
+) -> contextlib.AbstractContextManager:
+    """Inside, attention is computed by the kernel that is fastest on this card for a micro-batch of this run."""
+    from gptlab.gpu import attention_kernels
+
+    config, rows = model.config, max(1, recipe.batch_size // recipe.training.gradient_accumulation)
+    shape = (rows, config.n_head, config.context, config.n_embd // config.n_head)
+    kernel = attention_kernels.pick_attention(device, *shape, dtype, config.dropout)
+    say(f"attention by the kernel {kernel!r}, which was the fastest here" if kernel else "")
+    return attention_kernels.attention_kernel(kernel)
 
 
 def join(options: Any, stack: contextlib.ExitStack) -> tuple[ranks.Processes, torch.device]:
