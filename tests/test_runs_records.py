@@ -76,6 +76,25 @@ def test_what_this_project_ships_is_complete():
         assert found.numbers and "/" not in found.command.replace("data/recorded/", "").replace("runs/", "")
 
 
+def test_the_figures_that_this_project_ships_agree_with_each_other():
+    """Ratios, best values and utilisation follow from other figures of the same record: none was written by hand."""
+    for found in runs.recorded():
+        for row in (row for rows in found.tables.values() for row in rows if "measured MiB" in row):
+            assert row["ratio"] == pytest.approx(row["predicted MiB"] / row["measured MiB"])
+        if evaluations := found.tables.get("evaluations"):
+            best = min(entry["validation"] for entry in evaluations)
+            assert found.numbers["best validation"] == pytest.approx(best, abs=1e-4)
+            speed = found.numbers["tokens"] / found.numbers["seconds of training"]
+            assert found.numbers["tokens/s"] == pytest.approx(speed)
+            assert evaluations[-1]["seconds"] == pytest.approx(found.numbers["seconds of training"], abs=1e-3)
+            assert found.curves["validation"] == [[entry["step"], entry["validation"]] for entry in evaluations]
+
+
+def test_the_recorded_gpu_is_the_first_record_and_names_its_card():
+    card = runs.recorded()[0]
+    assert card.kind == "cuda" and card.device.startswith("NVIDIA") and "CUDA" in card.versions
+
+
 def test_the_commit_is_that_of_the_code_and_marked_if_changed(tmp_path, monkeypatch):
     package = tmp_path / "gptlab" / "gpu"
     package.mkdir(parents=True)
