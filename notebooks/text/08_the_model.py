@@ -1269,7 +1269,7 @@ check("model.9", first_loss)
 # each column *before* you run it.
 
 # %%
-progress()
+progress("model")
 
 # %%
 recap("model")

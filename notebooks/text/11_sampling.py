@@ -1264,7 +1264,7 @@ check("sampling.10", beam_search)
 # say at the end how sure you are.
 
 # %%
-progress()
+progress("sampling")
 
 # %%
 recap("sampling")

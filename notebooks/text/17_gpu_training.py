@@ -1751,7 +1751,7 @@ check("gpu.9", fit_law)
 # - Make the step of the patient faster without changing its losses in the third digit. Measure each change alone.
 
 # %%
-progress()
+progress("gpu")
 
 # %%
 recap("gpu")
