@@ -19,7 +19,7 @@ from gptlab.commands import environment
 COMMANDS = {
     "start": "set everything up in .venv and open your copy of the first notebook in JupyterLab",
     "test": "set everything up in .venv and run all tests, of the package and of the notebooks",
-    "progress": "show which exercises are done",
+    "progress": "show which exercises are done, hand them in, move them, begin again",
     "reset": "lay a notebook in my_course/ again, and keep your copy beside it",
     "doctor": "look at Python, packages, device, files and Jupyter, and say what to do about each problem",
     "fetch": "get texts and vocabularies now, for lessons without a network",

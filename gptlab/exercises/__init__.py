@@ -7,7 +7,7 @@
     solution("bpe.3")                    # the source of one solution, after an attempt or when asked twice
     compare("bpe.3", my_function)        # passing code beside the course's
     find("bpe.3")                        # the exercise itself; a notebook shows its text
-    progress()                           # what is done, over all notebooks
+    progress("bpe")                      # what is done in one notebook; progress() shows all of them
     tally()                              # the same in a few words for each topic, for `pictures.course_map`
 
     predict("attention.b", ..., scores.shape)   # a guess in place of the dots, and what came out
@@ -63,7 +63,8 @@ right result; `use` is for classes (`use=lambda Answer, text: Answer(text).encod
 A prediction goes into `PREDICTIONS` (`Prediction(id="attention.b", question=…, kind="shape", explanation=…)`), the
 three questions that open a notebook into `QUESTIONS` of its topic's file.
 
-Progress is kept in the reader's own data folder; the variable `GPTLAB_PROGRESS` names another file, or is "off".
+Progress is stored in the reader's own data folder, for nobody else to read; the variable `GPTLAB_PROGRESS` names
+another file, or is "off". `python3 -m gptlab progress` shows, exports, takes in and resets it (`hand_in`).
 '''
 
 from gptlab.exercises.card import Card

@@ -1,7 +1,10 @@
 """What the reader has done, in one small JSON file in the reader's folder.
 
-`GPTLAB_PROGRESS` names another file (or a folder for it); "off" means memory only. A file that cannot be read is
-renamed, and a folder that cannot be written to stops nothing: the next card says so once.
+It lies in the data folder that the operating system has for each user, and only that user may read it, so people with
+accounts of their own on one laptop do not see each other's ticks. `GPTLAB_PROGRESS` names another file (or a folder for
+it), one for each person where several share an account; "off" means memory only. A file that cannot be read is renamed,
+one that a newer version of the course has written is left alone, and a folder that cannot be written to stops nothing:
+the next card says so once.
 """
 
 import contextlib
@@ -82,27 +85,70 @@ def _from_disk(path: Path) -> dict[str, dict[str, dict[str, Any]]] | None:
     except OSError:
         return None
     try:
+        return parsed(text)
+    except Newer as newer:
+        notice = f"the file with your progress {newer}. Until then, what you do is kept until this kernel ends"
+        if notice not in session.notices:
+            session.notices.append(notice)
+        return None
+    except ValueError:
+        aside = set_aside(path, "unreadable")
+        session.notices.append(
+            f"the file with your progress could not be read; it is now called {aside.name}, and a new one is started"
+        )
+        return {kind: {} for kind in _KINDS}
+
+
+class Newer(ValueError):
+    """A file that a newer version of the course has written."""
+
+
+def parsed(text: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """What a file says that this course, or an older edition of it, has written.
+
+    Args:
+        text: of the file.
+
+    Returns:
+        By kind, then by id as it is today, what is known.
+
+    Raises:
+        ValueError: it is damaged, or something else; `Newer` if a newer version of the course has written it.
+
+    >>> parsed('{"version": 1, "exercises": {"6.2": {"passed": true}}}')["exercises"]
+    {'attention.2': {'passed': True}}
+    """
+    try:
         data = json.loads(text)
         kinds = {kind: data.get(kind, {}) for kind in _KINDS}
-        if not all(isinstance(known, dict) for part in kinds.values() for known in part.values()):
-            raise ValueError("not what this course writes")
-        if data.get("version", 1) < VERSION:
-            kinds = {kind: {tidy_id(id): known for id, known in part.items()} for kind, part in kinds.items()}
+        version = data.get("version", 1)
+        whole = isinstance(version, int) and all(
+            isinstance(known, dict) for part in kinds.values() for known in part.values()
+        )
     except (ValueError, TypeError, AttributeError, RecursionError):
-        _set_aside(path)
-        return {kind: {} for kind in _KINDS}
-    return kinds
+        whole = False
+    if not whole:
+        raise ValueError("is not a whole file of this course's progress: it is damaged, or it is something else")
+    if version > VERSION:
+        raise Newer(
+            f"is of version {version}, and this course knows {VERSION}: it stays as it is, update the course to use it"
+        )
+    return {kind: {tidy_id(id): known for id, known in part.items()} for kind, part in kinds.items()}
 
 
-def _set_aside(path: Path) -> None:
+def set_aside(path: Path, why: str) -> Path:
+    """Give the file another name beside it, which nothing has yet; returns that.
+
+    Args:
+        path: of the file.
+        why: what its name says besides, such as "unreadable".
+    """
     number = 1
-    while (aside := path.with_name(f"{path.name}.unreadable-{number}")).exists():
+    while (aside := path.with_name(f"{path.name}.{why}-{number}")).exists():
         number += 1
     with contextlib.suppress(OSError):
         os.replace(path, aside)
-    session.notices.append(
-        f"the file with your progress could not be read; it is now called {aside.name}, and a new one is started"
-    )
+    return aside
 
 
 def update(kind: str, id: str, **known: Any) -> dict[str, Any]:
@@ -120,20 +166,26 @@ def update(kind: str, id: str, **known: Any) -> dict[str, Any]:
         for part in _KINDS:
             everything[part].update(session.unsaved[part])
         everything[kind][id] = entry
-        if _written(path, {"version": VERSION, **everything}):
+        if written(path, everything):
             for part in _KINDS:
                 session.unsaved[part].clear()
             return entry
-    if path is not None:
+    if path is not None and not session.notices:
         session.notices.append("your progress cannot be written to its folder, so it is kept until this kernel ends")
     session.unsaved[kind][id] = entry
     return entry
 
 
-def _written(path: Path, data: dict[str, Any]) -> bool:
-    """Write the file, whole or not at all; False if it cannot be written."""
+def as_text(everything: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """What a file with all this says."""
+    return json.dumps({"version": VERSION, **everything}, ensure_ascii=False, indent=1) + "\n"
+
+
+def written(path: Path, everything: dict[str, dict[str, dict[str, Any]]]) -> bool:
+    """Write the file, whole or not at all, for nobody but its owner to read; False if it cannot be written."""
     try:
-        write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+        write_whole(path, as_text(everything))
+        path.chmod(0o600)
     except OSError:
         return False
     return True

@@ -842,7 +842,7 @@ check("tokens.6", bits_per_character)
 # This is where you stand:
 
 # %%
-progress()
+progress("tokens")
 
 # %%
 recap("tokens")

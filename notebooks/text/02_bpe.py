@@ -1057,7 +1057,7 @@ check("bpe.8", stream)
 # tokens. What do they tell you about the text?
 
 # %%
-progress()
+progress("bpe")
 
 # %%
 recap("bpe")

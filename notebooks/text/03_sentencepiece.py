@@ -826,7 +826,7 @@ check("unigram.6", pruning_loss)
 # words.
 
 # %%
-progress()
+progress("unigram")
 
 # %%
 recap("unigram")

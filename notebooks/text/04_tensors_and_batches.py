@@ -1154,7 +1154,7 @@ print(f"2·B·T·C·hidden + 2·B·T·hidden·V = {by_formula:,}, in the ledger 
 # at a random offset, so that the blocks aren't always the same. What happens to the pairs at the two ends of the text?
 
 # %%
-progress()
+progress("batches")
 
 # %%
 recap("batches")

@@ -1018,7 +1018,7 @@ pictures.table(rows, ["model", "V", "C", "one table (MB, bfloat16)", "tables", "
 # would its full table have?
 
 # %%
-progress()
+progress("embedding")
 
 # %%
 recap("embedding")

@@ -1227,7 +1227,7 @@ print("looks ahead:  ", bool(every.triu(diagonal=1).any()))
 # How much of the *far* column does it win?  Then try a convolution with gaps.
 
 # %%
-progress()
+progress("attention")
 
 # %%
 recap("attention")

@@ -1369,7 +1369,7 @@ for name, hide in {"hidden": True, "visible": False}.items():
 # does it still get right? Then think of two numbers that are made of the same words.
 
 # %%
-progress()
+progress("masking")
 
 # %%
 recap("masking")

@@ -1276,7 +1276,7 @@ check("model.9", first_loss)
 # each column *before* you run it.
 
 # %%
-progress()
+progress("model")
 
 # %%
 recap("model")

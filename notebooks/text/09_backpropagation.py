@@ -912,7 +912,7 @@ print(f"per token: {kept / (B * T):,.0f}")
 # of `dx`? When you have it, let `agree` compare.
 
 # %%
-progress()
+progress("backpropagation")
 
 # %%
 recap("backpropagation")

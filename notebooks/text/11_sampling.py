@@ -1252,7 +1252,7 @@ check("sampling.10", beam_search)
 # say at the end how sure you are.
 
 # %%
-progress()
+progress("sampling")
 
 # %%
 recap("sampling")

@@ -1311,7 +1311,7 @@ check("llama.10", gated_width)
 # you expect, and measure both MLPs with three seeds each. What would you need to see to change your mind?
 
 # %%
-progress()
+progress("llama")
 
 # %% [markdown]
 # ## What to remember

@@ -751,7 +751,7 @@ for said in ("Tell me a story which has a happy end.", "Who found the thing?"):
 #   did it happen?"), fine-tune with the recipe, and see whether it learns the new kind without losing the old ones.
 
 # %%
-progress()
+progress("finetuning")
 
 # %% [markdown]
 # ## What to remember

@@ -767,7 +767,7 @@ print(f"coherent after DPO {chosen['coherent']:.0%}, after GRPO {after['coherent
 #   self-contradicting stories fall? What does `--group-size 64` change, and why might it?
 
 # %%
-progress()
+progress("reinforcement")
 
 # %% [markdown]
 # ## What to remember

@@ -1235,7 +1235,7 @@ pictures.table(rows, header, align="lrrrrrr")
 # - *stretch:* Add a line to the roofline picture for a batch of one row. Which parts move, and where to?
 
 # %%
-progress()
+progress("gpu")
 
 # %% [markdown]
 # ## What to remember
