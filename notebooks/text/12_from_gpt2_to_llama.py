@@ -1378,4 +1378,5 @@ recap("llama")
 #
 # You can build and count every model of this family, and yours trains in seconds. The real ones took months on
 # thousands of GPUs. What does it take to train one at speed: precision, memory, many devices? [Notebook
-# 17](17_gpu_training.ipynb) begins with the machine that you have.
+# 17](17_gpu_training.ipynb) begins with the machine that you have, and [notebook 18](18_many_gpus.ipynb) goes on to
+# many.

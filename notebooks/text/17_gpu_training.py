@@ -50,11 +50,12 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gptlab import attention, checkpoints, cluster, gpu, pictures, runs, sampling, show, training
+# %%
+from gptlab import attention, checkpoints, cluster, gpu, pictures, runs, sampling, training
 from gptlab.batches import IGNORE, Batches, StoryBatches, write_tokens
 from gptlab.corpora import fables
 from gptlab.evaluation import StoryEvaluation
-from gptlab.exercises import check, find, hint, predict, progress, quiz, recap, solution
+from gptlab.exercises import check, hint, predict, progress, quiz, recap, solution
 from gptlab.lab.comparison import StoryWords
 from gptlab.masking import causal
 from gptlab.model import GPT, GPTConfig
@@ -103,12 +104,22 @@ print(f"training GPT-2 on it would take {work / rate / 3600 / 24 / 365:,.0f} yea
 # would you know that it is true, and what can you do with the machine that you have?
 #
 # Before anything else, turn that division into a tool. A data sheet says that an A100 can do 312 TFLOP/s in 16 bits.
-# Nobody reaches that; let's say that a run gets 35 % of it. Then eight of them need $6 \cdot 124 \cdot 10^6 \cdot 300
-# \cdot 10^9 / (8 \cdot 312 \cdot 10^{12} \cdot 0.35)$ seconds, which is 3.0 days. Write it as a function (*warm-up*, 5
-# minutes):
+# Nobody reaches that; let's say that a run gets 35 % of it. Then eight of them need
+#
+# $$ \frac{6 \cdot 124 \cdot 10^6 \cdot 300 \cdot 10^9}{8 \cdot 312 \cdot 10^{12} \cdot 0.35}\ \text{seconds} = 3.0\ \text{days}. $$
 
-# %%
-find("gpu.1")
+# %% [markdown]
+# **Your turn: `gpu.1`** · *warm-up* · 5 minutes
+#
+# Before you pay for a run: how many days will it take? A step takes about six floating-point operations per parameter
+# and token (forward and backward together). Each of the `gpus` could do `peak` of them per second, and the run reaches
+# the fraction `mfu` of that (a number between 0 and 1).
+#
+# Input: `parameters`, `tokens`, `peak`, `mfu`, each a `float`, and `gpus`, an `int`. Result: a `float`, in days.
+#
+# ```python
+# def days(parameters: float, tokens: float, gpus: int, peak: float, mfu: float) -> float
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -171,9 +182,9 @@ def recorded_table(words):
 # ### Something to measure
 #
 # We take fables with the word tokens of notebook 06, and a small GPT with the parts of notebook 12. Nothing in the
-# program asks for a GPU; between machines only sizes differ. (The larger model also has a head of its own. Its blocks
+# program asks for a GPU; between machines only sizes differ. The larger one also has a head of its own: its blocks
 # begin as the identity, so with tied weights and so many channels its first guess would be the token it has read last,
-# and it would be sure of it.)
+# and it would be very sure of it.
 
 # %%
 words = StoryWords()
@@ -237,12 +248,23 @@ print("the clock was read too early:", all(early > 2 * late for early, late in r
 # card promises is nearly always this mistake.
 #
 # So wait before you start the clock, and wait before you read it. Leave out the first runs, in which memory is claimed
-# and kernels are chosen. (A **kernel** is a program that runs on the device.) And take the median, so that one
-# disturbed run doesn't count. Suppose that three runs take 3.0, 0.5 and 0.6 seconds and the first is the warm-up: the
-# answer is 0.55. Your turn, with a device that keeps its own time (*core*, 15 minutes):
+# and kernels are chosen; a **kernel** is a program that runs on the device. And take the median, so that one disturbed
+# run doesn't count. Suppose that three runs take 3.0, 0.5 and 0.6 seconds and the first is the warm-up: the answer is
+# 0.55.
 
-# %%
-find("gpu.2")
+# %% [markdown]
+# **Your turn: `gpu.2`** · *core* · 15 minutes
+#
+# `device.start()` launches some work and returns at once; `device.wait()` returns when all that was launched is done;
+# `device.clock()` is the time. Something that others have launched may still be running when you come. Do the work
+# `warmup` times without counting it, then `repeats` times, time each of these by itself (with nothing else running),
+# and return the **median** of their seconds. The median of an even number of runs is the mean of the middle two.
+#
+# Input: a `device`, and two `int`: `repeats`, at least 1, and `warmup`, at least 0. Result: a `float`, in seconds.
+#
+# ```python
+# def seconds_of(device: SlowDevice, repeats: int, warmup: int) -> float
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -302,11 +324,23 @@ pictures.table(rows, ["work, in float32", "FLOPs per byte"], align="lr")
 #
 # Drawn against the intensity this looks like a roof, and is called the **roofline** (Williams, Waterman and Patterson
 # 2009). A machine with 100 GFLOP/s and 10 GB/s has its ridge at 10 FLOPs per byte. Left of the ridge work waits for
-# memory, and faster arithmetic would gain nothing; right of it work waits for arithmetic. Write it for the product of
-# a [m, k] and a [k, n] matrix (*core*, 10 minutes):
+# memory, and faster arithmetic would gain nothing; right of it work waits for arithmetic. For one row times a [4, 3]
+# matrix in float32, on a machine with 1 byte per second and all the arithmetic in the world, 24 FLOPs meet 76 bytes:
+# 0.32 FLOP/s.
 
-# %%
-find("gpu.3")
+# %% [markdown]
+# **Your turn: `gpu.3`** · *core* · 10 minutes
+#
+# A matrix [m, k] is multiplied by one of [k, n]. Both are read from memory once, the result is written once, and a
+# number takes `width` bytes. The machine does at most `rate` FLOP/s, and moves at most `bandwidth` bytes per second.
+# How many FLOP/s can this product reach at most, if computing and moving go on at the same time? (A multiplication and
+# the addition after it are 2 FLOPs.)
+#
+# Input: four `int` and two `float`. Result: a `float`, in FLOP/s.
+#
+# ```python
+# def attainable(m: int, k: int, n: int, width: int, rate: float, bandwidth: float) -> float
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -464,10 +498,24 @@ for kind in (torch.bfloat16, torch.float16):
 # scale, and to divide the gradients by it in the end ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)).
 # How large? Nobody knows in advance, so the **loss scaler** (`GradScaler` in PyTorch) finds out by trial. A gradient of
 # 8 with scale 4 is really 2; after some such steps in a row the scale doubles. A gradient of infinity means that the
-# scale was too large: skip this step, halve the scale. Write it (*stretch*, 20 minutes):
+# scale was too large: skip this step, halve the scale.
 
-# %%
-find("gpu.6")
+# %% [markdown]
+# **Your turn: `gpu.6`** · *stretch* · 20 minutes
+#
+# The loss was multiplied by `scale`, so that small gradients do not vanish in float16. If every number of the gradient
+# is finite, divide it by `scale` (the one that the loss was multiplied by) and count one good step; when the count
+# reaches `grow_after`, the next scale is twice as large and the count begins at 0 again. If any number is infinite or
+# NaN, the step is skipped: return None for the gradient, half the scale, and the count 0.
+#
+# Shapes: `gradient` is a float32 tensor of any shape; leave it unchanged. `scale` is a `float`; `good`, the good steps
+# so far, an `int` with 0 ≤ `good` < `grow_after`. Result: three things, the gradient or None, the next scale, the next
+# count.
+#
+# ```python
+# def unscale(gradient: Tensor, scale: float, good: int, grow_after: int)
+#     -> tuple[Tensor | None, float, int]
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -478,11 +526,12 @@ check("gpu.6", unscale)
 
 # %% [markdown]
 # bfloat16 reaches as far as float32 and needs none of this. So `pick_dtype` takes bfloat16 on cards that compute in it
-# (of **compute capability** 8 and above, as NVIDIA counts its generations: A100, RTX 30 and newer), float16 with a
-# scaler on older ones, and float32 on the CPU.
+# (A100, RTX 30 and newer; NVIDIA calls that **compute capability** 8), float16 with a scaler on older ones, and float32
+# on the CPU.
 #
 # What does it bring? Thirty real steps in each precision, from the same weights and on the same stories; the first ten
-# are the warm-up and not timed. Read the last three columns first, then the speed.
+# are the warm-up and not timed. Read the last three columns first. Then compare the second column, one large product,
+# with the third, a whole step.
 
 # %%
 brief = TrainConfig(steps=30, optimizer="muon", learning_rate=0.02, muon_lr=0.05, warmup=10, evaluate_every=0)
@@ -503,10 +552,10 @@ pictures.table(rows, header, align="lrrrrr")
 
 # %% [markdown]
 # The losses in 16 bits stray from those in float32 by a small fraction of what thirty steps gain. As for speed, it
-# depends on the machine. A recent GPU does many times more in 16 bits than in 32, because it has units that multiply
-# small blocks of 16-bit numbers at once. (For the A100, NVIDIA's data sheet of 2020 promises 312 TFLOP/s in 16 bits,
-# 156 in TF32 and 19.5 in float32.) Many CPUs have no such units, and then 16 bits gain little in a product and lose in
-# a whole step.
+# depends on the machine. A recent GPU has units that multiply small blocks of 16-bit numbers at once: for the A100,
+# NVIDIA's data sheet of 2020 promises 312 TFLOP/s in 16 bits, 156 in TF32 and 19.5 in float32. Some CPUs have such
+# units and some don't. And even where the large product gains, a step of a small model may lose, because its weights
+# and activations are converted again and again. A faster product is not yet a faster step.
 #
 # ## Attention without its weights
 #
@@ -646,8 +695,8 @@ header = ["RECORDED, compiled", "million parameters", "a step (ms)", "of it arit
 pictures.table(rows, header, align="llrr")
 
 # %% [markdown]
-# The two small models leave the card idle for most of each step, compiled or not. GPT-2, with 32 sequences of 1,024
-# tokens, keeps it busy for more than half. What can be done? There are two remedies, both meant for GPUs.
+# The two small models leave the card idle for most of each step, although they are compiled. GPT-2, with 32 sequences
+# of 1,024 tokens, keeps it busy for more than half. There are two remedies, both meant for GPUs.
 #
 # **torch.compile** (Ansel et al. 2024) reads the operations of your model and joins neighbours into one kernel, so that
 # a norm, an activation and a sum become a single pass over memory. It takes its time at the first call, half a minute
@@ -692,9 +741,14 @@ if on_gpu:
 recorded_table("generating")
 
 # %% [markdown]
-# That is GPT-2, one text at a time. The graph is several times as fast as the same loop without it. (*Other from token
-# 84 on* is honest bookkeeping: in 16 bits two programs round differently, and where two tokens are nearly as likely the
-# texts part.)
+# That is GPT-2, one text at a time. The graph is several times as fast as the same loop without it. *Other from token …
+# on* is honest bookkeeping: in 16 bits two programs round differently, and where two tokens are nearly as likely, the
+# texts part.
+#
+# A training step can be recorded, too, and that is what the course's command does by now. On CUDA, `train --compile
+# True` records a whole compiled step as one graph, moves all matrices of Muon together, and reads the losses of twenty
+# steps at once (`--sync-every`), because to read a number from a GPU is to wait for it. The records above are older
+# than that, so what it brings isn't in them.
 #
 # The optimizer is made of small operations, too. AdamW is a dozen of them for each tensor. PyTorch has it three times:
 # as a loop over the tensors, with one call for many tensors (`foreach`), and in one kernel (`fused`). Same arithmetic:
@@ -720,7 +774,9 @@ print("the same weights after a step, within 1e-6:", apart < 1e-6)
 pictures.compare(milliseconds, "one AdamW step (ms)", title=f"{gpu.count_parameters(config):,} parameters on {device}")
 
 # %% [markdown]
-# Wherever this course trains with AdamW, it takes the fused one. It is the cheapest improvement of all: one word.
+# On a CPU, where an operation is cheap to start, the three may lie close together, in any order. On a GPU each
+# operation of the loop would have to be launched. Wherever this course trains with AdamW, it takes the fused one; it
+# costs one word.
 #
 # ## How large a batch?
 #
@@ -787,11 +843,21 @@ print("mean of the two means, equal to the whole batch:", bool(((long + short) /
 #
 # It isn't. Each part's loss is a mean over its own tokens, so a token of the short row counts for more than one of the
 # long row. `transformers` did this until October 2024, and hardly anybody noticed, because the loss still falls. What
-# is right? Two parts have gradients 2 and 8, and 1 and 3 tokens that count; then the whole batch has 6.5. (*core*, 10
-# minutes)
+# is right? Two parts have gradients 2 and 8, and 1 and 3 tokens that count; then the whole batch has 6.5.
 
-# %%
-find("gpu.5")
+# %% [markdown]
+# **Your turn: `gpu.5`** · *warm-up* · 10 minutes
+#
+# A batch did not fit, so it was cut into parts. For each part you have the gradient of its **mean** loss, and the
+# number of tokens that counted in it, at least 1. Give the gradient of the mean loss of the whole batch. (This is
+# gradient accumulation.)
+#
+# Shapes: `gradients` is a `list` of float32 tensors of one shape, `counts` a `list` of `int`. Result: one tensor of
+# that shape; leave the given ones unchanged.
+#
+# ```python
+# def add_up(gradients: list[Tensor], counts: list[int]) -> Tensor
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -810,7 +876,7 @@ check("gpu.5", add_up)
 # </details>
 #
 # In a `TrainConfig` it is one word, `gradient_accumulation=4`. A batch of stories of different lengths, at once and in
-# four parts (the small model, on the CPU, on every machine):
+# four parts, on the CPU on every machine:
 
 # %% tags=["nbval-check-output"]
 losses_in = {}
@@ -856,7 +922,7 @@ print(f"measured, for one block more: {(two - one) / (8 * 104 * 4 * 96):.0f} tim
 
 # %% [markdown]
 # Now the whole step. `gpu.estimate_memory` makes the account from the configuration alone, line by line, at five
-# moments of the step. (*Workspace* is what single operations need for themselves.) `gpu.measure_memory` follows every
+# moments of the step; *workspace* is what single operations need for themselves. `gpu.measure_memory` follows every
 # tensor of a real step from its birth to its end. Both are for the CPU here, so that the figures are the same
 # everywhere.
 
@@ -916,8 +982,10 @@ recorded_table("memory")
 
 # %% [markdown]
 # GPT-2 is predicted to a fraction of a percent. With the modern parts the account, as it was on that day, came out ten
-# percent short. A prediction that is checked against the machine can be wrong in a way that you see. That is what the
-# record is for, and such a gap tells the maker of the account where to look.
+# percent short, and so it told its makers where to look. The activation function of those parts is a square,
+# `relu(x).square()`, and on CUDA autocast computes powers in float32: the square was stored a second time, at twice the
+# size, and nobody had noticed. Written as a product of a tensor with itself it stays in 16 bits, and that is how the
+# package has it now. A prediction that is checked can be wrong in a useful way.
 #
 # ### Forget, and compute again
 #
@@ -973,15 +1041,21 @@ pictures.shares(wholes, "GB", title="GPT-2 124M, B = 12, T = 1,024: the worst mo
 
 # %% [markdown]
 # Look at what is left when the activations are gone: the logits. GPT-2 has 50,257 of them per token, and the loss wants
-# them in float32, with their gradient. So when memory runs out there are five ways, each for one line of the account: a
-# smaller B with accumulation (activations and logits), 16 bits (up to half of the activations), flash attention (its
-# weights), checkpointing (all but the blocks' inputs), and several cards that share the rest, which is notebook 18.
+# them in float32, with their gradient. So when memory runs out there are these ways, each for one line of the account:
+#
+# - a smaller B with accumulation, for activations and logits,
+# - 16 bits, for up to half of the activations,
+# - flash attention, for its weights,
+# - checkpointing, for all but the blocks' inputs,
+# - a loss computed on some rows at a time, so that all logits never exist together (`gptlab.fast_forms`, which the
+#   training command uses on a card),
+# - several cards that share the rest, which is notebook 18.
 #
 # ## Keeping the GPU fed
 #
 # A device that waits for its next batch is as slow as the disk. How long does a batch take, compared with a step?
-# Either generate and encode B stories when they are needed, or cut B rows out of a file of ids (`Batches.from_file`,
-# notebook 04; the file is **memory-mapped**, which means that only the pages that are touched are read).
+# Either generate and encode B stories when they are needed, or cut B rows out of a file of ids. The file is
+# **memory-mapped** (notebook 04), which means that only the pages that are touched are read.
 
 # %%
 folder = Path(tempfile.mkdtemp())
@@ -1041,10 +1115,22 @@ print("the same batches:", all(torch.equal(ahead.batch(n)[0], on_disk.batch(n)[0
 # Tokens per second say how fast you are, not how good. For that you have to know what a token costs. Count for yourself
 # before you look. Take one block with C = 2 and T = 3, and V = 5: its six matrices have $4 \cdot 4 + 2 \cdot 16 = 48$
 # entries, attention meets 3 keys and averages 3 values of 2 channels (12), the head has 10. That is 70 multiplications
-# and as many additions; forward and backward, three times that, 420 FLOPs per token (*core*, 15 minutes).
+# and as many additions; forward and backward, three times that, 420 FLOPs per token.
 
-# %%
-find("gpu.4")
+# %% [markdown]
+# **Your turn: `gpu.4`** · *stretch* · 15 minutes
+#
+# Count the FLOPs of GPT-2's matrix products for **one token** in a sequence of T, forward and backward. A block has
+# four matrices [C, C] in its attention, then two in its MLP, [C, 4C] and [4C, C]; in attention itself the query of the
+# token meets T keys, and T values are averaged. At the end comes the head, [C, V]. A multiplication and its addition
+# are 2 FLOPs, and the backward pass costs twice the forward pass. (Looking up a row of the embedding is not a product.
+# Attention is counted in full, without the causal half.)
+#
+# Input: V, C, L, T, each an `int`. Result: an `int`.
+#
+# ```python
+# def flops_per_token(V: int, C: int, L: int, T: int) -> int
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -1113,7 +1199,7 @@ early = history.tokens / history.seconds
 
 # %% [markdown]
 # That was the first quarter. The words are in place; what is mostly missing is the memory for what was said earlier in
-# a story. (So it is with the small model. The large one, with its larger batches, may be past it.)
+# a story. The large model, with its larger batches, may be past that point already.
 
 # %%
 history = go_on(until=5 * steps // 8)
@@ -1150,8 +1236,8 @@ answered
 # <details><summary>What the number means</summary>
 #
 # It is the MFU over the measured rate. The rest of the time goes to what is not a large product: norms, softmax,
-# looking up rows, starting operations, the optimizer (Muon's own products aren't counted, for the model didn't ask for
-# them), and padding, which is computed and teaches nothing. Small models use little of a machine.
+# looking up rows, starting operations, the optimizer, whose own products aren't counted because the model didn't ask
+# for them, and padding, which is computed and teaches nothing. Small models use little of a machine.
 # </details>
 #
 # With it you can foretell a run before it ends: the work of the whole run, divided by what the first quarter reached.
@@ -1169,8 +1255,8 @@ print(f"foretold after a quarter: {foretold:.1f} s of training; it took {history
 # README (2022 and 2023) gives a loss of 1.4697 for its GPU settings, on the tenth of the text that was held back, after
 # about three minutes on one A100: 5,000 steps of 64 rows of 256 characters. Two recipes of this course were recorded on
 # a card: `nanogpt-gpu`, which is nanoGPT's settings, and `shakespeare-gpu`, a model of the same size with the parts of
-# notebook 12 and Muon. And one was recorded on two CPU cores, on purpose without dropout (notebook 08). In the picture
-# time runs to the right on a logarithmic scale; look at where each line is lowest.
+# notebook 12 and Muon. And one was recorded on two CPU cores, on purpose without dropout (notebook 08). The picture has
+# the two runs of the card. Look at where each line is lowest; the table after it has all three.
 
 # %%
 curves, rows = {}, []
@@ -1178,28 +1264,32 @@ for run in runs.recorded():
     if "evaluations" not in run.tables:
         continue
     entries, name = run.tables["evaluations"], f"{run.what.removeprefix('train ')}, {run.kind.upper()}"
-    curves[name] = [(entry["seconds"], entry["validation"]) for entry in entries]
+    if run.kind == "cuda":
+        curves[name] = [(entry["seconds"], entry["validation"]) for entry in entries]
     best = min(entries, key=lambda entry: entry["validation"])
     speed, reached = f"{number(run, 'tokens/s'):,.0f}", f"{best['seconds']:.1f}"
     last = f"{entries[-1]['validation']:.3f}"
     rows.append((name, run.date, speed, best["step"], reached, f"{best['validation']:.3f}", last))
 level = {"nanoGPT's README": 1.4697}
 x, y = "seconds of training", "validation loss (nats per character)"
-pictures.lines(curves, x, y, log="x", level=level, title="RECORDED on other machines")
+title = f"RECORDED on {', '.join(sorted({run.device for run in recorded.values()}))}"
+pictures.lines(curves, x, y, level=level, title=title) if curves else "there is no record of a GPU here"
 
 # %%
 header = ["RECORDED run", "day", "tokens per second", "best at step", "after seconds", "best loss", "last loss"]
 pictures.table(rows, header, align="lrrrrrr")
 
 # %% [markdown]
-# Three things to see. The card reaches nanoGPT's figure within seconds where two CPU cores work for most of an hour.
-# The recipe with the newer parts gets as far in fewer steps. And a run that goes on past its best gets worse:
+# Three things to see. The card comes to nanoGPT's figure in seconds; two CPU cores worked for many minutes and stopped
+# well above it. Other work ran beside them, so their seconds are too many, but no factor of two would change the
+# picture. The recipe with the newer parts gets as far in fewer steps. And a run that goes on past its best gets worse:
 # `nanogpt-gpu` had learned what it could from a million characters, and from then on it learned them by heart. That is
-# overfitting, and on a fast machine you meet it sooner.
+# overfitting, and on a fast machine you meet it sooner. `train --patience 3` ends a run after three evaluations without
+# a new best.
 #
 # Before you compare with others, know two conventions. nanoGPT estimates its loss on random pieces of the held-out
-# part, we take all of it once; and it reports the best evaluation of a run. And the dotted line is no floor: nobody
-# knows the entropy of Shakespeare.
+# part, we take all of it once; and it reports the best evaluation of a run. And the line across the picture is no
+# floor: nobody knows the entropy of Shakespeare.
 #
 # Whoever has a GPU can make such records. Each command stores its figures with all that one must know to believe them:
 #
@@ -1224,15 +1314,15 @@ pictures.table(rows, header, align="lrrrrrr")
 # %% [markdown]
 # ## Exercises
 #
-# You have met six: the days of a run (1, *warm-up*), a clock that waits (2), the two ceilings (3), FLOPs per token (4),
-# a batch in parts (5), and the loss scaler (6, *stretch*). `hint("gpu.3")` helps, and `solution("gpu.3")` shows ours.
-# And three that are open; write down what you expect before you run them:
+# You have met six: the days of a run (1), a clock that waits (2), the two ceilings (3), FLOPs per token (4), a batch in
+# parts (5), and the loss scaler (6). `hint("gpu.3")` helps, and `solution("gpu.3")` shows ours. And three that are
+# open; write down what you expect before you run them:
 #
 # - *stretch:* Find the B that reaches an excess of 5 nats per story in the fewest *seconds* here. Is it the B with the
 #   most tokens per second?
 # - *stretch:* Make the step of the example model faster without changing its losses in the third digit. Measure each
 #   change alone.
-# - *stretch:* Add a line to the roofline picture for a batch of one row. Which parts move, and where to?
+# - *stretch:* Draw the roofline picture for a single row of one token. Which parts move, and where to?
 
 # %%
 progress("gpu")

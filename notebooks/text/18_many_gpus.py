@@ -38,7 +38,6 @@ import copy
 import dataclasses
 import json
 import math
-import os
 import re
 import shutil
 import tempfile
@@ -54,7 +53,7 @@ from gptlab import checkpoints, cluster, gpu, pictures, runs, sampling, training
 from gptlab.batches import Batches, StoryBatches
 from gptlab.corpora import fables
 from gptlab.evaluation import StoryEvaluation
-from gptlab.exercises import check, find, hint, predict, progress, quiz, recap, solution, tally
+from gptlab.exercises import check, hint, predict, progress, quiz, recap, solution, tally
 from gptlab.lab.comparison import StoryWords
 from gptlab.llama import llama_config
 from gptlab.model import GPT, GPTConfig
@@ -92,7 +91,7 @@ for size in ("124M", "1558M"):
     print(f"GPT-2 {size}: {seconds / 3600 / 24:.0f} days; {held:.0f} GB before the first activation is stored")
 
 # %% [markdown]
-# A week for the smallest, a season for the largest, and that one is from 2019. Models of today are a hundred times as
+# A week for the smallest, a season for the largest, and that one is from 2019. Models of today are hundreds of times as
 # large. Their weights, gradients and averages don't fit on any card at all, and in months of running something will
 # break. So there are three problems: share the *work*, share the *memory*, and survive. We take them in turn.
 #
@@ -133,12 +132,22 @@ print("two halves, put together, equal to the whole within 1e-6:", apart < 1e-6)
 # </details>
 #
 # The two "ranks" took turns in one process. For real ones the first question is who reads what. With 7 rows and 3
-# ranks, the shares are as large as 7 / 3 rounded up: rows 0, 1, 2, then 3, 4, 5, and the last rank gets row 6. Write it
-# for any numbers (*warm-up*, 10 minutes). The mistake to avoid is silent: if every rank reads everything, the loss
-# looks perfectly fine, and you pay for three machines to do the work of one.
+# ranks, the shares are as large as 7 / 3 rounded up: rows 0, 1, 2, then 3, 4, 5, and the last rank gets row 6. The
+# mistake to avoid is silent: if every rank reads everything, the loss looks perfectly fine, and you pay for three
+# machines to do the work of one.
 
-# %%
-find("cluster.1")
+# %% [markdown]
+# **Your turn: `cluster.1`** · *warm-up* · 10 minutes
+#
+# A batch of `rows` rows is split among `ranks` processes, numbered from 0. Each takes as many consecutive rows as `rows
+# / ranks`, **rounded up**, in the order of their numbers; the last ones get what is left, perhaps nothing. Together
+# they have every row once.
+#
+# Input: three `int`. Result: a `list` of `int`, the numbers of the rows of `rank`, counted from 0.
+#
+# ```python
+# def own_rows(rows: int, rank: int, ranks: int) -> list[int]
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -182,7 +191,7 @@ _ = (folder / "rank.py").write_text(PROGRAM)
 # Never start ranks inside the process of a notebook. **torchrun**, PyTorch's own launcher, runs beside it: it starts
 # the processes, tells each its number, and ends all of them when one fails. `cluster.launch` calls it with a time
 # limit. On a CPU the ranks talk through *gloo*; on NVIDIA cards that word would be *NCCL*, and each rank would put its
-# model and its rows on a card of its own. (Starting takes a few seconds, because each rank imports torch.)
+# model and its rows on a card of its own. Starting takes a few seconds, because each rank imports torch.
 
 # %% tags=["nbval-check-output"]
 launched = cluster.launch([str(folder / "rank.py"), str(folder / "gradients")], world_size=2, time_limit=300)
@@ -218,10 +227,22 @@ pictures.table(table, ["after", "rank 0 has", "rank 1 has", "rank 2 has"], align
 
 # %% [markdown]
 # Everybody ends with 111, 222, 333. Three numbers on three ranks made four rounds of one number each. So how many bytes
-# does one rank send in general? Twelve numbers of 4 bytes on 3 ranks are 64 bytes from each (*warm-up*, 5 minutes):
+# does one rank send in general? Twelve numbers of 4 bytes on 3 ranks are 64 bytes from each.
 
-# %%
-find("cluster.2")
+# %% [markdown]
+# **Your turn: `cluster.2`** · *warm-up* · 5 minutes
+#
+# `ranks` processes add up their gradients, each of `numbers` numbers of `width` bytes. They stand in a ring, and each
+# cuts its gradient into as many equal pieces as there are ranks. In every round each rank sends one piece to its right
+# neighbour and receives one from its left. After `ranks - 1` rounds each rank has the finished sum of one piece; in
+# `ranks - 1` more rounds the finished pieces are passed on, until everybody has all of them. How many bytes has each
+# rank sent?
+#
+# Input: three `int`. Result: a `float`, in bytes, not rounded where the pieces are uneven.
+#
+# ```python
+# def sent_bytes(numbers: int, ranks: int, width: int) -> float
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -263,10 +284,22 @@ predict("cluster.c", ...)
 # et al. 2020](https://arxiv.org/abs/1910.02054), who call these ZeRO stages 1, 2 and 3).
 #
 # Take a model of 100 parameters on 4 GPUs. Everything on each is 1,600 bytes. With sharded averages it is 400 + 400 +
-# 200; at stage 3 it is 400 in all. Write it (*core*, 10 minutes):
+# 200; at stage 3 it is 400 in all.
 
-# %%
-find("cluster.3")
+# %% [markdown]
+# **Your turn: `cluster.3`** · *core* · 10 minutes
+#
+# A model of `parameters` numbers is trained with AdamW, everything in float32 (4 bytes a number), on `gpus` GPUs, each
+# with its own part of the batch. At stage 0 each GPU stores everything: weights, gradients, and AdamW's two averages.
+# At stage 1 each stores only its share of the averages, 1/`gpus` of them; at stage 2 of the gradients, too; at stage 3
+# of the weights, too (Rajbhandari et al. 2020; stage 3 is what FSDP does). How many bytes is that on each GPU?
+# (Activations are not counted.)
+#
+# Input: three `int`, `stage` from 0 to 3. Result: a `float`, in bytes, not rounded where the shares are uneven.
+#
+# ```python
+# def held_bytes(parameters: int, gpus: int, stage: int) -> float
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -381,11 +414,21 @@ print("weights only, the same at step 21:", naive[20] == whole.losses[20])
 # With many machines something always breaks. Llama 3's 405B, on 16,384 GPUs, was interrupted 466 times in 54 days
 # (Llama team 2024, section 3.3.4). Saving often costs time; saving rarely costs more work when something fails. Suppose
 # that a checkpoint takes 1 minute and is made every 10 minutes, and that a single GPU fails once in 100 minutes. Then
-# saving wastes 0.1 of a minute for each minute of work, and failing wastes 5 minutes in 100, another 0.05 (*core*, 10
-# minutes):
+# saving wastes 0.1 of a minute for each minute of work, and failing wastes 5 minutes in 100, another 0.05.
 
-# %%
-find("cluster.4")
+# %% [markdown]
+# **Your turn: `cluster.4`** · *core* · 10 minutes
+#
+# After every `interval` minutes of work a checkpoint is written. That takes `saving` minutes, in which nothing is
+# trained. One GPU fails once in `lifetime` minutes on average, independently of the others, and if one fails, the whole
+# run of `gpus` goes back to its last checkpoint; half of an interval is lost then, on average. How many minutes are
+# wasted for each minute of work, by saving and by failing together?
+#
+# Input: `interval`, `saving` and `lifetime`, each a `float`, and `gpus`, an `int`. Result: a `float`.
+#
+# ```python
+# def wasted(interval: float, saving: float, gpus: int, lifetime: float) -> float
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -395,7 +438,8 @@ def wasted(interval, saving, gpus, lifetime): ...
 check("cluster.4", wasted)
 
 # %% [markdown]
-# Now with Llama's figures, and two minutes for a checkpoint, which is our assumption. Look for the lowest point.
+# Now with Llama's figures, and two minutes for a checkpoint, which is our assumption. Look for the lowest point of the
+# sum, and compare it with the printed root.
 
 # %%
 between = 54 * 24 * 60 / 466  # minutes from one interruption to the next
@@ -407,8 +451,8 @@ lost = {
 }
 best = math.sqrt(2 * 2 * between)
 print(f"an interruption every {between:.0f} minutes; one GPU fails once in {between * 16384 / 60 / 24 / 365:.0f} years")
-mark = {"√(2 · saving · between)": best}
-pictures.lines(lost, "minutes between checkpoints", "wasted (% of the work)", log="x", at=mark)
+print(f"√(2 · 2 · {between:.0f}) = {best:.0f} minutes")
+pictures.lines(lost, "minutes between checkpoints", "wasted (% of the work)", log="x")
 
 # %% [markdown]
 # The lowest point lies where both costs are equal. Set the two terms equal and you find the interval $\sqrt{2 \cdot
@@ -417,9 +461,9 @@ pictures.lines(lost, "minutes between checkpoints", "wasted (% of the work)", lo
 #
 # ### A rank that dies
 #
-# A good run notices a dead rank at once, says who died, and leaves a checkpoint to continue from. Here are two ranks
-# that train with the command of the course, and the second one kills itself as soon as it sees a checkpoint. `SIGKILL`
-# is `kill -9`: no question is asked, and nothing can be saved.
+# A good run notices a dead rank at once, says who died, and leaves a checkpoint to continue from. Two ranks now train
+# with the command of the course, and the second one kills itself as soon as it sees a checkpoint. `SIGKILL` is `kill
+# -9`: no question is asked, and nothing can be saved.
 
 # %%
 SETTINGS = "fables --steps 40 --batch-size 6 --n-embd 32 --n-head 4 --save-every 10 --evaluate-every 0"
@@ -579,10 +623,20 @@ pictures.table(rows, header, align="lrrrr")
 # third has been corrected since ([Besiroglu et al. 2024](https://arxiv.org/abs/2404.10102), called 4 here).
 #
 # So a budget buys a certain pair. With 1,200,000 FLOPs and 20 tokens per parameter you would train 100 parameters on
-# 2,000 tokens, since 6 · 100 · 2,000 is just that amount. Write it for any budget (*core*, 10 minutes):
+# 2,000 tokens, since 6 · 100 · 2,000 is exactly that amount.
 
-# %%
-find("cluster.5")
+# %% [markdown]
+# **Your turn: `cluster.5`** · *core* · 10 minutes
+#
+# You can pay for `flops` floating-point operations, and you want `ratio` training tokens for each parameter
+# (Chinchilla: about 20). Training takes 6 N D operations. How many parameters N does the model get, and on how many
+# tokens D is it trained, so that the whole budget is spent?
+#
+# Input: two `float`. Result: two `float`, N and D, not rounded.
+#
+# ```python
+# def split_budget(flops: float, ratio: float) -> tuple[float, float]
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -619,11 +673,20 @@ pictures.lines(curves, "parameters N (millions)", "loss (nats per token)", log="
 # $$ L(N) = E + \frac{A}{N^{\alpha}} \qquad\Longleftrightarrow\qquad \ln(L - E) = \ln A - \alpha \ln N . $$
 #
 # In logarithms that is a straight line. Three runs of sizes $10^4$, $4 \cdot 10^4$ and $16 \cdot 10^4$ with losses 3, 2
-# and 1.5 above a floor of 1: each factor of four halves what is above the floor, so α = ½, and A = 200. Fit such a line
-# by least squares (*stretch*, 20 minutes):
+# and 1.5 above a floor of 1: each factor of four halves what is above the floor, so α = ½, and A = 200.
 
-# %%
-find("cluster.6")
+# %% [markdown]
+# **Your turn: `cluster.6`** · *stretch* · 20 minutes
+#
+# Some runs of different sizes $N$ ended at different losses, and the entropy floor $E$ is known. Fit $L(N) = E + A /
+# N^{\alpha}$: take natural logarithms, $\ln(L - E) = \ln A - \alpha \ln N$, and find the straight line with the least
+# squares of the differences in $\ln(L - E)$. Its slope is the covariance of the two logarithms divided by the variance
+# of the first; it goes through both means.\n\nInput: `sizes` and `losses`, each a `list` of `float`; `floor`, a `float`
+# below all losses. Result: two `float`, A and α.
+#
+# ```python
+# def fit_law(sizes: list[float], losses: list[float], floor: float) -> tuple[float, float]
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -714,9 +777,9 @@ pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 # %% [markdown]
 # ## Exercises
 #
-# You have met six: rows of a rank (1, *warm-up*), what a ring sends (2, *warm-up*), what each GPU stores (3), how often
-# to save (4), what a budget buys (5), and a law from small runs (6, *stretch*). `hint("cluster.3")` helps, and
-# `solution("cluster.3")` shows ours. And three that are open:
+# You have met six: rows of a rank (1), what a ring sends (2), what each GPU stores (3), how often to save (4), what a
+# budget buys (5), and a law from small runs (6). `hint("cluster.3")` helps, and `solution("cluster.3")` shows ours. And
+# three that are open:
 #
 # - *stretch:* Train the rungs C = 96 and C = 128 with three seeds, and put them beside the law. Where does it break,
 #   and in which of the three parts (`form`, `recalled`, `free`) of the evaluation do you see it?
@@ -731,9 +794,9 @@ progress()
 # %% [markdown]
 # ## What you have built
 #
-# In notebook 01 a sentence set out: *Once, in a dark forest, there lived Ada the proud fox.* Send it through everything
-# once more, in one cell. There is nothing in it that you haven't written yourself. Read the table from top to bottom
-# and ask of each line: how is this computed?
+# In notebook 01 two sentences set out: *Once, in a dark forest, there lived Ada the proud fox. Nearby lived Bo the
+# patient hen.* Send them through everything once more. There is nothing in it that you haven't written yourself. Read
+# the table from top to bottom and ask of each line: how is this computed?
 
 # %%
 model, tokenizer = checkpoints.committed("fables")
@@ -760,7 +823,7 @@ stations = [
 # %%
 clueless, likeliest = math.log(config.vocab_size), int(probabilities.argmax())
 stations += [
-    (10, f"{float(loss):.2f} nats per token on this sentence; a model that knows nothing: {clueless:.2f}"),
+    (10, f"{float(loss):.2f} nats per token on these sentences; a model that knows nothing: {clueless:.2f}"),
     (11, f"next, with probability {float(probabilities.max()):.2f}: {tokenizer.decode([likeliest])!r}"),
     (11, f"and so on, always the likeliest: {tokenizer.decode(onward)!r}"),
     (17, f"{gpu.flops_per_token(config, T=len(pieces), backward=False):,} FLOPs per token; {1e3 * took:.1f} ms here"),
@@ -768,7 +831,7 @@ stations += [
     (18, f"a loss foretold between {low:.1f} and {high:.1f}; found {found[0][1]:.1f} and {found[1][1]:.1f}"),
 ]
 rows = [(f"{number:02}", what) for number, what in stations]
-pictures.table(rows, ["notebook", "one sentence, all the way"], align="ll")
+pictures.table(rows, ["notebook", "two sentences, all the way"], align="ll")
 
 # %% [markdown]
 # And here is the whole course on one line, with what you have done at each stop: exercises solved, and guesses that
