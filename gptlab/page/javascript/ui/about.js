@@ -24,7 +24,7 @@ export function describeModel(page) {
   byId("about-text").textContent = `The model ${about.name ? `“${about.name}” ` : ""}` +
     `${about.corpus ? `learned from ${about.corpus}. It ` : ""}` +
     `has ${counted(about.parameters)} parameters, and takes ${(about.bytes / 1e6).toFixed(1)} MB in this file. ` +
-    `${about.made_with ?? ""}`;
+    `It was made with ${about.made_with}, by python3 -m gptlab page.`;
   const facts = {
     Layers: config.n_layer,
     "Heads in each": config.n_kv_head && config.n_kv_head !== config.n_head ? `${config.n_head}, keys and values for ${config.n_kv_head}` : config.n_head,

@@ -25,8 +25,8 @@ function mostAttended(passage, { start, weights }, count) {
     .map((t) => `${quoted(passage.shown(start + t))} ${percent(weights[t])}`);
 }
 
-function drawWhere(page) {
-  const { passage, chosen } = page;
+function drawWhere(page, chosen) {
+  const { passage } = page;
   const before = passage.ids.slice(0, chosen).map((_, i) => passage.shown(i)).slice(-6).join("");
   const where = byId("inside-where");
   if (chosen === 0) {
@@ -41,8 +41,8 @@ function drawWhere(page) {
   }
 }
 
-function drawExpected(page) {
-  const { passage, chosen } = page;
+function drawExpected(page, chosen) {
+  const { passage } = page;
   const list = byId("bars");
   const note = byId("bars-note");
   const logits = passage.logitsFor(chosen);
@@ -52,20 +52,19 @@ function drawExpected(page) {
     return;
   }
   const stands = chosen < passage.ids.length ? passage.ids[chosen] : null;
-  const { before } = drawBars(page, list, logits, stands, (id) => putToken(page, id));
+  const { before } = drawBars(page, list, logits, stands, (id) => putToken(page, chosen, id));
   note.textContent = stands === null
     ? "Pale: the model’s own probabilities. Full: after temperature, top-k and top-p. Click one to put it there."
     : `${quoted(passage.shown(chosen))} had a chance of ${percent(before[stands])}, which is a loss of ` +
       `${passage.surprise(chosen).toFixed(2)} nats. Click another token to put it there instead.`;
 }
 
-/** Another token at the chosen place; what stood behind it no longer follows from anything, so it goes. */
-function putToken(page, id) {
-  const { passage, chosen } = page;
+/** Another token at a place; what stood behind it no longer follows from anything, so it goes. */
+function putToken(page, chosen, id) {
+  const { passage } = page;
   const shorter = passage.cut(chosen);
   const changed = new Passage(page, [...shorter.ids, id], Math.min(passage.given, chosen));
   changed.logits = shorter.logits;
-  changed.editedByHand = true;
   page.show(changed);
 }
 
@@ -86,7 +85,7 @@ function drawHeads(page) {
     const pressed = head === page.head;
     const button = element(
       "button",
-      { type: "button", class: "head", "aria-pressed": pressed, "aria-label": `Head ${head + 1}: ${most}`, title: most },
+      { type: "button", class: "head", "aria-pressed": `${pressed}`, "aria-label": `Head ${head + 1}: ${most}`, title: most },
       element("span", {}, `${head + 1}`),
       sparkline(row.weights),
     );
@@ -117,8 +116,8 @@ function drawInside(page) {
   byId("write-on").hidden = page.chosen < 1;
   byId("write-on").textContent = atEnd ? "Write on" : "Write on from here";
   byId("to-next").hidden = atEnd;
-  drawWhere(page);
-  drawExpected(page);
+  drawWhere(page, page.chosen);
+  drawExpected(page, page.chosen);
   drawHeads(page);
 }
 
@@ -131,7 +130,8 @@ export function suggestToken(page) {
   const { n_layer, n_head } = page.model.config;
   const written = passage.ids.map((_, i) => i).slice(Math.max(1, passage.given)).filter((i) => !page.isSpecial(passage.ids[i]));
   let best = { i: written.length ? written.reduce((a, b) => (passage.surprise(b) > passage.surprise(a) ? b : a)) : -1, weight: 0 };
-  for (const i of passage.ids.length > page.model.config.context ? [] : written) {
+  const cheap = passage.ids.length <= page.model.config.context && !passage.large;
+  for (const i of cheap ? written : []) {
     if (passage.pieces[i].trim().length < 3) continue; // a full stop repeats every other one
     const earlier = passage.ids.lastIndexOf(passage.ids[i], i - 3);
     if (earlier < 0) continue;
@@ -165,6 +165,10 @@ export function setUpInside(page) {
   }
   for (const name of ["passage", "choose", "written"]) page.on(name, () => drawInside(page));
   page.on("head", () => page.chosen >= 1 && drawHeads(page));
-  page.on("settings", () => page.passage?.ids.length && drawExpected(page));
+  page.on("settings", () => page.passage?.ids.length && drawExpected(page, page.chosen));
+  page.on("token", () => { // while somebody watches: what the newest token was chosen from
+    drawWhere(page, page.passage.ids.length - 1);
+    drawExpected(page, page.passage.ids.length - 1);
+  });
   byId("to-next").addEventListener("click", () => page.choose(page.passage.ids.length));
 }

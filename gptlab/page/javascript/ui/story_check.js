@@ -2,11 +2,12 @@
 import { readFable } from "../fables.js";
 
 const WHO = { hero: "the first animal", friend: "the neighbour", finder: "the finder", other: "the other animal" };
-const WHAT = { name: "name", trait: "character", animal: "kind", kind: "kind" };
+const WHAT = { name: "name", trait: "character", kind: "kind" };
 const NAMED = {
   home: "the place", "home.look": "the look of the place", thing: "the thing", "thing.look": "the look of the thing",
   "thing.use": "what one does with the thing", weather: "the weather", "weather.noun": "the weather", spot: "the spot",
-  opening: "the opening", neighbour: "where the neighbour lives", finder: "the finder",
+  opening: "the opening", neighbour: "where the neighbour lives", finder: "who finds the thing",
+  "hero.animal": "the first animal", "friend.animal": "the neighbour",
 };
 
 /** A fact in words: "hero.animal" is the first animal’s kind. */
@@ -27,7 +28,11 @@ export function contradictionInWords({ fact, expected, found }, facts) {
     return `${facts["finder.name"]} is ${facts["finder.trait"]}, so the story has to go on with “${word} …”, ` +
       `but it says “${foundWord} …”`;
   }
-  return `${factInWords(fact)} was “${expected}”, but here it is “${found}”`;
+  const [role, quality] = fact.split(".");
+  const name = facts[`${role}.name`];
+  if (name && quality === "animal") return `${name} is a “${expected}”, but here stands “${found}”`;
+  if (name && quality === "trait") return `${name} is “${expected}”, but here stands “${found}”`;
+  return `${factInWords(fact)} is “${expected}”, but here stands “${found}”`;
 }
 
 /** The part of a passage that tells a story: tokens from `first` to before `last`, between two special tokens.

@@ -94,8 +94,8 @@ class Swap {
   compare(old, changed, mark, words) {
     const was = alignTokens(old, changed, mark);
     const p = (passage, i) => Math.exp(-passage.surprise(i));
-    this.moves = changed.ids.map((_, i) => (was[i] > 0 ? { i, before: p(old, was[i]), after: p(changed, i) } : null));
     this.changed = changed;
+    this.moves = changed.ids.map((_, i) => (was[i] > 0 ? { i, before: p(old, was[i]), after: p(changed, i) } : null));
     for (const id of ["swap-text", "swap-readout"]) byId(id).hidden = false;
     this.view.show(changed);
     this.view.shade("swap", (i) => (this.moves[i] ? Math.abs(this.moves[i].after - this.moves[i].before) : null));
@@ -109,7 +109,6 @@ class Swap {
     const fell = this.moves.filter((move) => move && move.after < move.before - 0.1).length;
     byId("swap-note").textContent = `“${mark.text}” became “${words}”. ${fell} later ${fell === 1 ? "token" : "tokens"} lost more ` +
       "than 10 points of probability. ▼ marks what fell, ▲ what rose; the taller the bar, the more.";
-    byId("swap-readout").textContent = "Point at a token, or move there with the arrow keys, to see what it was and what it is.";
   }
 
   /** What the model now expects most at place i. */

@@ -1,6 +1,7 @@
 // A text as a row of tokens that can be reached with the keyboard, shaded and chosen.
 import { element, quoted } from "./dom.js";
 
+const READ_ME = "Point at a token, tap it, or move there with the arrow keys, to see its number.";
 const KEYS = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
 
 export class TokenView {
@@ -35,6 +36,8 @@ export class TokenView {
     this.current = Math.min(Math.max(this.current, 0), this.spans.length - 1);
     this.spans[this.current]?.setAttribute("tabindex", "0");
     this.chosen = -1;
+    this.lastRead = -1;
+    if (this.readout) this.readout.textContent = READ_ME;
   }
 
   append(i) {
@@ -73,6 +76,7 @@ export class TokenView {
 
   /** Shades token i by `value(i)`, from 0 to 1 or null, in a colour that the style sheet names. */
   shade(kind, value) {
+    if (kind !== this.place.dataset.shade) this.refresh();
     this.place.dataset.shade = kind;
     this.spans.forEach((span, i) => {
       const v = value(i);
@@ -109,8 +113,14 @@ export class TokenView {
   }
 
   read(i) {
+    this.lastRead = i;
     const sentence = this.describe(i);
     if (this.readout && sentence) this.readout.textContent = sentence;
+  }
+
+  /** Says again what was said last, if its number may have changed. */
+  refresh() {
+    if (this.lastRead >= 0 && this.lastRead < this.spans.length) this.read(this.lastRead);
   }
 
   key(event, i) {

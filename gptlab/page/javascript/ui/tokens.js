@@ -1,9 +1,10 @@
 // The tokens of any text, as chips with their ids.
 import { byId, counted, element, quoted, tokenNodes } from "./dom.js";
-import { debounced } from "./slices.js";
+import { SlicedWork, debounced, pause } from "./slices.js";
 
 const MOST_CHARACTERS = 20_000; // that are split, and
-const MOST_CHIPS = 1_500; // tokens that are shown: more would take the browser longer than a person wants to wait
+const MOST_CHIPS = 1_000; // tokens that are shown: more would take the browser longer than a person wants to wait
+const CHIPS_AT_ONCE = 60;
 
 /** The bytes of a token that is a part of a character: ‹E2 82›. */
 function bytesInHex(bytes) {
@@ -29,11 +30,26 @@ function chip(page, id, number) {
     element("span", { class: "name" }, ...tokenNodes(name)), element("span", { class: "id" }, `${id}`));
 }
 
+let drawing = null; // the chips that are being added
+
+/** Adds chips a few at a time, until other ones are wanted. */
+async function addChips(page, ids) {
+  drawing?.stop();
+  const work = new SlicedWork();
+  drawing = work;
+  byId("chips").replaceChildren();
+  for (let start = 0; start < ids.length && !work.stopped; start += CHIPS_AT_ONCE) {
+    const some = ids.slice(start, start + CHIPS_AT_ONCE);
+    byId("chips").append(...some.map((id, i) => chip(page, id, start + i)));
+    await pause();
+  }
+}
+
 function drawChips(page) {
   const text = byId("any-text").value;
   const read = text.slice(0, MOST_CHARACTERS).replace(/[\ud800-\udbff]$/, "");
   const { ids, note } = page.encode(read);
-  byId("chips").replaceChildren(...ids.slice(0, MOST_CHIPS).map((id, number) => chip(page, id, number)));
+  addChips(page, ids.slice(0, MOST_CHIPS));
   byId("chips").hidden = ids.length === 0;
   if (note || !text) {
     byId("any-note").textContent = note || "No text, no tokens.";

@@ -87,7 +87,10 @@ class Writing {
   }
 
   stop() {
-    this.work?.stop();
+    if (!this.work) return;
+    this.work.stop();
+    this.work = null;
+    this.ended("stopped");
   }
 
   async run() {
@@ -103,7 +106,6 @@ class Writing {
     }
     const work = new SlicedWork();
     this.work = work;
-    this.follow = page.chosen === passage.ids.length; // unless somebody looks at another token meanwhile
     this.drawButtons();
     const why = await writeTokens(page, {
       ids: passage.ids,
@@ -113,20 +115,20 @@ class Writing {
       wait: () => (byId("slowly").checked ? WATCHABLE : 0),
       each: (id, logits) => {
         passage.push(id, logits.slice());
-        if (page.passage === passage) this.grown();
+        if (!work.stopped) this.grown();
       },
     });
-    if (this.work === work) this.work = null;
-    if (page.passage === passage) this.ended(why);
-    else this.drawButtons();
+    if (this.work !== work) return; // it was stopped, and perhaps something else has begun
+    this.work = null;
+    this.ended(why);
   }
 
   // ---- What is shown --------------------------------------------------------------------------------------------
 
   showPassage() {
     const { page } = this;
-    if (this.work && this.showing !== page.passage) this.stop();
-    this.showing = page.passage;
+    this.work?.stop();
+    this.work = null;
     this.finished = false;
     this.spoken = page.passage.length;
     this.view.show(page.passage, { next: true });
@@ -140,7 +142,10 @@ class Writing {
     const follow = page.chosen === page.passage.ids.length - 1;
     if (follow) page.chosen = page.passage.ids.length;
     view.grow();
-    if (follow) view.chosen = -1;
+    if (follow) {
+      view.chosen = -1;
+      if (byId("slowly").checked) page.tell("token");
+    }
     if (this.mode === "surprise") this.colour();
     this.check();
     this.speak(false);
@@ -160,7 +165,7 @@ class Writing {
   }
 
   drawButtons() {
-    const running = this.work !== null && !this.work.stopped;
+    const running = this.work !== null;
     const started = this.page.passage && this.page.passage.ids.length > this.page.passage.given;
     const story = this.page.data.fables ? "a story" : "a text";
     byId("go").textContent = this.finished ? `Write another ${story.slice(2)}` : started ? "Write on" : `Write ${story}`;
@@ -194,7 +199,7 @@ class Writing {
   colour() {
     const { page, view } = this;
     const { passage, chosen } = page;
-    const running = this.work !== null && !this.work.stopped;
+    const running = this.work !== null;
     if (view.chosen !== chosen) view.select(chosen);
     view.mark("from", (i) => this.mode === "attention" && i === chosen - 1);
     if (this.mode === "surprise") {
@@ -233,7 +238,11 @@ class Writing {
       const row = passage.attentionFor(page.chosen, page.layer, page.head);
       if (i >= row.start) return `${name}: gets ${percent(row.weights[i - row.start])} of this head’s attention.`;
     }
-    if (i === 0) return `${name}: the first token, which nothing predicts.`;
+    if (i === 0) {
+      return page.isSpecial(passage.ids[0])
+        ? `${name}: the special token that ends a text. A new one begins after it.`
+        : `${name}: the first token, which nothing predicts.`;
+    }
     const loss = passage.surprise(i);
     return `${name}: the model gave it ${percent(Math.exp(-loss))}, a loss of ${loss.toFixed(2)} nats.`;
   }
