@@ -58,6 +58,7 @@ def _pairs(documents):
 _DUPLICATES = Exercise(
     id="your_own_gpt.1",
     title="Find the duplicates",
+    kind="warm-up",
     minutes=6,
     difficulty=1,
     prompt="Which documents say the same? Two do if they differ in upper case and in white space only: compare them "
@@ -144,6 +145,7 @@ def _size_inputs(rng):
 _SIZE = Exercise(
     id="your_own_gpt.2",
     title="The best size for a budget",
+    kind="core",
     minutes=8,
     difficulty=2,
     prompt="There are `flops` floating-point operations to spend, and text without end. A model should read `ratio` "
@@ -252,6 +254,7 @@ def _moved(documents, every):
 _SPLIT = Exercise(
     id="your_own_gpt.3",
     title="Split without a leak",
+    kind="stretch",
     minutes=12,
     difficulty=2,
     prompt="Number the different documents in the order in which they first appear, 0, 1, 2, … Those with the numbers "
@@ -336,6 +339,7 @@ def _bits_inputs(rng):
 _BITS = Exercise(
     id="your_own_gpt.4",
     title="Bits per byte",
+    kind="warm-up",
     minutes=6,
     difficulty=1,
     prompt="A model has a mean loss of `nats` per token on a text that is `tokens` tokens long. How many bits is that "
@@ -435,6 +439,7 @@ def _last_missed(text, source, n):
 _COPIED = Exercise(
     id="your_own_gpt.5",
     title="How much is copied?",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="Take every stretch of `n` characters in a text: from each position on, as long as there are `n` left. "
@@ -562,6 +567,7 @@ def _never_reset(losses, patience):
 _STOP = Exercise(
     id="your_own_gpt.6",
     title="Early stopping",
+    kind="core",
     minutes=10,
     difficulty=2,
     prompt="The validation loss of a run, one evaluation after the other. We stop at the first evaluation that is the "
@@ -649,6 +655,7 @@ def _exposure_inputs(rng):
 _EXPOSURE = Exercise(
     id="your_own_gpt.7",
     title="How exposed is a secret?",
+    kind="stretch",
     minutes=10,
     difficulty=3,
     prompt="A secret stood in the training text, others like it did not. Rank all of them by what they cost the model: "

@@ -109,7 +109,7 @@ print(f"coherent   {before['coherent']:.0%} (expected between 76 % and 93 %)")
 # $\theta_i$ move, at a rate of 0.5? Write it as a function before you read on.
 
 # %% [markdown]
-# **Your turn: `reinforcement.1`** · *core* · 10 minutes
+# **Your turn: `reinforcement.1`** · *warm-up* · 10 minutes
 #
 # A policy chooses arm i with probability softmax(θ)ᵢ. It pulled `arm` and got `reward`. Give θ after one step of
 # REINFORCE: θ plus rate · reward · the gradient of ln p(arm) with respect to θ. Work the gradient out on paper; no
@@ -258,7 +258,7 @@ pictures.lines(curves, "step of four pulls", "probability of the best arm, mean 
 # not, so it doesn't.
 
 # %% [markdown]
-# **Your turn: `reinforcement.4`** · *stretch* · 12 minutes
+# **Your turn: `reinforcement.4`** · *core* · 12 minutes
 #
 # Give ln p of each completion: the sum of ln p of its tokens, at the temperature that it was sampled with. Logits are
 # divided by the temperature before the softmax. A target of −100 (prompt, padding) counts nothing.
@@ -621,7 +621,7 @@ print(
 predict("reinforcement.d", ...)
 
 # %% [markdown]
-# **Your turn: `reinforcement.8`** · *warm-up* · 8 minutes
+# **Your turn: `reinforcement.8`** · *core* · 8 minutes
 #
 # A completion earns reward 1 with probability p, and 0 otherwise. What is the probability that a group of N
 # independent completions has at least two different rewards in it? (The others give advantages of zero.)

@@ -115,7 +115,9 @@ print("three others:", *(repr(text[:70]) for text in texts[100:103]), sep="\n  "
 # such things. In one well-known corpus Lee et al. (2022) found a single sentence more than sixty thousand times, and
 # models that they trained without the duplicates copied ten times less. How would you find them?
 #
-# **Exercise `your_own_gpt.1` · warm-up · 6 minutes.** `documents` is a `list` of `str`. Two documents say the same if
+# **Your turn: `your_own_gpt.1`** · *warm-up* · 6 minutes
+#
+# `documents` is a `list` of `str`. Two documents say the same if
 # they differ in upper case and in white space only (`text.casefold()` and `text.split()` help). Give the positions of
 # each group that has more than one member, as a `list` of `list` of `int`: `["A fox.", "A hen.", "a  fox."]` gives
 # `[[0, 2]]`. Groups come in the order of their first member.
@@ -229,7 +231,9 @@ pictures.table([arithmetic(length) for length in lengths], header, align="rlrrrr
 # How honest is it? It rests on trials with a few English texts, and it was made so that a run takes minutes on a
 # laptop. Take it as a place to start from. Every number of it is an option of `train`.
 #
-# **Exercise `your_own_gpt.2` · core · 8 minutes.** Suppose for a moment that text is unlimited. With `flops` to spend
+# **Your turn: `your_own_gpt.2`** · *core* · 8 minutes
+#
+# Suppose for a moment that text is unlimited. With `flops` to spend
 # and `ratio` tokens per parameter, how large a model N and how many tokens D? Use $6 N D$ for the cost. `flops` and
 # `ratio` are `float`; give a tuple of two `float`. For `flops=1.2e14, ratio=20.0` it is `(1e6, 2e7)`.
 
@@ -278,7 +282,9 @@ print(", ".join(f"{name} {value}" for name, value in recipe.model.items()))
 # a story has other people and other words than its beginning. So we set aside whole documents from everywhere. And
 # whatever says the same has to be on the same side. Otherwise the model is examined on what it has read.
 #
-# **Exercise `your_own_gpt.3` · core · 12 minutes.** Number the *different* documents in the order in which they first
+# **Your turn: `your_own_gpt.3`** · *stretch* · 12 minutes
+#
+# Number the *different* documents in the order in which they first
 # appear, 0, 1, 2, …; here two documents say the same only if they are equal. Every `every`-th goes to validation,
 # those whose number is `every - 1`, `2 * every - 1` and so on, with all its doubles; the others are to train on. Keep
 # the order within each side. `documents` is a `list` of `str`, `every` an `int` of at least 2; the result is a tuple
@@ -425,7 +431,9 @@ print(f"{speed / 1e9:.1f} billion operations per second: all steps of the rule w
 # **Bits per byte** is the loss of the whole text, in bits, divided by its length in bytes. Tokens cancel out, and so
 # any two models can be compared, whatever they read.
 #
-# **Exercise `your_own_gpt.4` · warm-up · 6 minutes.** A model has a mean loss of `nats` per token on a `text` that is
+# **Your turn: `your_own_gpt.4`** · *warm-up* · 6 minutes
+#
+# A model has a mean loss of `nats` per token on a `text` that is
 # `tokens` tokens long. How many bits is that for each byte of the text in UTF-8? `nats` is a `float`, `tokens` an
 # `int`, `text` a `str` that isn't empty; the result is a `float`. With `nats = ln 2`, `tokens = 6` and `text = "né"`,
 # which has three bytes, it is 2.0.
@@ -592,7 +600,9 @@ pictures.lines(shares, "step", "copied, % of all stretches of 15 characters", le
 # Compare the two pictures. Copies in samples come last, when it is far too late. The secret was there long before, for
 # anyone who knew where to look. That nobody has seen a model recite something doesn't mean that it can't.
 #
-# **Exercise `your_own_gpt.5` · core · 10 minutes.** Measure it yourself: the fraction of all stretches of `n`
+# **Your turn: `your_own_gpt.5`** · *core* · 10 minutes
+#
+# Measure it yourself: the fraction of all stretches of `n`
 # characters in `text` that stand in `source`. A stretch that occurs three times in `text` counts three times. `text`
 # and `source` are `str`, `text` has at least `n` characters, `n` is an `int`; the result is a `float`. `"abab"`
 # against `"xab"` with `n=2` gives 2/3: `ab` and `ab` are there, `ba` isn't.
@@ -620,7 +630,9 @@ check("your_own_gpt.5", copied)
 # hasn't been for a while. That is **early stopping**, and how many evaluations you wait is the **patience**.
 # `keep_best` has done the first half already.
 #
-# **Exercise `your_own_gpt.6` · core · 10 minutes.** `losses` is a `list` of `float`, the validation loss of each
+# **Your turn: `your_own_gpt.6`** · *core* · 10 minutes
+#
+# `losses` is a `list` of `float`, the validation loss of each
 # evaluation in turn; `patience` is an `int` of at least 1. We stop at the first evaluation that is the `patience`-th
 # in a row without a new lowest loss, or at the last one there is. Give a tuple of two `int`: the index at which we
 # stop, and the index of the model that we take, the lowest up to there and the first of equal ones. `[3.0, 2.0, 2.2,
@@ -839,7 +851,9 @@ print(f"mine.html: {size / 1e6:.1f} MB")
 #
 # You have met six in the flow. One more is about the secret.
 #
-# **Exercise `your_own_gpt.7` · stretch · 10 minutes.** The exposure of a secret: $\log_2$ of how many candidates there
+# **Your turn: `your_own_gpt.7`** · *stretch* · 10 minutes
+#
+# The exposure of a secret: $\log_2$ of how many candidates there
 # are, the secret included, minus $\log_2$ of its rank among them. The cheapest has rank 1; what costs the same as the
 # secret ranks before it. `secret` is a `float`, what it costs in nats, `others` a `list` of `float`; the result is a
 # `float`. With a secret of 2.0 among others of `[5.0, 7.0, 6.0]` it is 2.0, with one of 9.0 it is 0.0.

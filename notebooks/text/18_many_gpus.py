@@ -137,7 +137,7 @@ print("two halves, put together, equal to the whole within 1e-6:", apart < 1e-6)
 # machines to do the work of one.
 
 # %% [markdown]
-# **Your turn: `cluster.1`** · *warm-up* · 10 minutes
+# **Your turn: `cluster.1`** · *core* · 10 minutes
 #
 # A batch of `rows` rows is split among `ranks` processes, numbered from 0. Each takes as many consecutive rows as `rows
 # / ranks`, **rounded up**, in the order of their numbers; the last ones get what is left, perhaps nothing. Together
@@ -417,7 +417,7 @@ print("weights only, the same at step 21:", naive[20] == whole.losses[20])
 # saving wastes 0.1 of a minute for each minute of work, and failing wastes 5 minutes in 100, another 0.05.
 
 # %% [markdown]
-# **Your turn: `cluster.4`** · *core* · 10 minutes
+# **Your turn: `cluster.4`** · *stretch* · 10 minutes
 #
 # After every `interval` minutes of work a checkpoint is written. That takes `saving` minutes, in which nothing is
 # trained. One GPU fails once in `lifetime` minutes on average, independently of the others, and if one fails, the whole
