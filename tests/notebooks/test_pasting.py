@@ -132,7 +132,7 @@ def test_no_cell_of_a_notebook_answers_one_of_its_exercises(lesson):
 @pytest.mark.parametrize("cell", ["def best(x):\n    return x + 1", "y = 2\nprint(x + 1)", "y = x + 1\nz = 3"])
 def test_a_pasted_cell_that_answers_is_found(tmp_path, monkeypatch, cell):
     exercise = Exercise(
-        id="counting.1", title="", prompt="", signature="", minutes=1, difficulty=1, mistakes=[], hints=[],
+        id="counting.1", kind="core", title="", prompt="", signature="", minutes=1, difficulty=1, mistakes=[], hints=[],
         inputs=lambda rng: [(1,), (5,)], solution=lambda x: 1 + x,
     )  # fmt: skip
     monkeypatch.setattr("gptlab.exercises.registry.exercises", lambda topic: [exercise])
