@@ -1,6 +1,6 @@
 """Files and folders that are written whole or not at all.
 
-A process can be killed at any moment, a disk can be full, and two notebooks can write the same file. Whoever reads a
+A process can be killed at any moment, a disk can be full, and two notebooks can write the same file. A reader of a
 file or folder written here finds the old content or the new, never a mixture and never half of either. The new content
 is on the disk before it gets its name, so this holds after a power cut too. Standard library only.
 

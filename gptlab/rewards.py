@@ -120,7 +120,7 @@ CHEERFUL = ("danced", "cheered", "smile", "home", "kindness", "gold", "treasure"
 def cheerful_words(completions: Sequence[Completion]) -> list[float]:
     """A careless reward: how many cheerful words a text has, whatever stands around them.
 
-    Whoever writes it means "happy stories". What a model finds is that a story isn't needed.
+    Its author means "happy stories". What a model finds is that a story isn't needed.
     """
     return [float(sum(word in CHEERFUL for word in re.findall(r"\w+", one.text))) for one in completions]
 

@@ -20,7 +20,7 @@ SPACE = "▁"  # how a space is written in a piece
 
 
 def words_of(text: str) -> list[str]:
-    """A text with ▁ for its spaces, split before each ▁ and around each newline; no piece crosses these borders.
+    """A text with ▁ for its spaces, split before each ▁ and around each newline; no piece crosses these boundaries.
 
     >>> words_of("▁the▁fox\\n▁▁ran")
     ['▁the', '▁fox', '\\n', '▁', '▁ran']

@@ -1,4 +1,4 @@
-r"""Where a text is split before byte-pair encoding sees it: no token crosses a border between two chunks.
+r"""Where a text is split before byte-pair encoding sees it: no token crosses a boundary between two chunks.
 
 A pattern says what a chunk is: a word with the space before it, some digits, punctuation, white space. First the
 patterns of GPT-2, GPT-4, GPT-4o and Llama 3, then the splitting itself.

@@ -1,4 +1,4 @@
-"""Tokens: a string goes in, integers come out, and the way back loses nothing.
+"""Tokens: a string goes in, integers come out, and decoding them loses nothing.
 
 A model does arithmetic, so text has to become numbers first. A *tokenizer* is the rule for that: it cuts a text into
 *tokens* and writes down the *id* of each, an integer from 0 to V - 1, where V is the size of the vocabulary.

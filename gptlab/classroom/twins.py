@@ -87,7 +87,7 @@ def prose(source: str) -> str:
     """Markdown without what is not prose: code, formulas, addresses, HTML.
 
     >>> prose("A `list` of [pages](https://x.org), $x^2$").split()
-    ['A', 'of', '[pages],']
+    ['A', 'of', '[pages]', ',']
     """
     for pattern in (
         r"^(```|~~~).*?^\1", r"^( {4}|\t).*$", r"`+[^`]*`+", r"\$\$.*?\$\$", r"\$[^$\n]+\$", r"<!--.*?-->",

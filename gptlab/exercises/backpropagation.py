@@ -1176,7 +1176,7 @@ def _heads_inputs(rng):
 def _heads(
     scale: Callable = lambda hs: 1 / math.sqrt(hs), causal: bool = True, softmax: Callable = probabilities_backward
 ) -> Callable:
-    """The backward pass with another scale on the way back, without the mask, or with another softmax."""
+    """The backward pass with another scale in it, without the mask, or with another softmax."""
 
     def wrong(dy, q, k, v):
         T, hs = q.shape[-2:]

@@ -244,13 +244,8 @@ class GPTLabForCausalLM(PreTrainedModel, GenerationMixin):
         """What one step of `generate` gives to `forward`: the tokens that the cache has not seen, and the cache."""
         cache = kwargs.get("cache", kwargs.get("past_key_values"))
         seen = 0 if cache is None else cache.get_seq_length()
-        return {
-            "input_ids": input_ids[:, seen:],
-            "attention_mask": attention_mask,
-            _CACHE: cache,
-            "use_cache": use_cache,
-            "logits_to_keep": 1,
-        }
+        given = {"input_ids": input_ids[:, seen:], "attention_mask": attention_mask}
+        return {**given, _CACHE: cache, "use_cache": use_cache, "logits_to_keep": 1}
 
     def forward(
         self,

@@ -286,7 +286,7 @@ pictures.arcs(watch(model, prompt)[layer][0, head], labels, row=-1, title=title)
 # <details><summary>What happened</summary>
 #
 # Now it looks at the fox. So it hasn't learned "look at the hen", nor "look at the second animal": it finds the
-# animal of whoever is speaking. Nobody programmed that. It came about by reading.
+# animal of the one who is speaking. Nobody programmed that. It came about by reading.
 # </details>
 #
 # If you are sceptical, one thing should bother you. The word that looks back is *the*, both times, and a *the* by

@@ -55,8 +55,8 @@ from gptlab.exercises import check, compare, hint, predict, progress, quiz, reca
 pictures.pipeline("bpe")
 
 # %% [markdown]
-# Three questions about notebook 01 first, because recalling something makes it stay. Put letters in place of the
-# dots, as in `quiz("bpe", ["a", "b", "c"])`, and run the cell. You can also skip them; nothing depends on it.
+# Three questions about notebook 01 first, because recalling something makes it stay. Replace the dots with
+# letters, as in `quiz("bpe", ["a", "b", "c"])`, and run the cell. You can also skip them; nothing depends on it.
 
 # %% tags=["nbval-check-output"]
 quiz("bpe", [..., ..., ...])
@@ -1003,8 +1003,8 @@ pictures.lines({"fables": points}, "vocabulary size V", "tokens per story")
 # The first merges save most, and each later one less, because frequent pairs come first. Against that stand two costs.
 # The model has a row of $C$ numbers per token in its embedding table, and again in its output layer unless the two
 # share one table, as in GPT-2, so a large $V$ can swallow a small model whole: with $C = 64$, GPT-2's vocabulary takes
-# 3.2 million parameters per table, far more than the blocks of a model of that width. And rare tokens are seen rarely,
-# so their rows are poorly trained, down to the glitch tokens.
+# 3.2 million parameters per table (a parameter is one learned number), far more than the blocks of a model of that
+# width. And rare tokens are seen rarely, so their rows are poorly trained, down to the glitch tokens.
 #
 # So the answer depends on the model and the text. A tiny model on one book is well served by a few hundred or a
 # thousand tokens. GPT-2 chose 50,257. As models grew and learned more languages, the table mattered less and the length

@@ -595,7 +595,7 @@ print(f"T = {T} positions, and as many samples")
 # </details>
 #
 # So a block of $T$ tokens with its targets holds $T$ training samples, whose contexts grow from one token to $T$. And $T$
-# is the longest context that the model ever sees, its **context window**.
+# is the longest context that the model ever sees, its context window.
 #
 # **batches.3** · *warm-up* · 10 minutes
 #

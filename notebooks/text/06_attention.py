@@ -795,8 +795,8 @@ for name, block in blocks.items():
 # %% [markdown]
 # A convolution knows about position and not about content: its weights are fixed, and *one back* is always treated the
 # same. Attention knows about content and not about position: its weights are computed afresh from every text, and to it
-# a sentence is a bag of words. That is why GPT-2 adds positions to its embeddings. A causal mask gives a hint of the
-# order as well, since the first word sees one word and the last sees all.
+# a sentence is a bag of words. That is why GPT-2 adds positions to its embeddings. A causal mask, which
+# notebook 07 is about, gives a hint of the order as well, since the first word sees one word and the last sees all.
 #
 # ### Your turn: how many layers?
 #
@@ -911,11 +911,12 @@ print(moved.int())
 #   adds up its own vector and those of its three neighbours to the left: a little convolution.
 # - **attention alone**: the same without those neighbours, so that we can see what the convolution contributes.
 #
-# Everything else should be equal, and nearly everything is. The stories, their order, the number of steps, the
-# optimizer and its learning rates are the same for all, and so is the number of parameters, within three percent. Two
-# things are not the same, and you should know them. Each model has a width of its own, so that the parameter counts
-# agree. And the learning rates were chosen for attention, which also normalises its queries and keys; but no rate can
-# supply what is not in a model's input. How training works stays a closed box until notebook 10.
+# How training works stays a closed box until notebook 10: an optimizer changes the parameters, by steps whose size is
+# set by its learning rates. Everything but the model should be equal, and nearly everything is. The stories, their
+# order, the number of steps, the optimizer and its learning rates are the same for all, and so is the number of
+# parameters, within three percent. Two things are not the same, and you should know them. Each model has a width of its
+# own, so that the parameter counts agree. And the learning rates were chosen for attention, which also normalises its
+# queries and keys; but no rate can supply what is not in a model's input.
 
 # %% tags=["nbval-check-output"]
 V, end = words.vocab_size, words.end
@@ -1216,7 +1217,7 @@ print("looks ahead:  ", bool(every.triu(diagonal=1).any()))
 # If you skipped the ones on the way, go back to **attention.2**, **attention.4** and **attention.5**: if you can write
 # those three from an empty cell, you have understood this notebook.
 #
-# *Stretch, open at the top, without a check:* give the window more room. This model has about as many parameters as the
+# *Stretch, open at the top, without a check:* give the window more capacity. This model has about as many parameters as the
 # others and sees whole stories:
 #
 # ```python

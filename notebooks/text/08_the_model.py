@@ -202,8 +202,8 @@ def size_table(way):
 size_table(replace)
 
 # %% [markdown]
-# The notation 1.0e-02 means 1.0 · 10⁻², one hundredth. With every few sublayers $x$ shrinks by some factor, and on the
-# way back the gradient shrinks too. What arrives at the first layers is next to nothing. So they don't learn, what
+# The notation 1.0e-02 means 1.0 · 10⁻², one hundredth. With every few sublayers $x$ shrinks by some factor, and going
+# backward the gradient shrinks too. What arrives at the first layers is next to nothing. So they don't learn, what
 # they send up is next to nothing as well, and the later layers have nothing to learn from.
 #
 # The trouble is old and has a name, the **vanishing gradient** ([Hochreiter
@@ -235,12 +235,12 @@ print(f"add, twelve times: {y.item():.1f}; and the gradient: {x.grad.item():.1f}
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# 1.5 to the power of 12, about 130. Each step multiplies by 1 + 0.5, and so does each step of the gradient on its way
-# back.
+# 1.5 to the power of 12, about 130. Each step multiplies by 1 + 0.5, and so does each step of the gradient going
+# backward.
 # </details>
 #
 # That 1 is the whole trick. If a sublayer multiplies a number by $f$, adding its output multiplies by $1 + f$, and
-# the gradient on its way back is multiplied by the same $1 + f$. However small $f$ is, the gradient gets through:
+# the gradient going backward is multiplied by the same $1 + f$. However small $f$ is, the gradient gets through:
 # there is a path from the last layer to the first on which it is multiplied by 1 and nothing else. This is a
 # **residual connection**, also called a skip connection ([He et al. 2015](https://arxiv.org/abs/1512.03385)). He and
 # colleagues had a related trouble, very deep networks that trained badly although their gradients were healthy, and
@@ -692,7 +692,7 @@ def mlp_at(x, name):
 
 # %% [markdown]
 # And the way through. Tokens plus positions start the stream, the blocks add to it, and a last norm reads it. Then
-# comes the output **head** of the model, which has nothing to do with the heads of attention. It turns each vector
+# comes the output head of the model, which has nothing to do with the heads of attention. It turns each vector
 # into $V$ logits, one for each token that could come next. In GPT-2 it is **tied** to the token table (05), so the
 # logit of a token is the dot product of the normalised stream with that token's row. In the list above, `head.weight`
 # and `embedding.token.weight` are one tensor under two names.
@@ -1178,7 +1178,7 @@ print("missed most for what must be recalled:", most)
 pictures.by_fact(heads[most], k=9, title=f"Without {most} of block 0: nats per story above the floor")
 
 # %% [markdown]
-# The longest bars name those facts; the *finder* is whoever found the thing.
+# The longest bars name those facts; the *finder* is the animal that found the thing.
 #
 # ## Exercises
 #

@@ -207,7 +207,7 @@ print("measured at x:    ", round(((3 * 2.001 + 1) ** 2 - (3 * 1.999 + 1) ** 2) 
 # `loss.backward()`. Going forward we would have to start again for each input, as in our experiment with the model. Going
 # backward, one walk answers for all of them.
 #
-# The slope of the *final result* with respect to some value is called that value's **gradient**. For a whole tensor of
+# The slope of the *final result* with respect to some value is called that value's gradient. For a whole tensor of
 # parameters, the gradient is the tensor of all these slopes.
 #
 # ### When paths meet
@@ -900,9 +900,9 @@ print(f"per token: {kept / (B * T):,.0f}")
 
 # %% [markdown]
 # The parameters are there once, but the saved tensors grow with every token in the batch. This is one reason why
-# training needs so much more memory than generating text (the gradients and the optimizer's own numbers are others),
-# and why "out of memory" usually means "make the batch smaller". Notebook 17 takes it from here: there is a trick that
-# saves less and computes some of it a second time.
+# training needs so much more memory than generating text (the gradients, and what the optimizer of notebook 10 stores,
+# are others), and why "out of memory" usually means "make the batch smaller". Notebook 17 takes it from here: there is
+# a trick that saves less and computes some of it a second time.
 #
 # ## One more exercise
 #

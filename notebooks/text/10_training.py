@@ -64,7 +64,7 @@ quiz("training", [..., ..., ...])
 # %% [markdown]
 # ## The question
 #
-# In notebook 08 you built a whole GPT. It turns token ids into logits, and it has never seen a story. Let's hear what
+# In notebook 08 you built a whole GPT. It turns token ids into logits, and it has never seen a story. Let's see what
 # it has to say. (We use the class from 08 with the parts that later models prefer: rotary positions, a different
 # activation function, a small convolution. Notebook 12 takes them apart one by one; nothing here depends on them.)
 
@@ -105,7 +105,7 @@ print("surprise:     ", round(-math.log(p[target]), 3), "nats")
 # the model had thought the token nearly impossible. The idea is Claude Shannon's (1948), who used base 2 and so
 # counted in bits; one nat is about 1.44 bits.
 #
-# The mean surprise over many tokens is the **loss**. Libraries call it **cross-entropy**, and papers often report its
+# The mean surprise over many tokens is the **loss**. Libraries call it cross-entropy, and papers often report its
 # exponential, the **perplexity**: a model with perplexity 8 hesitates as if it had to choose among 8 equally likely
 # tokens.
 #
@@ -181,7 +181,7 @@ print("autograd:", [round(x, 4) for x in z.grad.tolist()])
 # If the same token always came next, no rate would be too large, since every step leads towards certainty. Real text
 # is different: the same beginning goes on in several ways. So let token 2 come three times out of four and token 0
 # otherwise, sampled afresh at each step. This is **stochastic** gradient descent, SGD for short: every step follows
-# one example, or a small **mini-batch** of them, instead of the whole text.
+# one example, or a small mini-batch of them, instead of the whole text.
 #
 # The picture shows the expected loss while three rates work on the same examples. The dotted line is the lowest value
 # that exists. Compare how soon each curve gets near it, and how quietly it stays there.
@@ -218,8 +218,8 @@ print(f"entropy   {floor:.2f}")
 # ## By hand, 3: better steps
 #
 # Plain steps have a weakness. Picture the loss as a long, narrow valley: steep from side to side, almost flat along its
-# floor. A rate that is safe for the steep direction is hopelessly slow in the flat one. There are two remedies, and
-# modern optimizers combine them.
+# floor. A rate that is safe for the steep direction is hopelessly slow in the flat one. The rule that turns gradients
+# into steps is called the **optimizer**. There are two remedies, and modern optimizers combine them.
 #
 # - **Momentum**: don't follow this step's gradient, follow a running mean of the last ones. What points one way adds
 #   up, what flips its sign cancels. Like a heavy ball, it can also roll past the goal and come back.
@@ -410,7 +410,7 @@ predict("training.b", ...)
 # ## One run, from beginning to end
 #
 # A batch holds sixteen stories, one per row. Every story is freshly generated, so none is seen twice. In
-# the usual words: the whole run is one **epoch**, one pass over the data.
+# the usual words: the whole run is one epoch, one pass over the data.
 #
 # ### Your turn: inputs and targets (warm-up, 5 minutes)
 #

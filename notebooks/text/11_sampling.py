@@ -96,7 +96,7 @@ pictures.next_token(p, tokenizer, k=13, actual=actual)
 # Twelve traits share nearly all of the probability, and the hundreds of other tokens get next to nothing. That is all a
 # language model ever tells you. It doesn't say *proud*. So who does?
 #
-# The obvious policy is to take the most likely token, every time. Let's see what happens.
+# The obvious choice is to take the most likely token, every time. Let's see what happens.
 
 # %% tags=["nbval-check-output"]
 ids = [end]
@@ -671,7 +671,7 @@ for t in range(T):
 # Queries are not stored, because each of them is used once. The stored keys and values of all layers are called the
 # **KV cache**. Two words come with it. Reading the prompt fills the cache, all tokens in one pass; that is **prefill**.
 # Then the new tokens go through the model one at a time; that is **decode**. Running a trained model like this is
-# called **inference**, as opposed to training.
+# called inference, as opposed to training.
 #
 # The picture shows a prompt of five tokens and the passes after it. Dark cells are computed in that pass, light cells
 # are read from the cache. Without a cache, every light cell would be dark.

@@ -93,8 +93,8 @@ print(textwrap.fill(f"{asked} ▸{written}", width=100))
 # with "What is the capital of Spain?", because on the web questions often stand in lists. It isn't being stubborn. It
 # completes documents, and a list of questions is a fine document.
 #
-# And here is the same model after two minutes of fine-tuning. It comes with the course too; by the end of this notebook
-# you will have made one.
+# And here is the same model after two minutes of **fine-tuning**: training that goes on from a model that is already
+# trained, on other texts than before. It comes with the course too; by the end of this notebook you will have made one.
 
 # %%
 assistant, its_tokenizer = checkpoints.committed("assistant")
@@ -147,7 +147,7 @@ pictures.table(rows, ["kind of request", "base model", "assistant"], align="lrr"
 # ## By hand, 1: a conversation is one row of tokens
 #
 # A model reads one sequence. A conversation has two people in it. So we write it down like a play: a mark that says who
-# speaks, the words, a mark that the turn is over. The marks are **special tokens**, which you know from notebook 02:
+# speaks, the words, a mark that the turn is over. The marks are special tokens, which you know from notebook 02:
 # ids of their own that no text can spell. How exactly the marks are set is called the **chat template**. Every model
 # family has its own; ours is that of Microsoft's Phi-3 without its line breaks.
 #

@@ -20,7 +20,7 @@
 #
 # Until now your model has learned by imitation: here is a text, learn to write that. For that you need the texts. But
 # there are things that are easy to judge and hard to show. Does this program pass its tests? Is this proof correct? Did
-# the user like the answer? Whoever can only give a score needs another way to teach. It is called **reinforcement
+# the user like the answer? If all you can give is a score, you need another way to teach. It is called **reinforcement
 # learning**, it is the last step on the way to nearly every assistant that you have talked to, and its core fits into
 # one line.
 #
