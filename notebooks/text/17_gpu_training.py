@@ -172,9 +172,9 @@ def number(record, words):
 
 def recorded_table(words):
     """A table of the recorded benchmark, with its origin over it."""
-    if bench is None:
-        return "there is no record of a GPU in data/recorded"
-    name = next(name for name in bench.tables if words in name)
+    name = next((name for name in bench.tables if words in name), None) if bench else None
+    if name is None:
+        return f"there is no record of {words} on a GPU in data/recorded"
     return pictures.table(bench.tables[name], caption=f"RECORDED on {bench.device}, {bench.date}: {name}")
 
 
@@ -687,7 +687,7 @@ for run in recorded.values():
         took = 1e3 * number(run, "seconds of training") / number(run, "steps")
         rows.append((run.what, number(run, "parameters"), took, took * number(run, "MFU")))
 for row_of in (row for table in bench.tables.values() for row in table) if bench else ():
-    if row_of[""] == "gptlab" and "MFU of the measured rate" in row_of:
+    if row_of.get("") == "gptlab" and "MFU of the measured rate" in row_of:
         took, mfu = 1e3 * row_of["B"] * 1024 / row_of["tokens/s"], row_of["MFU of the measured rate"]
         rows.append((f"GPT-2, B = {row_of['B']}", number(bench, "param"), took, took * mfu))
 rows = [(name, f"{size / 1e6:.0f}", f"{took:.1f}", f"{needed:.1f}") for name, size, took, needed in rows]
@@ -714,8 +714,7 @@ recorded_table("training")
 
 # %% [markdown]
 # Two libraries train GPT-2 on the recorded card, both compiled, with the same batch: Hugging Face's `transformers` and
-# this course. The compiler levels the field. What is left between the two is small beside what any of them leaves
-# unused.
+# this course. The compiler levels the field. What is left between the two is small beside what either of them leaves unused.
 #
 # **CUDA graphs** (in PyTorch since 1.10, 2021) record a sequence of kernels once, and then start all of them with one
 # call. The recording repeats exactly what it did, on the same memory, so nothing may change its shape. Generating with
@@ -1210,7 +1209,7 @@ history = go_on(until=steps)
 # %%
 print(f"the first loss: {history.losses[0]:.2f} nats per token; ln V = {math.log(V):.2f} (expected: about the same)")
 excess = history.evaluations[-1]["excess"]
-print(f"the last evaluation: {excess:.1f} nats per story above the floor (expected: between 0.5 and 5)")
+print(f"the last evaluation: {excess:.1f} nats per story above the floor (expected: between 0.2 and 5)")
 for at, written in stories.items():
     wrong = [fables.read(text).error for text in written]
     print(f"\n— after {at} steps, {wrong.count(None)} of {len(wrong)} stories are without a fault. One:")

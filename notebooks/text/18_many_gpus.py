@@ -25,7 +25,7 @@
 # - say what they send to each other, and what each of them must store, with whole copies or with shards,
 # - stop a run, kill it, and continue so that no digit differs; with another number of processes, so that no step is
 #   lost,
-# - estimate days, cards and dollars of a run before you pay for it, and say which part of the estimate is a guess,
+# - estimate the days and the cards of a run before you pay for it, and say which part of the estimate is a guess,
 # - split a budget between parameters and tokens, and foretell the loss of a larger model from smaller ones.
 #
 # **It builds on** training (10) and above all on GPU training (17): gradient accumulation, the account of memory, MFU.
@@ -80,8 +80,8 @@ bench = next((record for record in runs.recorded() if record.what == "bench gpu"
 rate, mfu, source = 700, 0.5, "no record is here, so these are usual values"
 if bench:
     rate = next(value for name, value in bench.numbers.items() if "rate in" in name)  # TFLOP/s
-    trained = [row for table in bench.tables.values() for row in table if row[""] == "gptlab"]
-    mfu = next(row["MFU of the measured rate"] for row in trained if "MFU of the measured rate" in row)
+    trained = [row for table in bench.tables.values() for row in table if row.get("") == "gptlab"]
+    mfu = next((row["MFU of the measured rate"] for row in trained if "MFU of the measured rate" in row), mfu)
     source = f"RECORDED on {bench.device}, {bench.date}, {bench.command.split('  #')[0]}"
 print(f"{source}: {rate:.0f} TFLOP/s, of which a run reached {mfu:.0%}")
 for size in ("124M", "1558M"):
@@ -277,11 +277,11 @@ pictures.lines(traffic, "ranks", "GB that each rank sends in a step", log="xy", 
 predict("cluster.c", ...)
 
 # %% [markdown]
-# Data parallel shares the work, and nothing else. But must every rank store everything? AdamW's averages, for example,
-# are needed once per step, each by whoever updates that weight. So let each rank keep only its share of them, a
-# **shard**, and update only that part. The same can be done with the gradients, and even with the weights: a rank
-# fetches the weights of a block from the others when it comes to that block, and forgets them afterwards ([Rajbhandari
-# et al. 2020](https://arxiv.org/abs/1910.02054), who call these ZeRO stages 1, 2 and 3).
+# Must every rank store everything? AdamW's averages, for example, are needed once per step, each by whoever updates
+# that weight. So let each rank keep only its share of them, a **shard**, and update only that part. The same can be
+# done with the gradients, and even with the weights: a rank fetches the weights of a block from the others when it
+# comes to that block, and forgets them afterwards ([Rajbhandari et al. 2020](https://arxiv.org/abs/1910.02054), who
+# call these ZeRO stages 1, 2 and 3).
 #
 # Take a model of 100 parameters on 4 GPUs. Everything on each is 1,600 bytes. With sharded averages it is 400 + 400 +
 # 200; at stage 3 it is 400 in all.
@@ -321,7 +321,7 @@ pictures.table(rows, ["GPUs", "GPT-2 1558M", "GB on each, activations not counte
 # %% [markdown]
 # <details><summary>Answer to the prediction</summary>
 #
-# b. Whole copies on 8 or on 64 cards take as much on each as on one.
+# b. Whole copies on 8 or on 64 cards take as much on each as on one. Data parallel shares the work and not the memory.
 # </details>
 #
 # The planner counts 16 bytes per parameter and a 16-bit copy of the matrices for the products. PyTorch calls stage 3
@@ -331,9 +331,9 @@ pictures.table(rows, ["GPUs", "GPT-2 1558M", "GB on each, activations not counte
 # ## Runs that survive
 #
 # A run of four days will be interrupted: a power cut, a quota, a laptop that is closed. A **checkpoint** holds what is
-# needed to go on. What is that? Let's find out by breaking things. First a small run that nothing happens to. (All of
-# this part runs on the CPU on every machine. There the same arithmetic gives the same bits, while a GPU adds some sums
-# in changing order, and two runs agree to a few digits.)
+# needed to go on. What is that? Let's find out by breaking things. First a small run that nothing happens to. All of
+# this part runs on the CPU on every machine: there the same arithmetic gives the same bits, while a GPU adds some sums
+# in changing order, and two runs agree to a few digits.
 
 # %%
 base = runs.RECIPES["fables"]
@@ -450,14 +450,15 @@ lost = {
     "together": [(m, 100 * (2 / m + m / 2 / between)) for m in minutes],
 }
 best = math.sqrt(2 * 2 * between)
-print(f"an interruption every {between:.0f} minutes; one GPU fails once in {between * 16384 / 60 / 24 / 365:.0f} years")
+years = between * 16384 / 60 / 24 / 365  # of one among 16,384
+print(f"an interruption every {between:.0f} minutes, as if each GPU failed once in {years:.0f} years")
 print(f"√(2 · 2 · {between:.0f}) = {best:.0f} minutes")
 pictures.lines(lost, "minutes between checkpoints", "wasted (% of the work)", log="x")
 
 # %% [markdown]
 # The lowest point lies where both costs are equal. Set the two terms equal and you find the interval $\sqrt{2 \cdot
-# \text{saving} \cdot \text{between}}$, a formula that is fifty years old (Young 1974). One GPU fails once in several
-# years, and sixteen thousand of them fail every few hours.
+# \text{saving} \cdot \text{between}}$, which is J. W. Young's formula of 1974. It is as if each GPU failed once in
+# several years; sixteen thousand of them then fail every few hours.
 #
 # ### A rank that dies
 #
@@ -795,8 +796,8 @@ progress()
 # ## What you have built
 #
 # In notebook 01 two sentences set out: *Once, in a dark forest, there lived Ada the proud fox. Nearby lived Bo the
-# patient hen.* Send them through everything once more. There is nothing in it that you haven't written yourself. Read
-# the table from top to bottom and ask of each line: how is this computed?
+# patient hen.* Send them through everything once more. There is nothing in it that wasn't built by hand on the way.
+# Read the table from top to bottom and ask of each line: how is this computed?
 
 # %%
 model, tokenizer = checkpoints.committed("fables")
