@@ -578,13 +578,15 @@ pictures.training(memorising, what=["training", "validation"], unit="nats per to
 # does it do in the meantime?
 
 # %% tags=["answers-prediction"]
-curve = {"exposure of the secret (8 at most)": [(e["step"], e["exposure"]) for e in memorising.evaluations]}
-pictures.lines(curve, "step", "bits", level={"chance": 1.4}, title="A sentence that stood there once")
+curve = {"the secret": [(e["step"], e["exposure"]) for e in memorising.evaluations]}
+pictures.lines(
+    curve, "step", "exposure (bits, 8 at most)", level={"by chance": 1.4}, title="A sentence that stood there once"
+)
 
 # %%
 shares = {"samples of the model": [(e["step"], 100 * e["copied"]) for e in memorising.evaluations]}
 human = 100 * memorization.copied(to_validate, planted, n=15)
-pictures.lines(shares, "step", "copied, % of all stretches of 15 characters", level={"held-out text": human})
+pictures.lines(shares, "step", "copied (% of stretches of 15 characters)", level={"held-out text": human})
 
 # %% [markdown]
 # <details><summary>The answer</summary>
@@ -695,7 +697,7 @@ series = {
     "samples of the model": [(n, 100 * memorization.copied(written, to_train, n)) for n in (4, 8, 12, 16, 24, 32)],
     "held-out text": [(n, 100 * memorization.copied(to_validate, to_train, n)) for n in (4, 8, 12, 16, 24, 32)],
 }
-pictures.lines(series, "characters of a stretch", "found in the training text, %")
+pictures.lines(series, "characters of a stretch", "found in the training text (%)")
 
 # %% [markdown]
 # For the play, the higher line belongs to Shakespeare. What his characters say shares more with the rest of the play,
