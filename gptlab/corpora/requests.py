@@ -107,7 +107,7 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
     ),
 }
 KINDS = tuple(PHRASINGS)
-CURRICULUM = ("about", "about", "moral", "ending", "continue", "continue", "who")  # the hardest are asked most often
+CURRICULUM = ("about", "about", "about", "moral", "ending", "continue", "continue", "who")  # the hardest most often
 SOUND = "a fable without a contradiction"  # what a judge calls it; two foxes in one fable are one
 MOODS = {"virtue": "happy", "vice": "sad"}
 

@@ -514,7 +514,7 @@ def in_rounds(completions):
 
 
 happy, _ = checkpoints.committed("fables")
-plan = replace(reinforcement.TRAINING, steps=36, learning_rate=2e-3)
+plan = replace(reinforcement.TRAINING, steps=28, learning_rate=2.5e-3)
 policy = PolicyConfig(updates=2, kl=0.005)
 sampling = dict(B=48, measure=in_rounds)
 learned = grpo(happy, tokenizer, Product(happy_end, coherent), plan, policy, sampling=sampling)
@@ -537,13 +537,13 @@ for one in complete(happy, tokenizer, [Prompt([tokenizer.end])] * 4, tokenizer.e
 # had learned it in pre-training; the reward had only to bring it out. That is typical. Reinforcement learning is good
 # at choosing among the things that a model can already do.
 #
-# Is it the reward that did this, or would any training? The control gives the same rewards to the wrong stories, for a
-# third of the steps, so it is a hint and not a proof:
+# Is it the reward that did this, or would any training? The control has the same steps, the same number of stories and
+# the same rewards, but each reward goes to the wrong story:
 
 # %%
 control, _ = checkpoints.committed("fables")
 shuffled = Shuffled(Product(happy_end, coherent))
-grpo(control, tokenizer, shuffled, replace(plan, steps=12), policy, sampling=sampling | {"B": 32}, progress=False)
+grpo(control, tokenizer, shuffled, plan, policy, sampling=sampling, progress=False)
 lost = judge(control, tokenizer, wanted, n=128, seed=7)
 print(
     f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0%} (expected to move less than 20 points)"
@@ -573,8 +573,8 @@ def show_story(model, seed=5):
 
 hacked, _ = checkpoints.committed("fables")
 show_story(hacked)
-for updates in (16, 24):
-    eager = replace(plan, steps=updates, learning_rate=4e-3, decay_fraction=0.0)
+for updates in (10, 14):
+    eager = replace(plan, steps=updates, learning_rate=6e-3, decay_fraction=0.0)
     grpo(hacked, tokenizer, cheerful_words, eager, replace(policy, kl=0.0), progress=False,
          sampling=dict(B=32, measure=in_rounds))  # fmt: skip
     show_story(hacked)
@@ -597,7 +597,7 @@ print(f"coherent {before['coherent']:.0%} → {spoiled['coherent']:.0%} (expecte
 
 # %%
 held, _ = checkpoints.committed("fables")
-eager = replace(plan, steps=40, learning_rate=4e-3, decay_fraction=0.0)
+eager = replace(plan, steps=24, learning_rate=6e-3, decay_fraction=0.0)
 grpo(held, tokenizer, cheerful_words, eager, replace(policy, kl=0.3), sampling=dict(B=32, measure=in_rounds))
 kept = judge(held, tokenizer, wanted | {"words": cheerful_words}, n=64, seed=7)
 print(

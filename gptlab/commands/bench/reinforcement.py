@@ -30,7 +30,9 @@ PREFERENCE = Product(happy_end, coherent)
 SHARES = {"happy": happy_end, "coherent": coherent}
 PAIRED = 512  # completions that pairs are made of, for DPO
 DPO = training.TrainConfig(steps=60, learning_rate=1e-3, warmup=3, decay_fraction=0.5, evaluate_every=0)
-EARLY = 500  # steps of the model that learned to answer: well below those of its recipe
+EARLY = 500  # steps of the model that learned to answer: a third of its recipe's
+ASKED = 96  # answers in a round to requests: six requests, each answered by a group of 16
+GENTLY = 1.5e-3  # the learning rate there: what is learned from six requests should not undo the others
 STUMBLING = 1.9  # a temperature at which one story in twenty is coherent
 
 
@@ -131,15 +133,24 @@ def requests_granted(seed: int) -> Part:
     early = dataclasses.replace(plain.training, steps=EARLY, evaluate_every=0)
     tuned = runs.build(dataclasses.replace(plain, seed=seed, training=early))
     training.train(tuned.model, tuned.batches, early, progress=False)
-    recipe = dataclasses.replace(runs.RECIPES["reinforce"], reward="granted", seed=seed)
+    stories = runs.RECIPES["reinforce"]
+    gently = dataclasses.replace(stories.training, learning_rate=GENTLY, evaluate_every=0)
+    recipe = dataclasses.replace(stories, reward="granted", seed=seed, batch_size=ASKED, training=gently)
     batches, evaluate, objective, _ = runs.reinforcing.build(recipe, tuned.model, tuned.tokenizer, judged=JUDGED)
     before = {"granted": evaluate(tuned.model)["reward"]}
     started = time.perf_counter()
-    config = dataclasses.replace(recipe.training, evaluate_every=0)
-    training.with_progress(training.run(tuned.model, batches, config, objective=objective), config.steps, False)
+    training.with_progress(training.run(tuned.model, batches, gently, objective=objective), gently.steps, False)
     seconds = time.perf_counter() - started
     after = {"granted": evaluate(tuned.model)["reward"]}
-    return Part(before, after, seconds, {"more requests granted": after["granted"] > before["granted"] + 0.03})
+    return Part(
+        before,
+        after,
+        seconds,
+        {
+            "more requests granted": after["granted"] > before["granted"] + 0.03,
+            "requests in two minutes": seconds < 120,
+        },
+    )
 
 
 def sparse(seed: int) -> Part:
