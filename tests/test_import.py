@@ -16,7 +16,13 @@ import gptlab
 
 PACKAGE = Path(gptlab.__file__).parent
 LESSONS = tuple(found.topic for found in gptlab.NOTEBOOKS)
-BESIDE_THE_LESSONS = ("pictures", "exercises", "commands", "lab", "classroom")  # notebooks use them, lessons and interfaces never
+BESIDE_THE_LESSONS = (
+    "pictures",
+    "exercises",
+    "commands",
+    "lab",
+    "classroom",
+)  # notebooks use them, lessons and interfaces never
 GROUND = ("gptlab.files", "gptlab.html")  # the standard library only, and nothing of ours
 
 # Modules that import by a computed name, and why.
