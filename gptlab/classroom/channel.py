@@ -20,7 +20,7 @@ def pack(message: Any) -> bytes:
     Raises:
         WireError: it is too large.
     """
-    data = dumps(message).encode()
+    data = dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
     if len(data) > LARGEST:
         raise WireError(f"it needs {len(data):,} bytes, and {LARGEST:,} are read")
     return len(data).to_bytes(4, "big") + data

@@ -21,6 +21,7 @@ from gptlab.classroom.submissions import Submission
 from gptlab.exercises import registry
 from gptlab.exercises.judge import FAILED, PASSED, UNTOUCHED
 
+_LOADING = 600.0  # seconds that all the starts of one submission may take, on a slow machine
 _STATES = {PASSED, FAILED, UNTOUCHED}
 
 
@@ -115,7 +116,7 @@ def grade_one(submission: Submission, settings: Settings) -> Row:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "gptlab.classroom.marking"], input=json.dumps(order), capture_output=True,
-            text=True, encoding="utf-8", timeout=2 * settings.seconds + 60, env=_environment(),
+            text=True, encoding="utf-8", timeout=settings.seconds + _LOADING, env=_environment(),
         )  # fmt: skip
         marks = json.loads(done.stdout) if done.returncode == 0 else None
     except (subprocess.TimeoutExpired, OSError, ValueError):

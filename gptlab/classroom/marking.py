@@ -71,7 +71,8 @@ class Remote:
         try:
             if self.lost:
                 raise Lost
-            self.process.send(channel.pack(message))
+            left = max(0.0, self.until - time.monotonic())
+            self.process.send(channel.pack(message), left)
             return self.incoming.next(max(0.0, self.until - time.monotonic()))
         except TimeoutError:
             self.lost = "late"
@@ -117,9 +118,7 @@ def outcome_of(exercise: Exercise, remote: Remote, case: int, args: tuple, expec
     after = reply.get("given")
     if not isinstance(after, list) or len(after) != len(args):
         after = [None] * len(args)
-    given = tuple(
-        copy.deepcopy(was) if now is None else wire.decode(now[0]) for was, now in zip(args, after, strict=True)
-    )
+    given = tuple(_left(one, way, now) for one, way, now in zip(args, sent, after, strict=True))
     if "raised" in reply:
         kind, message, operation = _described(reply)
         text = shown(str(reply.get("text", "")), 400)[1:-1]
@@ -136,6 +135,13 @@ def _sendable(value: Any, case: int, at: int) -> Any:
         return wire.encode(value, strict=True)
     except wire.Unsendable:  # a model, a function: made there, from the same seed
         return {"t": "input", "case": case, "at": at}
+
+
+def _left(value: Any, sent: Any, now: Any) -> Any:
+    """An argument as the answer left it; an object that was made there is taken to be as it was."""
+    if not isinstance(now, list) or not now or (isinstance(sent, dict) and sent["t"] == "input"):
+        return copy.deepcopy(value)
+    return wire.decode(now[0])
 
 
 def judged(
@@ -168,17 +174,27 @@ def judged(
         said = "It ended Python itself." if lost == "ended" else f"What it sent could not be read: {lost}."
         return Verdict(FAILED, total=len(cases), remark=said), lost
     verdict = assessed(exercise, remote, cases, wanted, run, seconds)
-    with contextlib.suppress(EOFError):
-        process.send(channel.pack({"do": "go on"})) if not run.problem else None
+    if not run.problem:
+        with contextlib.suppress(EOFError, TimeoutError):
+            process.send(channel.pack({"do": "go on"}), 5.0)
     return verdict, ""
 
 
 class Marker:
-    """Runs a submission, again from the start where a cell or an answer took its process down, without that one."""
+    """Runs a submission, again from the start where a cell or an answer took its process down, without that one.
+
+    Attributes:
+        marks: what is known so far.
+        left: seconds that it may still run.
+        until: when the present run has to be over; 0 while it loads.
+        skip_cells: cells that are left out.
+        done_checks: checks that have been answered, by their place in the order of all.
+        started: how often.
+    """
 
     def __init__(self, cells: Sequence[tuple[int, str]], topics: Sequence[str], limits: sandbox.Limits, seconds: float):
         self.cells, self.topics, self.limits = list(cells), list(topics), limits
-        self.marks, self.until = Marks(), time.monotonic() + seconds
+        self.marks, self.left, self.until = Marks(), seconds, 0.0
         self.skip_cells: set[int] = set()
         self.done_checks: set[int] = set()
         self.started = 0
@@ -188,7 +204,7 @@ class Marker:
         began = time.monotonic()
         while self.started < MOST_STARTS:
             self.started += 1
-            if time.monotonic() > self.until:
+            if self.left <= 0:
                 self.marks.remarks.append("It took too long in all; what comes after that is not marked.")
                 break
             if self._once():
@@ -202,18 +218,20 @@ class Marker:
         """Run it until its end, or until it has to be started again."""
         process = sandbox.Process("gptlab.classroom.answering")
         at: int | None = None
+        self.until = 0.0
         try:
             incoming = channel.Receiver(process.output)
             process.send(channel.pack({
                 "cells": self.cells, "topics": self.topics, "limits": sandbox.as_dict(self.limits), "seed": SEED,
                 "skip_cells": sorted(self.skip_cells), "skip_checks": sorted(self.done_checks),
-            }))  # fmt: skip
+            }), STARTING)  # fmt: skip
             hello = incoming.next(STARTING)
+            self.until = time.monotonic() + self.left  # loading torch is not the submission's time
             process.inner = int(hello.get("process", 0))
             self.marks.protection = [str(line)[:200] for line in hello.get("hello", [])]
             if self.started == 1:
                 self.marks.remarks += [f"Cell {c} is no Python ({why})." for c, why in hello.get("unreadable", [])[:5]]
-            while True:
+            while time.monotonic() < self.until:
                 message = incoming.next(max(0.1, min(CELL, self.until - time.monotonic())))
                 if "end" in message:
                     return True
@@ -223,11 +241,14 @@ class Marker:
                     self.marks.remarks.append(f"Cell {int(message['failed'])} stops: {str(message.get('text'))[:300]}")
                 elif "check" in message and not self._check(message, process, incoming):
                     return False
+            raise TimeoutError
         except TimeoutError:
-            return self._without(at, "runs without an end")
-        except (EOFError, wire.WireError, TypeError, ValueError, KeyError) as error:
+            late = bool(self.until) and time.monotonic() > self.until
+            return False if late else self._without(at, "runs without an end")
+        except (EOFError, wire.WireError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             return self._without(at, "ends Python" if isinstance(error, EOFError) else "disturbs the judge")
         finally:
+            self.left = self.until - time.monotonic() if self.until else 0.0
             process.end()
 
     def _without(self, cell: int | None, what: str) -> bool:

@@ -25,6 +25,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,20 +74,33 @@ class Process:
             raise
         self.output = self._process.stdout.fileno()
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, seconds: float) -> None:
         """Write to its standard input.
 
         Args:
-            data: a message, which fits into memory.
+            data: a message.
+            seconds: in which it must be taken, since a pipe holds little.
 
         Raises:
-            EOFError: it has ended.
+            EOFError: the process has ended.
+            TimeoutError: it does not read.
         """
-        try:
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
-        except OSError:
-            raise EOFError from None
+        failed: list[OSError] = []
+
+        def write() -> None:
+            try:
+                self._process.stdin.write(data)
+                self._process.stdin.flush()
+            except (OSError, ValueError) as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=write, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if thread.is_alive():
+            raise TimeoutError
+        if failed:
+            raise EOFError
 
     def end(self) -> str:
         """Kill it and all that it has started, and delete its folder; says how it ended, if it did so itself."""
@@ -103,7 +117,7 @@ class Process:
             self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
                 stream.close()
         _delete(self.folder)
         return _ending(self._process.returncode if code is None else code)

@@ -86,8 +86,9 @@ def _reached(found: list[Statement], root: int) -> set[int]:
     """The statements that one needs: of what runs at once, the last that bound it; of what functions read, all."""
     chosen, todo, done = {root}, [(name, root, True) for name in found[root].reads], set()
     todo += [(name, root, False) for name in found[root].later]
-    todo += [(name, root, False) for i in range(root) for name in _everywhere(found[i])]
-    chosen |= {i for i in range(root) if _everywhere(found[i])}
+    unseen = {i for i in range(root) if _acts_unseen(found[i])}
+    todo += [(name, root, False) for i in unseen for name in found[i].reads | found[i].later]
+    chosen |= unseen
     while todo:
         name, before, at_once = todo.pop()
         if (name, before, at_once) in done:
@@ -104,10 +105,9 @@ def _reached(found: list[Statement], root: int) -> set[int]:
     return chosen
 
 
-def _everywhere(statement: Statement) -> set[str]:
-    """The names of a statement whose effect cannot be seen from outside; empty for all others."""
-    hidden = bool((statement.reads | statement.later) & _ALWAYS) or "*" in statement.sets
-    return statement.reads | statement.later if hidden else set()
+def _acts_unseen(statement: Statement) -> bool:
+    """Whether a statement binds or changes names that cannot be read off its text."""
+    return bool((statement.reads | statement.later) & _ALWAYS) or "*" in statement.sets
 
 
 def _leave_modules_alone(found: list[Statement]) -> None:

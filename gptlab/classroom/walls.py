@@ -7,6 +7,7 @@ manual. A process that is walled in has given up the rights to change its walls.
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import sys
 
@@ -17,6 +18,7 @@ _BIND, _REC, _PRIVATE = 4096, 16384, 1 << 18
 _NOSUID, _NODEV, _NOEXEC = 2, 4, 8
 _RDONLY_ATTR, _NOSUID_ATTR, _NODEV_ATTR = 1, 2, 4
 _MOUNT_SETATTR, _RECURSIVE = 442, 0x8000
+_PDEATHSIG = 1
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
@@ -45,18 +47,21 @@ def enter(folder: str, limits: Limits) -> tuple[list[str], int]:
         os.close(writing), os.close(reading)
         for channel in (0, 1):
             os.close(channel)
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+        libc.prctl(_PDEATHSIG, signal.SIGTERM, 0, 0, 0)  # the judge may be killed: then nothing of this stays
         status = os.waitpid(child, 0)[1]
         os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
     os.close(writing)
     number = int(os.read(reading, 32) or b"0")
     os.close(reading)
-    libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: it does not outlive the process that waits for it
+    libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # it does not outlive the process that waits for it
     got = ["no network exists for it", "it sees no process but its own"]
     try:
         _own_files(libc, folder, limits)
         got += [f"all files but its own folder are read-only, and that holds {limits.disk} MB"]
     except OSError:  # half a wall is reported as none
         pass
+    _few_processes()
     _drop_rights(libc)
     os.chdir(folder)
     return got, number
@@ -95,6 +100,16 @@ def _own_files(libc: ctypes.CDLL, folder: str, limits: Limits) -> None:
     for device in _DEVICES:
         with contextlib.suppress(OSError):
             _set_attributes(libc, device, 0, _NODEV_ATTR, 0)
+
+
+def _few_processes() -> None:
+    """A limit of processes, where they are counted for each namespace (Linux 5.14); it does not hold for root."""
+    import resource
+
+    release = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+    if release >= (5, 14):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NPROC, (200, 200))
 
 
 def _set_attributes(libc: ctypes.CDLL, path: str, add: int, remove: int, flags: int) -> None:

@@ -13,6 +13,7 @@ import base64
 import builtins
 import math
 from collections.abc import Iterator, Mapping, Set
+from functools import lru_cache
 from typing import Any
 
 from gptlab.exercises.schema import Failed
@@ -167,7 +168,9 @@ def _decode(message: Any) -> Any:
     if kind == "iterator":
         return (nothing for nothing in ())
     if kind == "object":
-        return type(_name(message), (StandIn,), {"text": str(value)[:400]})()
+        found = _stand_in_for(_name(message))()
+        found.text = str(value)[:400]
+        return found
     raise WireError(f"not a value: {str(kind)[:20]}")
 
 
@@ -181,9 +184,19 @@ def exception(kind: str, text: str) -> Exception:
         kind: the name of its class.
         text: its message.
     """
+    return _exception_class(kind if kind.isidentifier() else "Error")(text)
+
+
+@lru_cache(maxsize=256)
+def _exception_class(kind: str) -> type[Exception]:
     known = getattr(builtins, kind, None)
     own = isinstance(known, type) and issubclass(known, Exception) and not issubclass(known, UnicodeError)
-    return (known if own else type(kind if kind.isidentifier() else "Error", (Exception,), {}))(text)
+    return known if own else type(kind, (Exception,), {})
+
+
+@lru_cache(maxsize=256)
+def _stand_in_for(kind: str) -> type[StandIn]:
+    return type(kind, (StandIn,), {})
 
 
 def _name(message: dict[str, Any]) -> str:
