@@ -18,7 +18,7 @@ export function describeModel(page) {
   const answers = chat && page.data.fables ? "answers with fables" : chat ? "answers" : page.data.fables ? "writes fables" : "";
   byId("title").textContent = answers ? `A GPT that ${answers}` : `A GPT named ${about.name}`;
   byId("size").textContent = `${inMillions(about.parameters)} parameters`;
-  const inside = "click any word to see what else could have stood there, and which words the model attended to.";
+  const inside = `click any ${page.data.fables ? "word" : "token"} to see what else could have stood there, and what the model attended to.`;
   if (chat) byId("invitation").textContent = `Ask it something. Then look inside its answer: ${inside}`;
   else byId("invitation").textContent = `Press the button and it writes${page.data.fables ? " a story" : ""}, one token at a time. Then ${inside}`;
   byId("about-text").textContent = `The model ${about.name ? `“${about.name}” ` : ""}` +

@@ -1,5 +1,6 @@
 // What the parts of the page share: the model, the text that is looked at, the settings, and who wants to know of changes.
 import { byId } from "./dom.js";
+import { tokenName } from "./token_names.js";
 
 const TOP_K = [1, 2, 3, 4, 5, 8, 10, 15, 20, 30, 50, 100]; // the places of the slider; after the last come all tokens
 
@@ -33,7 +34,7 @@ export class PageState extends EventTarget {
 
   /** A name for any token, also for one that is no text by itself. */
   nameOf(id) {
-    return id < this.tokenizer.vocabSize ? this.tokenizer.tokenText(id) : `‹${id}›`;
+    return id < this.tokenizer.vocabSize ? tokenName(this.tokenizer.tokenBytes(id)) : `‹${id}›`;
   }
 
   show(passage, chosen = passage.ids.length) {

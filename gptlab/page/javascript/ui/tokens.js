@@ -1,31 +1,19 @@
 // The tokens of any text, as chips with their ids.
 import { byId, counted, element, quoted, tokenNodes } from "./dom.js";
+import { bytesInHex, visibleText } from "./token_names.js";
 import { SlicedWork, debounced, pause } from "./slices.js";
 
 const MOST_CHARACTERS = 20_000; // that are split, and
 const MOST_CHIPS = 1_000; // tokens that are shown: more would take the browser longer than a person wants to wait
 const CHIPS_AT_ONCE = 60;
 
-/** The bytes of a token that is a part of a character: ‹E2 82›. */
-function bytesInHex(bytes) {
-  return Array.from(bytes, (byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join(" ");
-}
-
-function isWholeText(bytes) {
-  try {
-    new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(bytes));
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 function chip(page, id, number) {
   const bytes = page.tokenizer.tokenBytes(id);
-  const whole = isWholeText(bytes);
-  const name = whole ? new TextDecoder().decode(Uint8Array.from(bytes)) : bytesInHex(bytes);
+  const text = visibleText(bytes);
+  const whole = text !== null;
+  const name = text ?? bytesInHex(bytes);
   const kind = `chip c${number % 4}${whole ? "" : " bytes"}`;
-  const title = whole ? `${quoted(name)}, id ${id}` : `the ${bytes.length === 1 ? "byte" : "bytes"} ${name} of a longer character`;
+  const title = whole ? `${quoted(name)}, id ${id}` : `${bytes.length === 1 ? "byte" : "bytes"} ${name}, id ${id}`;
   return element("li", { class: kind, title },
     element("span", { class: "name" }, ...tokenNodes(name)), element("span", { class: "id" }, `${id}`));
 }
