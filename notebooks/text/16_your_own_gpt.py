@@ -498,8 +498,9 @@ pictures.compare(rivals, "bits per byte of held-out text", title="Who knows this
 #
 # That's sobering, and it's the reason for this section: without company, a falling curve and samples full of thee and
 # thou look like a success. Counting reads the text once and is done. The GPT has had half of the rule's steps. With
-# all 600, in a run of ours, it came out ahead, with 2.32 bits against 2.37. (We measure it in blocks of 96 tokens, so
-# the first tokens of a block have hardly any context. That costs it a few hundredths of a bit.)
+# all 600, in three runs of ours, it came out ahead each time, by one to five hundredths of a bit. (We measure it in
+# blocks of 96 tokens, so the first tokens of a block have hardly any context. That costs it a few hundredths of a
+# bit.)
 #
 # From there on the counter has little left to gain, because most longer sequences in the validation part were never
 # seen in training. A GPT doesn't need to have seen them. It shares what it knows among contexts that are alike, and
