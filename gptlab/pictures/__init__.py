@@ -15,6 +15,7 @@ from gptlab.html import Html
 from gptlab.pictures.bars import by_fact, compare, next_token, reshaped
 from gptlab.pictures.blocks import embedding_map, shapes
 from gptlab.pictures.chips import surprise, surprise_figure, tokens
+from gptlab.pictures.concepts import concept_map, concept_svg
 from gptlab.pictures.conversations import conversation
 from gptlab.pictures.course import course_map, pipeline
 from gptlab.pictures.curves import excess, rate, training
@@ -29,9 +30,8 @@ from gptlab.pictures.style import Picture, describe
 from gptlab.pictures.tables import table
 
 __all__ = [
-    "Html", "Picture", "arcs", "attention", "attention_table", "by_fact", "compare", "conversation", "course_map",
-    "describe", "embedding_map", "excess", "graph", "lattice", "lines", "mask", "memory_timeline", "merge_states",
-    "merge_tree", "merges", "next_token", "pipeline", "rate", "reshaped", "roofline", "rows", "shapes", "shares",
-    "surprise",
-    "surprise_figure", "table", "tokens", "training",
+    "Html", "Picture", "arcs", "attention", "attention_table", "by_fact", "compare", "concept_map", "concept_svg",
+    "conversation", "course_map", "describe", "embedding_map", "excess", "graph", "lattice", "lines", "mask",
+    "memory_timeline", "merge_states", "merge_tree", "merges", "next_token", "pipeline", "rate", "reshaped", "roofline",
+    "rows", "shapes", "shares", "surprise", "surprise_figure", "table", "tokens", "training",
 ]  # fmt: skip
