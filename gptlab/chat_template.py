@@ -22,6 +22,7 @@ from torch import nn
 from gptlab.bpe import BPETokenizer
 from gptlab.model import GPT
 from gptlab.tokenizing import Tokenizer
+from gptlab.tokens import CharTokenizer
 
 USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
 MARKS = (USER, ASSISTANT, END)
@@ -189,7 +190,9 @@ class PlainText:
 # ---- A tokenizer and a model with more tokens ------------------------------------------------------------------------
 
 
-def add_special_tokens(tokenizer: BPETokenizer, names: Sequence[str] = MARKS) -> BPETokenizer:
+def add_special_tokens(
+    tokenizer: BPETokenizer | CharTokenizer, names: Sequence[str] = MARKS
+) -> BPETokenizer | CharTokenizer:
     """A tokenizer with more special tokens, behind the ids that there are; the old ids stay.
 
     Args:
@@ -203,11 +206,15 @@ def add_special_tokens(tokenizer: BPETokenizer, names: Sequence[str] = MARKS) ->
     >>> tokenizer.special_tokens
     {'<|user|>': 256, '<|assistant|>': 257, '<|end|>': 258}
     """
-    if not isinstance(tokenizer, BPETokenizer):
-        raise ValueError(f"a {type(tokenizer).__name__} takes no special tokens: pass a BPETokenizer")
+    if not isinstance(tokenizer, BPETokenizer | CharTokenizer):
+        said = f"a {type(tokenizer).__name__} takes no special tokens: pass a BPETokenizer or a CharTokenizer"
+        raise ValueError(said)
     new = [name for name in names if name not in tokenizer.special_tokens]
-    added = {name: id for id, name in enumerate(new, start=tokenizer.vocab_size)}
-    return BPETokenizer(dict(tokenizer.ranks), tokenizer.pattern, dict(tokenizer.special_tokens) | added)
+    special = dict(tokenizer.special_tokens)
+    special |= {name: id for id, name in enumerate(new, start=tokenizer.vocab_size)}
+    if isinstance(tokenizer, CharTokenizer):
+        return CharTokenizer(tokenizer.characters, special)
+    return BPETokenizer(dict(tokenizer.ranks), tokenizer.pattern, special)
 
 
 @torch.no_grad()

@@ -115,7 +115,9 @@ class BigramLanguageModel(nn.Module):
         if targets is None:
             return logits, None
         check_targets(targets, ids, self.table.num_embeddings)
-        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), ignore_index=IGNORE)
+        targets = targets.flatten().long()  # [B * T]
+        counted = logits.flatten(0, 1).masked_fill((targets == IGNORE)[:, None], 0.0)  # so that no NaN there gets out
+        return logits, F.cross_entropy(counted, targets, ignore_index=IGNORE)
 
 
 guard(globals())

@@ -12,7 +12,7 @@ the model begins as the one it was; in the end the product can be added to W, an
 
 import copy
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -73,20 +73,37 @@ class LoRALinear(nn.Module):
         return linear
 
 
-class NewRows(nn.Module):
-    """The last rows of a table as parameters of their own: those of new tokens, which nobody has trained yet.
+class TokenRows(nn.Module):
+    """Some rows of a table as parameters of their own: those of tokens that the model has never read.
+
+    Nothing has taught it what they mean, and no product of thin matrices in the blocks can make up for that.
 
     Args:
-        rows: the values that they start with.
+        table: the whole table, which stays as it is.
+        tokens: the ids whose rows learn.
     """
 
-    def __init__(self, rows: Float[Tensor, "n C"]):
+    def __init__(self, table: Float[Tensor, "V C"], tokens: Sequence[int]):
         super().__init__()
-        self.rows = nn.Parameter(rows.detach().clone())
+        self.register_buffer("tokens", torch.tensor(tokens, device=table.device), persistent=False)
+        self.rows = nn.Parameter(table.detach()[self.tokens])
 
     def forward(self, table: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
-        """The table with its last rows exchanged."""
-        return torch.cat([table[: -len(self.rows)], self.rows])
+        """The table with these rows exchanged."""
+        return table.index_copy(0, self.tokens, self.rows)
+
+
+def unread_tokens(known: Iterable[Sequence[int]], to_read: Iterable[Sequence[int]]) -> list[int]:
+    """The ids that a model is to read and has never read, in order: their embeddings are as random as at the start.
+
+    Args:
+        known: texts like those that it was trained on, as ids.
+        to_read: what it will be fine-tuned on, as ids.
+
+    >>> unread_tokens([[3, 4, 3], [5]], [[4, 9, 5], [7]])
+    [7, 9]
+    """
+    return sorted(set().union(*to_read) - set().union(*known))
 
 
 def add_lora(
@@ -95,8 +112,9 @@ def add_lora(
     alpha: Positive | None = None,
     where: Collection[str] = PARTS,
     new_tokens: int = 0,
+    tokens: Collection[int] = (),
 ) -> GPT:
-    """A copy of a model of which only LoRA's matrices learn, and the rows of new tokens; it computes the same at first.
+    """A copy of a model of which only LoRA's matrices and the rows of some tokens learn; at first it computes the same.
 
     It is trained and saved in checkpoints as any other model; `merge` makes a plain GPT of it.
 
@@ -106,9 +124,11 @@ def add_lora(
         alpha: as for `LoRALinear`; twice the rank unless given.
         where: the parts of a block whose matrices get one, of "attention" and "mlp".
         new_tokens: how many rows at the end of the embedding table are those of new tokens, and learn too.
+        tokens: ids of others whose rows learn, such as `unread_tokens` gives.
 
     Raises:
-        ValueError: for a rank that does not fit, an unknown part or none, or more new tokens than the table has.
+        ValueError: for a rank that does not fit, an unknown part or none, more new tokens than the table has, or an id
+            that is not in it.
     """
     if unknown := [part for part in where if part not in PARTS] or not where:
         said = f"unknown part {unknown[0]!r}" if where else "no part to adapt"
@@ -116,6 +136,8 @@ def add_lora(
     V = model.config.vocab_size
     if not 0 <= new_tokens < V:
         raise ValueError(f"new_tokens={new_tokens} of a table with V={V} rows: choose from 0 to {V - 1}")
+    if outside := [id for id in tokens if not 0 <= id < V]:
+        raise ValueError(f"token {outside[0]} is not in a table with V={V} rows: choose ids from 0 to {V - 1}")
     if any(isinstance(module, LoRALinear) for module in model.modules()):
         raise ValueError("the model has LoRA already: merge it first")
     adapted = copy.deepcopy(model).requires_grad_(False)
@@ -124,11 +146,10 @@ def add_lora(
             for name, linear in list(getattr(block, part).named_children()):
                 if isinstance(linear, nn.Linear):
                     setattr(getattr(block, part), name, LoRALinear(linear, rank, alpha))
-    if new_tokens:
-        table = adapted.embedding.token.weight
-        rows = NewRows(table[-new_tokens:])
+    if learning := sorted({*tokens, *range(V - new_tokens, V)}):
+        rows = TokenRows(adapted.embedding.token.weight, learning)
         parametrize.register_parametrization(adapted.embedding.token, "weight", rows)
-        own = rows if model.config.tie_weights else NewRows(adapted.head.weight[-new_tokens:])
+        own = rows if model.config.tie_weights else TokenRows(adapted.head.weight, learning)
         parametrize.register_parametrization(adapted.head, "weight", own)
     return adapted
 

@@ -153,7 +153,7 @@ class GPT(nn.Module):
 
         Args:
             ids: token ids.
-            targets: the token after each position; `IGNORE` (-100) costs nothing.
+            targets: the token after each position; `IGNORE` (-100) costs nothing, and even a NaN there changes nothing.
             keep_mask: True where a query may attend to a key, in place of the causal mask: [T, T] for every sequence,
                 or [B, T, T].
             cache: what was computed about the tokens before; `ids` continue them (notebook `sampling`).
@@ -162,10 +162,35 @@ class GPT(nn.Module):
             ValueError: for a sequence longer than the context, an id or a target outside the vocabulary, a mask that is
                 not boolean, or a cache that is full or holds another batch. The cache is then as it was.
         """
+        if targets is not None:
+            check_batch(ids)
+            check_targets(targets, ids, self.config.vocab_size)
+        logits = self.head(self.hidden(ids, keep_mask, cache))  # [B, T, V]
+        if targets is None:
+            return logits, None
+        targets = targets.flatten().long()  # [B * T]
+        counted = logits.flatten(0, 1).masked_fill((targets == IGNORE)[:, None], 0.0)  # so that no NaN there gets out
+        exact = counted.to(torch.promote_types(logits.dtype, torch.float32))  # [B * T, V]
+        return logits, F.cross_entropy(exact, targets, ignore_index=IGNORE)
+
+    def hidden(
+        self,
+        ids: Int[Tensor, "B T"],
+        keep_mask: Bool[Tensor, "*#B #T Tk"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T C"]:
+        """What the head reads: the residual stream after the last block, normalised.
+
+        Args:
+            ids: token ids.
+            keep_mask: as for `forward`.
+            cache: as for `forward`.
+
+        Raises:
+            ValueError: as for `forward`.
+        """
         check_batch(ids)
         check_mask(keep_mask)
-        if targets is not None:
-            check_targets(targets, ids, self.config.vocab_size)
         T, past = ids.shape[1], 0 if cache is None else cache.length
         if past + T > self.config.context:
             raise ValueError(
@@ -181,14 +206,9 @@ class GPT(nn.Module):
         for layer, block in enumerate(self.blocks):
             layer_cache = None if cache is None else cache.layers[layer]
             x = block(x, keep_mask, is_causal=is_causal, rotate=rotate, cache=layer_cache)
-        logits = self.head(self.norm(x))  # [B, T, V]
         if cache is not None:
             cache.advance(T)
-
-        if targets is None:
-            return logits, None
-        exact = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))  # [B * T, V]
-        return logits, F.cross_entropy(exact, targets.flatten().long(), ignore_index=IGNORE)
+        return self.norm(x)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As for every module of PyTorch; weights of the first edition are found by their old names, too."""

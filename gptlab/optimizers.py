@@ -42,7 +42,12 @@ class Muon(torch.optim.Optimizer):
 
     Rare directions of a matrix are then learned as fast as common ones. The result is that of `torch.optim.Muon`, as a
     test shows. That one updates one matrix after the other in bfloat16, which processors without matrix units are slow
-    at; here matrices of one shape are stacked, in float32 on a CPU.
+    at; here all matrices move together: one call for every average, one for every weight, and those of one shape (lying
+    or standing) are orthogonalised as one stack, in float32 on a CPU. A GPU takes longer to be told of a small matrix
+    than to multiply it.
+
+    Where `found_inf` is set to a tensor, as torch's fused optimisers have it, a step in which it is 1 changes nothing,
+    and nobody has to wait for the device to know. A learning rate may be a tensor too: a recorded step reads it anew.
 
     Args:
         params: matrices, or groups of them.
@@ -51,35 +56,85 @@ class Muon(torch.optim.Optimizer):
         weight_decay: how fast the matrices shrink towards 0.
     """
 
+    found_inf: Tensor | None = None
+
     def __init__(self, params, lr: float | int = 0.02, momentum: float | int = 0.95, weight_decay: float | int = 0.0):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.orthogonalize = orthogonalize  # torch.compile's form of it, in a compiled run
 
     @torch.no_grad()
     def step(self) -> None:
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
-            stacks: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    update = self._momentum(parameter, group["momentum"])
-                    stacks.setdefault(tuple(update.shape), []).append((parameter, update))
-            for pairs in stacks.values():
-                stacked = torch.stack([update for _, update in pairs])
-                stacked = orthogonalize(stacked.bfloat16() if stacked.is_cuda else stacked)
-                for (parameter, _), update in zip(pairs, stacked, strict=True):
-                    rows, columns = parameter.shape
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    update = ranks.spread(update.mT if rows > columns else update, like=parameter)
-                    parameter.add_(update, alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
+            if parameters := [parameter for parameter in group["params"] if parameter.grad is not None]:
+                self._move(parameters, self._directions(self._momentum(parameters, group["momentum"])), group)
 
-    def _momentum(self, parameter: Tensor, momentum: float | int) -> Tensor:
-        """The update before it is orthogonalised, with no more rows than columns: then X Xᵀ is the smaller product."""
-        state = self.state[parameter]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        average = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
-        update = ranks.whole(parameter.grad.lerp(average, momentum))  # singular values are those of the whole matrix
-        return update.mT if update.shape[0] > update.shape[1] else update
+    def _momentum(self, parameters: list[Tensor], momentum: float | int) -> list[Tensor]:
+        """The updates before they are orthogonalised; each is a whole matrix, because its singular values are."""
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        averages = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters]
+        if any(ranks.is_sharded(parameter) for parameter in parameters):
+            pairs = list(zip(averages, gradients, strict=True))
+            return [ranks.whole(g.lerp(average.lerp_(g, 1 - momentum), momentum)) for average, g in pairs]
+        if self.found_inf is not None:  # an average that moves towards itself stays
+            gradients = unless(self.found_inf, gradients, averages)
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        return list(torch._foreach_lerp(gradients, averages, momentum))
+
+    def _directions(self, updates: list[Tensor]) -> list[Tensor]:
+        """Each update orthogonalised. A standing matrix is laid down before: then X Xᵀ is the smaller product."""
+        done = list(updates)
+        for lying in dict.fromkeys(tuple(sorted(update.shape)) for update in updates):
+            of_shape = [i for i, update in enumerate(updates) if tuple(sorted(update.shape)) == lying]
+            standing = [i for i in of_shape if updates[i].shape[0] > updates[i].shape[1]]
+            others = [i for i in of_shape if updates[i].shape[0] <= updates[i].shape[1]]
+            stacked = torch.stack([updates[i].mT for i in standing] + [updates[i] for i in others])
+            found = self.orthogonalize(stacked.bfloat16() if stacked.is_cuda else stacked).to(stacked.dtype)
+            raised = found[: len(standing)].mT.contiguous()  # of one layout with the weights that it is added to
+            for i, direction in zip([*standing, *others], [*raised, *found[len(standing) :]], strict=True):
+                done[i] = direction
+        return done
+
+    def _move(self, parameters: list[Tensor], directions: list[Tensor], group: dict) -> None:
+        """Decay the weights, then add the directions, one call for each factor that the learning rate has."""
+        lr, decay, weights = group["lr"], group["weight_decay"], [ranks.local(p) for p in parameters]
+        moves = 1 if self.found_inf is None else 1 - self.found_inf  # 0 where nothing may change
+        if decay:
+            kept = 1 - lr * decay * (moves.double() if isinstance(moves, Tensor) else 1)
+            torch._foreach_mul_(weights, kept.float() if isinstance(kept, Tensor) else kept)
+        if self.found_inf is not None:
+            directions = torch._foreach_mul(directions, moves)
+        directions = [
+            ranks.local(ranks.spread(direction, like=p)) for direction, p in zip(directions, parameters, strict=True)
+        ]
+        factors = [max(1, parameter.shape[0] / parameter.shape[1]) ** 0.5 for parameter in parameters]
+        for factor in dict.fromkeys(factors):
+            chosen = [i for i, found in enumerate(factors) if found == factor]
+            some, toward = [weights[i] for i in chosen], [directions[i] for i in chosen]
+            if isinstance(lr, Tensor):
+                torch._foreach_sub_(some, torch._foreach_mul(toward, lr * factor))
+            else:
+                torch._foreach_add_(some, toward, alpha=-lr * factor)
+
+
+def unless(spoilt: Tensor, values: list[Tensor], instead: list[Tensor]) -> list[Tensor]:
+    """The values where `spoilt` is 0, and where it is 1 what stands instead of each; like shapes in one call.
+
+    A product with 0 would not do: what is not a number stays so.
+
+    >>> unless(torch.tensor(1.0), [torch.tensor([torch.nan])], [torch.tensor([2.0])])
+    [tensor([2.])]
+    """
+    chosen, spoilt = list(values), spoilt > 0
+    for shape in dict.fromkeys(value.shape for value in values):
+        where = [i for i, value in enumerate(values) if value.shape == shape]
+        stacks = (torch.stack([many[i] for i in where]) for many in (instead, values))
+        for i, value in zip(where, torch.where(spoilt, *stacks).unbind(), strict=True):
+            chosen[i] = value
+    return chosen
 
 
 def adamw_groups(parameters: list[Tensor], weight_decay: float | int) -> list[dict]:

@@ -122,6 +122,15 @@ def local(tensor: Any) -> Any:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
+def is_sharded(tensor: Any) -> bool:
+    """Whether this rank holds only a part of a tensor.
+
+    >>> is_sharded([0.0])
+    False
+    """
+    return hasattr(tensor, "device_mesh")
+
+
 def spread(tensor: Any, like: Any) -> Any:
     """A tensor, sharded as `like` is. Every rank has all of it and keeps its own part, so nothing is sent.
 
@@ -129,7 +138,7 @@ def spread(tensor: Any, like: Any) -> Any:
         tensor: the whole of it.
         like: a tensor of the same shape; if that isn't sharded, `tensor` comes back as it is.
     """
-    if not hasattr(like, "device_mesh"):
+    if not is_sharded(like):
         return tensor
     from torch.distributed.tensor import distribute_tensor
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gptlab import ranks
 from gptlab.batches import IGNORE, Batch
 from gptlab.entrances import guard
 from gptlab.model import device_of
@@ -84,7 +85,7 @@ def count_targets(batch: tuple[Tensor, ...]) -> int:
 def add_gradients(
     model: nn.Module,
     parts: Sequence[tuple[Tensor, ...]],
-    weights: Sequence[float | int],
+    weights: Sequence[float | int | Tensor],
     scaler: Any,
     autocast: Callable[[], contextlib.AbstractContextManager],
     processes: Processes,
@@ -99,7 +100,7 @@ def add_gradients(
         model: called with ids and targets, it gives logits and loss.
         parts: the micro-batches of this process.
         weights: for each, the fraction of the whole batch's targets (of what the objective counts) that it has; over
-            all processes they sum to 1.
+            all processes they sum to 1. A recorded step has them as tensors, none of them 0.
         scaler: a gradient scaler (for float16), enabled or not.
         autocast: opens the context in which the forward pass runs.
         processes: the processes that train together. With several, the loss is this one's part of the sum.
@@ -108,7 +109,9 @@ def add_gradients(
     objective = NextToken() if objective is None else objective
     total = torch.zeros((), device=device_of(model))
     for number, (part, weight) in enumerate(zip(parts, weights, strict=True), start=1):
-        if weight == 0:  # nothing counts here: a mean over nothing would be NaN, and a weight of 0 would not help it
+        if (
+            not isinstance(weight, Tensor) and weight == 0
+        ):  # nothing counts here: a mean over nothing would be NaN, and a weight of 0 would not help it
             part = part._replace(targets=torch.zeros_like(part.targets))
         part = type(part)(*(tensor.to(total.device) for tensor in part))
         with processes.gradient_sync(model, now=number == len(parts)):
@@ -179,11 +182,8 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
         self.autocast = functools.partial(torch.autocast, kind, dtype=dtype, enabled=dtype != torch.float32)
 
-    def gradients(self, batch: tuple[Tensor, ...], step: int) -> tuple[float, float, int]:
-        """Fill in the gradients, shortened to `max_grad_norm`.
-
-        Returns:
-            This process's part of the loss, the norm of the gradient, and how many targets counted on all processes.
+    def parts(self, batch: tuple[Tensor, ...], step: int) -> tuple[list[tuple[Tensor, ...]], list[float], int]:
+        """A batch taken apart: micro-batches, the weight of each, and how many targets count on all processes.
 
         Raises:
             ValueError: no target of the batch counts.
@@ -193,13 +193,46 @@ class TrainStep:
         total, targets = self.processes.sum(sum(counts), count_targets(batch))
         if total == 0:
             raise ValueError(f"no target of step {step} counts: every one is IGNORE, so there is nothing to learn")
-        weights = [count / total for count in counts]
+        return parts, [count / total for count in counts], int(targets)
+
+    def fill_gradients(self, parts: Sequence, weights: Sequence[float | int | Tensor]) -> Tensor:
+        """Fill in the gradients, shortened to `max_grad_norm`; loss and norm in one tensor, still on the device."""
         loss = add_gradients(self.wrapped, parts, weights, self.scaler, self.autocast, self.processes, self.objective)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        norm = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm))
-        loss, norm = torch.stack([loss, norm.to(loss.dtype)]).tolist()  # waits for the device, once in a step
-        return loss, norm, int(targets)
+        parameters = list(self.model.parameters())
+        together = None if any(map(ranks.is_sharded, parameters)) else True  # one call for all norms, on a CPU too
+        norm = whole(nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm, foreach=together))
+        return torch.stack([loss, norm.to(loss.dtype)])
+
+    def gradients(self, batch: tuple[Tensor, ...], step: int) -> tuple[float, float, int]:
+        """Fill in the gradients, shortened to `max_grad_norm`, and wait for them.
+
+        Returns:
+            This process's part of the loss, the norm of the gradient, and how many targets counted on all processes.
+
+        Raises:
+            ValueError: no target of the batch counts.
+        """
+        parts, weights, targets = self.parts(batch, step)
+        loss, norm = self.fill_gradients(parts, weights).tolist()  # waits for the device, once in a step
+        return loss, norm, targets
+
+    def set_rates(self, step: int) -> float:
+        """Give each group of weights its learning rate at a step, from 0; AdamW's comes back."""
+        multiplier = lr_multiplier(step, self.config)
+        for optimizer, peaks in zip(self.optimizers, self.peak_rates, strict=True):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * multiplier
+        return self.config.learning_rate * multiplier
+
+    def spoilt(self, loss: float, norm: float, step: int) -> NonFiniteLoss:
+        """The error of a step whose loss or gradient isn't finite, with its circumstances."""
+        rate = self.config.learning_rate * lr_multiplier(step, self.config)
+        return NonFiniteLoss(
+            f"the loss is {loss} at step {step} (learning rate {rate:.3g}, gradient norm {norm:.3g}, {self.dtype}):"
+            " try a smaller learning rate, a longer warm-up, or float32"
+        )
 
     def apply(self, loss: float, norm: float, step: int) -> float:
         """Let the optimisers take their step; AdamW's learning rate in it comes back.
@@ -212,28 +245,25 @@ class TrainStep:
         Raises:
             NonFiniteLoss: before the step would corrupt the weights.
         """
-        multiplier = lr_multiplier(step, self.config)
-        rate = self.config.learning_rate * multiplier
         # float16: a gradient that overflowed is skipped, and the next one is scaled down. Only where the scale has
         # become too small to help is there something wrong with the run.
         skip = self.scaler.is_enabled() and not math.isfinite(norm) and self.scaler.get_scale() > 1e-4
         if not math.isfinite(loss) or not (math.isfinite(norm) or skip):
-            raise NonFiniteLoss(
-                f"the loss is {loss} at step {step} (learning rate {rate:.3g}, gradient norm {norm:.3g}, {self.dtype}):"
-                " try a smaller learning rate, a longer warm-up, or float32"
-            )
-        for optimizer, peaks in zip(self.optimizers, self.peak_rates, strict=True):
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * multiplier
+            raise self.spoilt(loss, norm, step)
+        rate = self.set_rates(step)
         if (
             not skip
         ):  # decided here for all: the scaler looks at each optimiser alone, so one would step without another
             for optimizer in self.optimizers:
                 self.scaler.step(optimizer)
         self.scaler.update()
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        self.drop_gradients()
         return rate
 
+    def drop_gradients(self) -> None:
+        """Forget the gradients: the next backward pass makes new ones."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
-guard(globals(), unchecked=("apply",))  # a loss that is not finite has an error of its own
+
+guard(globals(), unchecked=("apply", "spoilt"))  # a loss that is not finite has an error of its own

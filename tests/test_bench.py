@@ -1,6 +1,5 @@
 """The benchmarks run, at a size of toys, and compare like with like. What they measure is read, never asserted."""
 
-import functools
 import re
 import subprocess
 import sys
@@ -11,14 +10,17 @@ import torch
 
 from gptlab import gpu
 
-transformers = pytest.importorskip("transformers", reason="the peer of these benchmarks")
+pytest.importorskip("transformers", reason="the peer of these benchmarks")
 
 
 @pytest.fixture
 def small_peer(monkeypatch):
     """GPT-2 as small as it gets, in the place of the one with 124M parameters."""
+    from gptlab.commands.bench import generate, step
+
     toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
-    monkeypatch.setattr(transformers, "GPT2Config", functools.partial(transformers.GPT2Config, **toy))
+    for bench in (generate, step):
+        monkeypatch.setattr(bench, "MODEL", toy)
 
 
 @pytest.fixture(autouse=True)
@@ -174,24 +176,48 @@ def test_unlike_losses_are_not_compared(monkeypatch):
         bench._training(torch.device("cpu"), torch.float32, size, 2, 1e12, rounds=1)
 
 
-def test_only_the_bench_of_a_gpu_keeps_a_record():
+def test_what_a_bench_cannot_do_is_refused_with_the_bench_that_can():
     from gptlab.commands.bench import bench
 
     with pytest.raises(ValueError, match=r"bench step makes no record: leave out --record"):
         bench("step", record=Path("x.json"))
+    with pytest.raises(ValueError, match=r"bench step has no seeds: leave out --part"):
+        bench("step", part="LoRA")
+    with pytest.raises(ValueError, match=r"unknown part 'dpo' of bench reinforcement: .*DPO"):
+        bench("reinforcement", part="dpo")
+    with pytest.raises(ValueError, match=r"unknown part 'lora' of bench finetuning: choose full or LoRA"):
+        bench("finetuning", part="lora")
 
 
-def test_what_rewards_change_is_printed_for_each_part_and_seed(monkeypatch, capsys):
+def test_fine_tuning_is_measured_way_by_way_and_recorded_seed_by_seed(monkeypatch, capsys, tmp_path):
+    from gptlab.commands.bench import finetuning
+    from gptlab.runs import records
+
+    monkeypatch.setattr(finetuning.fables, "tell", lambda n, seed, tell=finetuning.fables.tell: tell(min(n, 12), seed))
+    path = tmp_path / "made.json"
+    finetuning.bench_finetuning(seeds=1, seed=3, part="LoRA", record=path, asked=2, steps=1)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("seed 3  LoRA")]
+    trained = float(re.search(r"([\d.]+)% of the parameters  1 steps", line)[1]) / 100
+    (made,) = records.read(path)
+    (row,) = made.tables["LoRA"]
+    assert row["seed"] == 3 and 0 <= row["granted, all"] <= 1 and row["trained"] == pytest.approx(trained, abs=1e-3)
+
+
+def test_what_rewards_change_is_printed_and_recorded_for_each_part_and_seed(monkeypatch, capsys, tmp_path):
     import dataclasses
 
     from gptlab import runs
     from gptlab.commands.bench import reinforcement
+    from gptlab.runs import records
 
     recipe = runs.RECIPES["reinforce"]
     few = dataclasses.replace(recipe.training, steps=1)
     monkeypatch.setitem(runs.RECIPES, "reinforce", dataclasses.replace(recipe, batch_size=16, training=few))
     monkeypatch.setattr(reinforcement, "JUDGED", 8)
-    reinforcement.bench_reinforcement(seeds=1, seed=3, parts=("preference",))
+    path = tmp_path / "made.json"
+    reinforcement.bench_reinforcement(seeds=1, seed=3, part="preference", record=path)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("seed 3  preference happy")
     assert lines[2] == "bars that are not kept: happy ends 90 %"  # after one step
+    (row,) = records.read(path)[0].tables["preference"]
+    assert row["seed"] == 3 and {"happy, before", "happy, after", "coherent, after"} < row.keys()

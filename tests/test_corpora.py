@@ -97,6 +97,16 @@ def test_shakespeare_is_the_one_that_is_measured_everywhere(the_plays):
     assert the_plays.text.startswith("First Citizen:\nBefore we proceed any further")
 
 
+def test_romeo_and_juliet_is_always_here_and_the_same(bare):
+    play = load("romeo", quiet=True).text
+    known = "daf75ba27c60f42b32c77b4a77d3bbd98c0bd5d3f3ee3e47376bfa9687b8cde7"
+    assert hashlib.sha256(play.encode()).hexdigest() == known and play == corpora.romeo.PATH.read_text("utf-8")
+
+
+def test_romeo_and_juliet_is_a_part_of_tiny_shakespeare(the_plays):
+    assert load("romeo", quiet=True).text.rstrip("\n") in the_plays.text
+
+
 def test_shakespeare_is_read_wherever_it_was_found(bare, monkeypatch, capsys):
     text = b"To be, or not to be."
     publish_instead(monkeypatch, text)
@@ -119,14 +129,14 @@ def test_without_shakespeare_the_course_is_told_how_to_go_on(bare):
 
 
 def test_what_is_available_needs_no_network(bare, monkeypatch):
-    assert available() == ["fables", "pydocs"]
+    assert available() == ["fables", "pydocs", "romeo"]
     publish_instead(monkeypatch, b"To be")
     (bare / "cache").mkdir()
     (bare / "cache" / "tinyshakespeare.txt").write_bytes(b"To be")
-    assert available() == ["fables", "pydocs", "shakespeare"]
+    assert available() == ["fables", "pydocs", "romeo", "shakespeare"]
     monkeypatch.setitem(sys.modules, "pydoc_data", None)
     monkeypatch.delitem(sys.modules, "pydoc_data.topics", raising=False)
-    assert available() == ["fables", "shakespeare"]
+    assert available() == ["fables", "romeo", "shakespeare"]
 
 
 def test_topics_that_are_not_there_are_not_available(monkeypatch):
@@ -158,7 +168,9 @@ def test_a_known_name_wins_over_a_file_and_a_path_means_the_file(bare):
 @pytest.mark.parametrize("data", [b"", b"\n \n", b"\xef\xbb\xbf"])
 def test_a_file_without_text_is_refused(bare, data):
     (bare / "empty.txt").write_bytes(data)
-    with pytest.raises(ValueError, match=r'empty\.txt holds no text.* a name: "fables", "pydocs", "shakespeare"'):
+    with pytest.raises(
+        ValueError, match=r'empty\.txt holds no text.* a name: "fables", "pydocs", "romeo", "shakespeare"'
+    ):
         load("empty.txt")
 
 
@@ -190,7 +202,7 @@ def test_an_unknown_name_lists_the_known_ones(bare):
     ):
         load("Shakespear")
     with pytest.raises(
-        ValueError, match=r'There is no corpus "bible"\. The names are "fables", "pydocs", "shakespeare";'
+        ValueError, match=r'There is no corpus "bible"\. The names are "fables", "pydocs", "romeo", "shakespeare";'
     ):
         load("bible")
 

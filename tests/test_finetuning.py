@@ -20,8 +20,9 @@ from gptlab.conversation_batches import (
     masked_targets,
 )
 from gptlab.corpora import requests
+from gptlab.embedding import BigramLanguageModel
 from gptlab.model import GPT, GPTConfig
-from gptlab.tokens import CharTokenizer
+from gptlab.tokens import ByteTokenizer, CharTokenizer
 
 BASE = BPETokenizer.train("the fox told a fable ", 270, special_tokens=["<|endoftext|>"])
 TOKENIZER = add_special_tokens(BASE)
@@ -89,14 +90,24 @@ def test_a_template_needs_its_special_tokens_and_an_end():
         ChatTemplate(BASE)
     with pytest.raises(ValueError, match="without an end token"):
         ChatTemplate(TOKENIZER, end=None)
-    with pytest.raises(ValueError, match="CharTokenizer takes no special tokens"):
-        add_special_tokens(CharTokenizer.from_text("ab"))
+    with pytest.raises(ValueError, match="ByteTokenizer takes no special tokens: pass a BPETokenizer or a CharTok"):
+        add_special_tokens(ByteTokenizer())
 
 
 def test_more_special_tokens_change_no_old_id():
     text = "the fox <|user|> told"
     assert TOKENIZER.encode(text) == BASE.encode(text) and TOKENIZER.end == BASE.end
     assert add_special_tokens(TOKENIZER).special_tokens == TOKENIZER.special_tokens
+
+
+def test_a_tokenizer_of_characters_takes_the_special_tokens_behind_its_characters():
+    own = add_special_tokens(CharTokenizer.from_text("ab |<>user", ["<|endoftext|>"]))
+    assert list(own.special_tokens.values()) == list(range(10, 14)) and own.characters == " <>abersu|"
+    ids, counts = ChatTemplate(own).encode(
+        [{"role": "user", "content": "a <|user|> b"}, {"role": "assistant", "content": "bb"}]
+    )
+    assert ids.count(own.special_tokens["<|user|>"]) == 1 and sum(counts) == 3
+    assert own.decode([i for i, c in zip(ids, counts, strict=True) if c]) == "bb<|end|>"
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -160,6 +171,23 @@ def test_nan_logits_at_masked_places_change_neither_loss_nor_gradient():
     torch.testing.assert_close(clean, library)
     with pytest.raises(ValueError, match="no target counts"):
         masked_loss(logits, torch.full_like(batch.targets, IGNORE))
+
+
+@pytest.mark.parametrize(
+    ("make", "last"), [(small, "head"), (lambda: BigramLanguageModel(TOKENIZER.vocab_size), "table")]
+)
+def test_nan_at_masked_places_does_not_reach_a_models_own_gradient(make, last):
+    batch = ConversationBatches(TWO, TEMPLATE, B=3, context=64).batch(0)
+    found = []
+    for places in (torch.zeros_like(batch.targets, dtype=torch.bool), batch.targets == IGNORE):
+        torch.manual_seed(0)
+        model = make()
+        spoil = torch.where(places, torch.nan, 0.0)[..., None]  # added to the logits, so that gradients pass it
+        getattr(model, last).register_forward_hook(lambda module, inputs, logits, spoil=spoil: logits + spoil)
+        loss = model(*batch)[1]
+        loss.backward()
+        found.append((loss.detach(), getattr(model, last).weight.grad))
+    torch.testing.assert_close(found[1], found[0])
 
 
 def test_the_end_is_learned_although_padding_has_the_same_id():
@@ -276,6 +304,23 @@ def test_lora_starts_as_the_model_it_was_and_trains_nothing_else(tied):
 
 
 @pytest.mark.parametrize("tied", [True, False])
+def test_rows_of_tokens_that_were_never_read_learn_and_all_others_stay(tied):
+    model, ids = small(tie_weights=tied), torch.randint(TOKENIZER.vocab_size, (2, 9))
+    read, to_read = TOKENIZER.encode("the fox "), [TOKENIZER.encode("told a fox"), TOKENIZER.encode("fable")]
+    unread = lora.unread_tokens([read], to_read)
+    assert unread == sorted({*to_read[0], *to_read[1]} - {*read}) and len(unread) > 2
+    adapted = lora.add_lora(model, rank=2, new_tokens=3, tokens=unread)
+    torch.testing.assert_close(adapted(ids)[0], model(ids)[0])
+    batches = ConversationBatches(TWO, TEMPLATE, B=3, context=64)
+    training.train(adapted, batches, training.TrainConfig(steps=3, learning_rate=0.05, warmup=1), progress=False)
+    plain = lora.merge(adapted)
+    torch.testing.assert_close(plain(ids)[0], adapted(ids)[0], atol=1e-5, rtol=1e-5)
+    for part in ("embedding.token.weight", "head.weight"):
+        moved = (plain.state_dict()[part] != model.state_dict()[part]).any(dim=1).nonzero().flatten().tolist()
+        assert {TEMPLATE.end} < {*moved} <= {*unread, *range(TOKENIZER.vocab_size - 3, TOKENIZER.vocab_size)}
+
+
+@pytest.mark.parametrize("tied", [True, False])
 def test_a_merged_model_is_a_plain_gpt_with_the_same_logits(tied):
     adapted, ids = trained_lora(tie_weights=tied), torch.randint(TOKENIZER.vocab_size, (2, 9))
     plain = lora.merge(adapted)
@@ -322,6 +367,7 @@ def test_a_lora_run_goes_on_from_its_checkpoint(tmp_path):
         ({"where": ["head"]}, "unknown part 'head'.*attention, mlp"),
         ({"where": []}, "no part to adapt"),
         ({"new_tokens": 999}, "new_tokens=999"),
+        ({"tokens": [3, 999]}, "token 999 is not in a table with V="),
         ({"alpha": 0}, "alpha=0"),
     ],
 )

@@ -204,6 +204,22 @@ def test_full_precision_elsewhere(device):
     assert gpu.pick_dtype(device, torch_module=fake_torch(mps=True)) == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("capability", "dtype", "words", "asked"),
+    [
+        ((9, 0), torch.bfloat16, "float32 products in TF32", ["high"]),
+        ((9, 0), torch.float32, "float32 products in float32", ["highest"]),
+        ((7, 5), torch.float16, "", []),
+    ],
+)
+def test_how_float32_is_multiplied_is_chosen_and_said(capability, dtype, words, asked):
+    torch_module, found = fake_torch(cuda=[("a card", capability)]), []
+    torch_module.set_float32_matmul_precision = found.append
+    assert gpu.pick_float32("cuda", dtype, torch_module) == words
+    assert found == asked
+    assert gpu.pick_float32("cpu", dtype, torch_module) == "" and found == asked
+
+
 COMPILED = """
 import torch
 from gptlab.model import GPT, GPTConfig

@@ -1,9 +1,11 @@
 """Decoding at fixed shapes gives what decoding gives: the step that a CUDA graph repeats is right."""
 
+import contextlib
+
 import pytest
 import torch
 
-from gptlab import sampling
+from gptlab import gpu, sampling
 from gptlab.gpu.graphs import GraphedDecoder
 from gptlab.model import GPT, GPTConfig
 
@@ -63,3 +65,65 @@ def test_too_many_tokens_are_refused_with_both_numbers():
 def test_the_recorded_graph_gives_the_same_text(changes):
     made, ids = model(**changes).cuda(), torch.tensor([[3, 1, 4], [1, 5, 9]]).cuda()
     assert GraphedDecoder(made, ids).generate(20).tolist() == sampling.generate(made, ids, 20, temperature=0).tolist()
+
+
+# ── Any work, recorded: with a stand-in for CUDA ─────────────────────────────────────────────────────────────────────
+
+
+class FakeCuda:
+    """CUDA as `Replayed` sees it: it writes down what it is asked, and a recording computes nothing."""
+
+    def __init__(self, broken: bool = False):
+        self.asked, self.broken, self.recording = [], broken, False
+        outer = self
+
+        class Stream:
+            def wait_stream(self, other):
+                outer.asked.append("wait")
+
+        class CUDAGraph:
+            def replay(self):
+                outer.asked.append("replay")
+                self.work()
+
+        self.Stream, self.CUDAGraph, self.current_stream = Stream, CUDAGraph, Stream
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        self.asked.append("aside")
+        yield
+
+    @contextlib.contextmanager
+    def graph(self, graph):
+        self.asked.append("record")
+        if self.broken:
+            raise RuntimeError("operation not permitted\nmore")
+        self.recording = True
+        yield
+        self.recording = False
+
+
+def test_work_runs_as_it_is_first_then_is_recorded_once_and_replayed():
+    cuda, done = FakeCuda(), []
+
+    def work():
+        if not cuda.recording:
+            done.append(1)
+
+    cuda.CUDAGraph.work = staticmethod(work)
+    replayed = gpu.Replayed(work, cuda=cuda)
+    for calls in range(1, 8):
+        replayed()
+        assert len(done) == calls  # each call does the work once, also the one that records it
+    assert cuda.asked == ["wait", "aside", "wait"] * 3 + ["record"] + ["replay"] * 4
+
+
+def test_work_that_cannot_be_recorded_goes_on_as_it_is_and_says_so_once():
+    cuda, done, said = FakeCuda(broken=True), [], []
+    replayed = gpu.Replayed(lambda: done.append(1), said.append, warmup=1, cuda=cuda)
+    for _ in range(4):
+        replayed()
+    assert len(done) == 4 and cuda.asked.count("record") == 1
+    assert said == [
+        "the step cannot be recorded as a CUDA graph, so it is told kernel by kernel (operation not permitted)"
+    ]

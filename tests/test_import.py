@@ -16,13 +16,8 @@ import gptlab
 
 PACKAGE = Path(gptlab.__file__).parent
 LESSONS = tuple(found.topic for found in gptlab.NOTEBOOKS)
-BESIDE_THE_LESSONS = (
-    "pictures",
-    "exercises",
-    "commands",
-    "lab",
-    "classroom",
-)  # notebooks use them, lessons and interfaces never
+# Notebooks use them, lessons and interfaces never.
+BESIDE_THE_LESSONS = ("pictures", "exercises", "commands", "lab", "classroom")
 GROUND = ("gptlab.files", "gptlab.html")  # the standard library only, and nothing of ours
 
 # Modules that import by a computed name, and why.

@@ -27,14 +27,25 @@ def test_a_judge_says_which_part_was_not_granted():
     assert parts == {"a fable without a contradiction": False, wanted: False, f"a {facts['thing']}": True}
 
 
-def test_two_hens_are_odd_but_no_contradiction_and_two_of_one_name_are():
+@pytest.mark.parametrize("quality", ["animal", "trait", "name"])
+def test_two_of_one_kind_or_character_or_name_are_a_contradiction(quality):
     draw = iter([0.3] * 20).__next__
     story = fables.tell_with({"finder": "hero", "hero.trait": "kind"}, draw)
     judge = next(r for r in requests.make(9, seed=0, kinds=["ending"]) if "happy" in r.text).judge
-    hero, friend = (story.facts[f"{role}.animal"] for role in ("hero", "friend"))
-    assert judge(story.text).granted and judge(story.text.replace(f" {friend}", f" {hero}")).granted
-    hero, friend = (story.facts[f"{role}.name"] for role in ("hero", "friend"))
-    assert not judge(story.text.replace(friend, hero)).granted
+    hero, friend = (story.facts[f"{role}.{quality}"] for role in ("hero", "friend"))
+    assert judge(story.text).granted and not judge(story.text.replace(f" {friend}", f" {hero}")).granted
+
+
+def test_who_is_to_find_the_thing_must_find_it():
+    asked = requests.make(60, seed=3, kinds=["about"])
+    one, other = (next(r for r in asked if word in r.text) for word in ("who found", "A fable"))
+    for request, right in ((one, False), (other, True)):
+        facts = fables.read(request.answer).facts
+        wanted = {f"friend.{name}": facts[f"finder.{name}"] for name in ("trait", "animal")}
+        rest = {"hero.trait": "clever", "hero.animal": "duck", "finder": "hero", "thing": facts["thing"]}
+        assert "duck" not in wanted.values() and "clever" not in wanted.values()
+        story = fables.tell_with(wanted | rest, iter([0.3] * 20).__next__)
+        assert request.judge(story.text).granted == right
 
 
 def test_no_training_request_has_a_phrasing_or_a_combination_that_is_held_out():

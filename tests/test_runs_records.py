@@ -38,6 +38,16 @@ def test_a_file_keeps_what_was_there_and_replaces_the_same(record, tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["records.json"]
 
 
+def test_a_record_made_in_pieces_has_the_rows_of_all_seeds_and_the_newest_of_each(record, tmp_path):
+    path = tmp_path / "records.json"
+    for seed, share in ((1, 0.7), (0, 0.9), (1, 0.8)):
+        records.add_rows(dataclasses.replace(record, tables={"full": [{"seed": seed, "share": share}]}), path)
+    records.add_rows(dataclasses.replace(record, tables={"LoRA": [{"seed": 0, "share": 0.5}]}), path)
+    (made,) = records.read(path)
+    assert made.tables["full"] == [{"seed": 0, "share": 0.9}, {"seed": 1, "share": 0.8}]
+    assert made.tables["LoRA"] == [{"seed": 0, "share": 0.5}]
+
+
 @pytest.mark.parametrize("content", ["no JSON", "{}x", '[{"what": "x"}]', '[{"whatever": 1}]', "[1]"])
 def test_a_file_of_something_else_is_named_and_stays(record, tmp_path, content):
     path = tmp_path / "notes.json"
@@ -64,6 +74,25 @@ def test_what_this_project_ships_is_complete():
         assert found.commit not in ("", "unknown")
         assert len(found.date) == 10 and found.date > "2026"
         assert found.numbers and "/" not in found.command.replace("data/recorded/", "").replace("runs/", "")
+
+
+def test_the_figures_that_this_project_ships_agree_with_each_other():
+    """Ratios, best values and utilisation follow from other figures of the same record: none was written by hand."""
+    for found in runs.recorded():
+        for row in (row for rows in found.tables.values() for row in rows if "measured MiB" in row):
+            assert row["ratio"] == pytest.approx(row["predicted MiB"] / row["measured MiB"])
+        if evaluations := found.tables.get("evaluations"):
+            best = min(entry["validation"] for entry in evaluations)
+            assert found.numbers["best validation"] == pytest.approx(best, abs=1e-4)
+            speed = found.numbers["tokens"] / found.numbers["seconds of training"]
+            assert found.numbers["tokens/s"] == pytest.approx(speed)
+            assert evaluations[-1]["seconds"] == pytest.approx(found.numbers["seconds of training"], abs=1e-3)
+            assert found.curves["validation"] == [[entry["step"], entry["validation"]] for entry in evaluations]
+
+
+def test_the_recorded_gpu_is_the_first_record_and_names_its_card():
+    card = runs.recorded()[0]
+    assert card.kind == "cuda" and card.device.startswith("NVIDIA") and "CUDA" in card.versions
 
 
 def test_the_commit_is_that_of_the_code_and_marked_if_changed(tmp_path, monkeypatch):

@@ -354,7 +354,8 @@ def test_a_run_that_ends_before_its_first_checkpoint_says_that_there_is_none(tmp
     assert "There is no checkpoint yet" in capsys.readouterr().err
 
 
-def test_curves_for_tensorboard_are_written_where_they_are_wanted(tmp_path, text, monkeypatch):
+@pytest.mark.parametrize("sync_every", [None, 2])
+def test_curves_for_tensorboard_are_written_where_they_are_wanted(tmp_path, text, monkeypatch, sync_every):
     written = []
 
     class Writer:
@@ -368,7 +369,7 @@ def test_curves_for_tensorboard_are_written_where_they_are_wanted(tmp_path, text
             written.append("closed")
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
-    train(Options(folder=tmp_path / "run", steps=2, tensorboard=True, **text))
+    train(Options(folder=tmp_path / "run", steps=2, tensorboard=True, sync_every=sync_every, **text))
     assert written[0] == str(tmp_path / "run" / "tensorboard") and written[-1] == "closed"
     assert [e for e in written if e[0] == "training/loss"] == [("training/loss", 1), ("training/loss", 2)]
     assert ("evaluation/validation", 2) in written
@@ -472,6 +473,14 @@ def test_too_little_memory_ends_with_what_helps_and_a_usable_checkpoint(tmp_path
     assert "use a larger --gradient-accumulation, --gradient-checkpointing True, or a smaller --batch-size" in said
     assert "The newest checkpoint is step-00000003" in said
     assert train(Options(folder=tmp_path / "run", resume=True, device="cpu", gradient_accumulation=2)) is None
+
+
+def test_a_run_that_reads_its_losses_late_is_the_same_run(tmp_path, text):
+    states = []
+    for every in (1, 4):
+        train(Options(folder=tmp_path / str(every), steps=6, sync_every=every, evaluate_every=3, **text))
+        states.append(json.loads((tmp_path / str(every) / "step-00000006" / "state.json").read_text())["history"])
+    assert states[0]["losses"] == states[1]["losses"] and len(states[1]["evaluations"]) == 2
 
 
 @pytest.mark.parametrize(("given", "asked"), [("cuda", "cuda"), (None, None), ("cpu", "cpu")])

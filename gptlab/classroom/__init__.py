@@ -1,1 +1,14 @@
-"""Teaching with the course: what a lesson contains, and the pages and slides that are made from it."""
+"""Teaching with the course: hand it out, collect what comes back, mark it.
+
+    python3 -m gptlab classroom release attention --out course.zip     # what a pupil unpacks and opens
+    python3 -m gptlab classroom collect handed-in/                     # who has handed in what
+    python3 -m gptlab classroom grade handed-in/ --out report/         # marks.csv and report.html
+
+`release` makes the zip and `clean` the twins in it for recall. `submissions` reads what comes back. `grading` marks it:
+for each notebook `marking` judges, in a process of its own, what `answering` computes in another one, which `sandbox`
+walls in; `slicing` finds the statements that matter, and `wire` carries values as plain data. `report` writes the table
+and the page.
+
+What a mark means: the code that was handed in gave the right results on the course's own inputs. It does not say who
+wrote it. What marking protects against, and what it does not, is the table in `sandbox`.
+"""

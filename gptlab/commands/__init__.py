@@ -11,6 +11,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from gptlab.commands import environment
@@ -27,7 +28,9 @@ COMMANDS = {
     "train": "train a GPT on a text",
     "sample": "generate text with a trained GPT",
     "chat": "talk to a fine-tuned GPT",
+    "page": "put a trained GPT into one HTML file that runs it in any browser",
     "export": "save a trained GPT so that Hugging Face's transformers opens it",
+    "classroom": "for teachers: hand the course out, collect and mark what comes back",
     "bench": "measure training, sampling and tokenizers on this machine",
     "mutate": "for maintainers: plant small faults in the package, and see which no test notices",
     "notebooks": "for maintainers: run notebooks in order, store their outputs, sync their text twins",
@@ -95,7 +98,14 @@ def _run(arguments: list[str]) -> int:
     try:
         import tyro
 
-        command = getattr(importlib.import_module(f"gptlab.commands.{name}"), name)
+        module = importlib.import_module(f"gptlab.commands.{name}")
+        if hasattr(module, "SUBCOMMANDS"):
+            if not rest or rest[0] not in module.SUBCOMMANDS:
+                return _which_subcommand(name, module.SUBCOMMANDS, rest)
+            command = _function(module.SUBCOMMANDS[rest[0]])
+            name, rest = f"{name} {rest[0]}", rest[1:]
+        else:
+            command = getattr(module, name)
     except ModuleNotFoundError as missing:
         if missing.name and missing.name.startswith("gptlab"):
             raise
@@ -119,6 +129,26 @@ def _run(arguments: list[str]) -> int:
         print(f"\n{name}: interrupted.", file=sys.stderr)
         return 130
     return code if type(code) is int else 0
+
+
+def _function(place: str) -> Callable:
+    """The function that "module:function" names."""
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _which_subcommand(name: str, subcommands: dict[str, str], rest: list[str]) -> int:
+    """List the subcommands of a command; for one that does not exist, say so."""
+    if rest and rest[0] not in ("-h", "--help", "help"):
+        close = difflib.get_close_matches(rest[0], subcommands, n=1)
+        guess = f"; perhaps you mean '{close[0]}'" if close else ""
+        print(f"{name}: there is no '{name} {rest[0]}'{guess}. There are {', '.join(subcommands)}.", file=sys.stderr)
+        return 2
+    width, call = max(map(len, subcommands)), f"{environment.python_call()} {name}"
+    first = {one: (_function(place).__doc__ or "").strip().partition("\n")[0] for one, place in subcommands.items()}
+    lines = [f"  {one:<{width}}  {said}" for one, said in first.items()]
+    print("\n".join([f"usage: {call} <what> [options]", "", *lines, "", f"{call} <what> --help says more."]))
+    return 0
 
 
 def _in_the_environment(arguments: list[str], missing: str) -> int:

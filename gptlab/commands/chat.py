@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptlab.commands.sample import _open
 from gptlab.entrances import Count, Fraction, NotNegative, checked
 
 if TYPE_CHECKING:
@@ -37,8 +36,9 @@ def chat(
 
     from gptlab.chat import Chat
     from gptlab.chat_template import ChatTemplate
+    from gptlab.opening import open_model
 
-    gpt, tokenizer = _open(model)
+    gpt, tokenizer = open_model(model)
     try:
         template = ChatTemplate(tokenizer)
     except ValueError as error:

@@ -29,6 +29,7 @@ from gptlab.commands.installation import (
     python_call,
     python_in,
     require_space,
+    use_release,
     works,
 )
 from gptlab.commands.isolation import sandboxed
@@ -77,6 +78,7 @@ def start(arguments: list[str]) -> int:
     parser.add_argument("--port", type=int, help="the port to serve at (default: 8888, or the next free one)")
     options, further = parser.parse_known_args(arguments)
     root = clone()
+    use_release(root)
     python = prepare(root, cpu=options.cpu)
     quiet_jupyter(root / ".venv")
     first = first_notebook(root)
@@ -102,6 +104,7 @@ def test(arguments: list[str]) -> int:
         )
         return 0
     root = clone()
+    use_release(root)
     python = prepare(root, extra="test", cpu="--cpu" in arguments)
     arguments = [word for word in arguments if word != "--cpu"]
     with tempfile.TemporaryDirectory(prefix="gptlab-", ignore_cleanup_errors=True) as sandbox:

@@ -14,6 +14,7 @@ from pathlib import Path
 PIP_LOG = "gptlab-pip.log"
 SPACE_NEEDED = 3 * 10**9  # bytes: what a CPU build of torch and JupyterLab take, with their downloads
 SETUPTOOLS = "setuptools>=70.1"  # the first that makes an editable install without the package `wheel`
+RELEASE, CLASS_DATA = "release.json", "class-data"  # of a copy for pupils: what it was made of, and its texts
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # torch's own; the selector on pytorch.org gives it for "CPU"
 
 
@@ -191,6 +192,26 @@ def wheel_folders(root: Path) -> list[Path]:
         return []
     places = os.environ.get("PIP_FIND_LINKS", "").split()
     return [root / os.path.expanduser(place) for place in places if "://" not in place]
+
+
+def use_release(root: Path) -> None:
+    """In a copy that `classroom release` made, take packages and texts from the folders that came with it.
+
+    Only what the variables do not say already; and only where the wheels are for this Python is the network left alone.
+
+    Args:
+        root: the folder of the course.
+    """
+    if not (root / RELEASE).is_file():
+        return
+    if (root / CLASS_DATA).is_dir():
+        os.environ.setdefault("GPTLAB_DATA", str(root / CLASS_DATA))
+    wheels = [path.name for path in (root / "wheels").glob("*.whl")]
+    if wheels and not {"PIP_NO_INDEX", "PIP_FIND_LINKS"} & set(os.environ):
+        os.environ["PIP_FIND_LINKS"] = "wheels"
+        here = f"-cp{sys.version_info[0]}{sys.version_info[1]}-"
+        if any(name.startswith("torch-") and here in name for name in wheels):
+            os.environ["PIP_NO_INDEX"] = "1"
 
 
 def offline_problem(root: Path) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from gptlab.entrances import Count, Fraction, NotNegative, Positive, Seed, Whole, checked
 
 if TYPE_CHECKING:
-    from gptlab.model import GPT
     from gptlab.tokenizing import Tokenizer
 
 COMMITTED = Path(__file__).resolve().parents[2] / "data" / "models" / "fables"
@@ -45,8 +44,9 @@ def sample(
     import torch
 
     from gptlab import sampling
+    from gptlab.opening import open_model
 
-    gpt, tokenizer = _open(model)
+    gpt, tokenizer = open_model(model)
     end, first = tokenizer.end, prompt
     ids = ([] if end is None else [end]) + (tokenizer.encode(prompt) if prompt else [])
     if not ids:
@@ -66,34 +66,6 @@ def sample(
             sys.stdout.write(piece)
             sys.stdout.flush()
         print()
-
-
-def _open(folder: Path) -> "tuple[GPT, Tokenizer]":
-    """The model in a folder, of the course's format or of Hugging Face's, and its tokenizer.
-
-    Raises:
-        ValueError: there is no tokenizer, or there are weights that are not numbers, naming them.
-    """
-    from gptlab import checkpoints, huggingface
-    from gptlab.pretrained.layout import some
-
-    if huggingface.is_folder(folder):
-        gpt, tokenizer = huggingface.load_model(folder), huggingface.load_tokenizer(folder)
-    else:
-        gpt, tokenizer = checkpoints.load_model(folder)
-    if tokenizer is None:
-        raise ValueError(f"{str(folder)!r} has no tokenizer.json, so its ids cannot be written as text")
-    if tokenizer.vocab_size > gpt.config.vocab_size:
-        raise ValueError(
-            f"the tokenizer in {str(folder)!r} has {tokenizer.vocab_size} ids, but the model only "
-            f"{gpt.config.vocab_size}: put the tokenizer.json there that the model was trained with"
-        )
-    if broken := [name for name, parameter in gpt.named_parameters() if not parameter.isfinite().all()]:
-        raise ValueError(
-            f"{str(folder)!r} holds weights that are NaN or infinite ({some(broken, most=3)}), so it cannot write: "
-            "take an older checkpoint, or train again with a lower learning rate"
-        )
-    return gpt, tokenizer
 
 
 def _beginning(tokenizer: "Tokenizer") -> tuple[list[int], str]:

@@ -63,6 +63,7 @@ def _next_commands(model: Path, export: Path) -> str:
     call, there = environment.python_call(), shlex.quote(str(model))
     return (
         f"let it write:                 {call} sample {there}\n"
+        f"a web page that runs it:      {call} page {there} --out {shlex.quote(export.name + '.html')}\n"
         f"for Hugging Face's libraries: {call} export {there} {shlex.quote(str(export))}"
     )
 

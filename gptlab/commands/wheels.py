@@ -46,6 +46,22 @@ def wheels(
     Raises:
         ValueError: a version of Python that is none.
     """
+    if code := download(platform, python, into, test):
+        return code
+    there = f"PIP_NO_INDEX=1 PIP_FIND_LINKS={into.name} {environment.python_call()} start"
+    print(f"\nCopy {into} into the folder of the course on the other machine, and start there with\n  {there}")
+    return 0
+
+
+def download(platform: str | None, python: str | None, into: Path, test: bool = False) -> int:
+    """Let pip fill the folder, and return its exit code.
+
+    Args:
+        platform: one of `MACHINES`; None for this machine.
+        python: its version; None for this one.
+        into: the folder.
+        test: what the extra `test` adds, too.
+    """
     needed = requirements(platform, python, test)
     print(f"Downloading {len(needed)} packages into {into} …", flush=True)
     command = [sys.executable, "-m", "pip", "download", *options(platform, python), "--dest", str(into), *needed]
@@ -55,10 +71,7 @@ def wheels(
             f"\npip could not get all of them, and says above why; what is in {into} stays. With a network, run the "
             "same command again."
         )
-        return code
-    there = f"PIP_NO_INDEX=1 PIP_FIND_LINKS={into.name} {environment.python_call()} start"
-    print(f"\nCopy {into} into the folder of the course on the other machine, and start there with\n  {there}")
-    return 0
+    return code
 
 
 def options(platform: str | None, python: str | None) -> list[str]:

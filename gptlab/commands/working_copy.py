@@ -98,8 +98,8 @@ def reset(root: Path, which: str) -> tuple[Path, Path | None]:
 
 
 def first(root: Path) -> Path:
-    """The notebook to open: the reader's copy of the first one."""
-    return root / FOLDER / f"{NOTEBOOKS[0].file}.ipynb"
+    """The notebook to open: the reader's copy of the first one that is there."""
+    return root / FOLDER / f"{(_written(root) or NOTEBOOKS)[0].file}.ipynb"
 
 
 def _written(root: Path) -> list[Notebook]:

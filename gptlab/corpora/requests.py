@@ -19,7 +19,7 @@ from functools import partial
 from typing import NamedTuple
 
 from gptlab.corpora import fables, grammar
-from gptlab.corpora.fables import Fable, Reading, read
+from gptlab.corpora.fables import Fable, read
 
 Message = dict[str, str]  # {"role": "user", "content": "Tell a fable."}
 
@@ -107,7 +107,8 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
     ),
 }
 KINDS = tuple(PHRASINGS)
-CURRICULUM = ("about", "about", "about", "moral", "ending", "continue", "who")  # the hardest kind is asked most often
+CURRICULUM = ("about", "about", "about", "moral", "ending", "continue", "continue", "who")  # the hardest most often
+SOUND = "a fable without a contradiction"  # what a judge calls it; two foxes in one fable are one
 MOODS = {"virtue": "happy", "vice": "sad"}
 
 
@@ -161,14 +162,6 @@ def _phrasing(kind: str, draw: Callable[[], float], held_out: bool) -> str:
     return choices[int(draw() * len(choices))]
 
 
-def _is_sound(reading: Reading) -> bool:
-    """Whether a story is a fable that doesn't contradict itself; two proud foxes are odd in one, but may be."""
-    odd = ("friend.trait", "friend.animal")
-    return reading.form_error is None and all(
-        found.fact in odd and found.expected.startswith("another than") for found in reading.contradictions
-    )
-
-
 # ---- The kinds: each makes a request from a phrasing and a story -----------------------------------------------------
 
 
@@ -176,17 +169,17 @@ def _about(phrasing: str, story: Fable, *_) -> Request:
     facts = story.facts
     wanted = {"trait": facts["finder.trait"], "animal": facts["finder.animal"], "thing": facts["thing"]}
     text = phrasing.format(look=grammar.THING_LOOKS[facts["thing"]], **wanted)
-    return Request("about", text, story.text, partial(_grants_facts, wanted))
+    roles = ("finder",) if "who found" in phrasing else tuple(grammar.ROLES)
+    return Request("about", text, story.text, partial(_grants_facts, wanted, roles))
 
 
-def _grants_facts(wanted: dict[str, str], answer: str) -> Judgement:
+def _grants_facts(wanted: dict[str, str], roles: Sequence[str], answer: str) -> Judgement:
     reading = read(answer.strip())
-    found = reading.facts
-    who = [(found.get(f"{role}.trait"), found.get(f"{role}.animal")) for role in grammar.ROLES]
+    found, who = reading.facts, (wanted["trait"], wanted["animal"])
     return Judgement(
         {
-            "a fable without a contradiction": _is_sound(reading),
-            f"a {wanted['trait']} {wanted['animal']}": (wanted["trait"], wanted["animal"]) in who,
+            SOUND: reading.error is None,
+            f"a {' '.join(who)}": who in [(found.get(f"{role}.trait"), found.get(f"{role}.animal")) for role in roles],
             f"a {wanted['thing']}": found.get("thing") == wanted["thing"],
         }
     )
@@ -198,7 +191,7 @@ def _moral(phrasing: str, story: Fable, *_) -> Request:
 
 
 def _grants_moral(moral: str, answer: str) -> Judgement:
-    right = {"a fable without a contradiction": _is_sound(read(answer.strip()))}
+    right = {SOUND: read(answer.strip()).error is None}
     return Judgement(right | {f"the moral: {moral}": answer.rstrip().endswith(f"Moral: {moral}")})
 
 
@@ -209,7 +202,7 @@ def _ending(phrasing: str, story: Fable, *_) -> Request:
 
 def _grants_ending(kind: str, answer: str) -> Judgement:
     reading = read(answer.strip())
-    right = {"a fable without a contradiction": _is_sound(reading)}
+    right = {SOUND: reading.error is None}
     return Judgement(right | {f"a {MOODS[kind]} end": reading.facts.get("finder.kind") == kind})
 
 
@@ -221,7 +214,7 @@ def _continue(phrasing: str, story: Fable, *_) -> Request:
 
 def _goes_on(beginning: str, answer: str) -> Judgement:
     reading = read(f"{beginning} {answer.strip()}")
-    return Judgement({"the rest of this fable, without a contradiction": _is_sound(reading)})
+    return Judgement({"the rest of this fable, without a contradiction": reading.error is None})
 
 
 def _who(phrasing: str, story: Fable, draw: Callable[[], float], held_out: bool) -> Request:

@@ -42,7 +42,7 @@ class Verdict:
 
 
 @dataclass
-class _Run:
+class Run:
     """What became of running an answer on all inputs.
 
     Attributes:
@@ -82,22 +82,37 @@ def judge(
         if isinstance(run, Verdict):
             return run
         run = run or _run(exercise, answer, cases, wanted, seconds)
-        if run.problem:
-            return Verdict(FAILED, remark=run.problem)
-        if run.outcomes and run.end == "done" and _says_nothing(run.outcomes[0]):
-            return Verdict(UNTOUCHED)
-        verdict = _verdict(exercise, cases, wanted, run, seconds)
-        if verdict.state == FAILED and run.end == "done":
-            search = limits.limited(lambda: known_mistake(exercise, cases, wanted, run.outcomes), max(seconds, 5.0))
-            verdict.mistake = search[1] if search[0] == "done" else None
-            asked = misunderstood(exercise, answer, [outcome.value for outcome in run.outcomes])
-            verdict.remark = f"{asked} {verdict.remark}".strip() if verdict.mistake is None else verdict.remark
+        verdict = assessed(exercise, answer, cases, wanted, run, seconds)
     if printed.anything:
         verdict.remark = f"{verdict.remark} What your code printed is left out here.".strip()
     return verdict
 
 
-def _run(exercise: Exercise, answer: Any, cases: list, wanted: list, seconds: int | float) -> _Run:
+def assessed(exercise: Exercise, answer: Any, cases: list, wanted: list, run: Run, seconds: int | float) -> Verdict:
+    """What a run on all inputs says of an answer, wherever it was made.
+
+    Args:
+        exercise: the exercise that it answers.
+        answer: what the reader passed.
+        cases: the inputs.
+        wanted: the expected results.
+        run: what became of the answer on these inputs.
+        seconds: its time limit.
+    """
+    if run.problem:
+        return Verdict(FAILED, remark=run.problem)
+    if run.outcomes and run.end == "done" and _says_nothing(run.outcomes[0]):
+        return Verdict(UNTOUCHED)
+    verdict = _verdict(exercise, cases, wanted, run, seconds)
+    if verdict.state == FAILED and run.end == "done":
+        search = limits.limited(lambda: known_mistake(exercise, cases, wanted, run.outcomes), max(seconds, 5.0))
+        verdict.mistake = search[1] if search[0] == "done" else None
+        asked = misunderstood(exercise, answer, [outcome.value for outcome in run.outcomes])
+        verdict.remark = f"{asked} {verdict.remark}".strip() if verdict.mistake is None else verdict.remark
+    return verdict
+
+
+def _run(exercise: Exercise, answer: Any, cases: list, wanted: list, seconds: int | float) -> Run:
     outcomes: list[Outcome] = []
 
     def work() -> str:
@@ -113,20 +128,20 @@ def _run(exercise: Exercise, answer: Any, cases: list, wanted: list, seconds: in
     end, problem = limits.limited(work, seconds)
     if end == "raised":  # before the first input: a class that could not be made
         called = "It stopped" if outcomes else "It could not be called at all."
-        return _Run(end, outcomes, f"{called} {described(problem)}")
-    return _Run(end, outcomes, problem or "")
+        return Run(end, outcomes, f"{called} {described(problem)}")
+    return Run(end, outcomes, problem or "")
 
 
 def _tried_first(
     exercise: Exercise, answer: Any, cases: list, wanted: list, seconds: int | float
-) -> Verdict | _Run | None:
+) -> Verdict | Run | None:
     """A trial run. A verdict if the answer must not run here, the run if it is too slow to run again, or None."""
 
-    def work() -> _Run | None:
+    def work() -> Run | None:
         run = _run(exercise, answer, cases, wanted, seconds)
         if run.end != "late":
             return None
-        return _Run("late", [replace(outcome, value=None, given=()) for outcome in run.outcomes])
+        return Run("late", [replace(outcome, value=None, given=()) for outcome in run.outcomes])
 
     state, found = trial(work, seconds)
     if state == "frozen":
@@ -172,7 +187,7 @@ def _size(value: Any) -> int:
     return len(value) if isinstance(value, (str, bytes)) else 1
 
 
-def _verdict(exercise: Exercise, cases: list, wanted: list, run: _Run, seconds: int | float) -> Verdict:
+def _verdict(exercise: Exercise, cases: list, wanted: list, run: Run, seconds: int | float) -> Verdict:
     outcomes, late = run.outcomes, run.end == "late"
     right = [outcome.right(exercise.inputs_stay) for outcome in outcomes]
     passed = not late and all(right)

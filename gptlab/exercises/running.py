@@ -80,7 +80,7 @@ def attempt(exercise: Exercise, answer: Callable[..., Any], args: tuple, expecte
         seed: of the global random numbers, so that an answer that draws some can be compared with another one.
     """
     given = copy.deepcopy(args)
-    _seed(seed)
+    seed_everything(seed)
     try:
         value = exercise.use(answer, *given)
     except limits.Stop:
@@ -88,7 +88,23 @@ def attempt(exercise: Exercise, answer: Callable[..., Any], args: tuple, expecte
     except BaseException as error:  # SystemExit and KeyboardInterrupt are answers too, wrong ones
         changed = difference(args, given, 1e-12) is not None
         text = described(error)
-        return Outcome(raised=_raised(error), message=text, given=given, changed=changed, text=text)
+        return Outcome(raised=raised(error), message=text, given=given, changed=changed, text=text)
+    return compared(exercise, answer, args, expected, value, given)
+
+
+def compared(
+    exercise: Exercise, answer: Callable[..., Any], args: tuple, expected: Any, value: Any, given: tuple
+) -> Outcome:
+    """What there is to say of a result: how it differs from the expected one, and what does not hold.
+
+    Args:
+        exercise: the exercise that was answered.
+        answer: the function or class, for properties that call it again.
+        args: the input.
+        expected: the right result.
+        value: the result.
+        given: the arguments as the answer left them.
+    """
     outcome = Outcome(value=value, given=given, text=shown(value))
     outcome.changed = difference(args, given, 1e-12) is not None
     if exercise.compares:
@@ -109,7 +125,8 @@ def attempt(exercise: Exercise, answer: Callable[..., Any], args: tuple, expecte
     return outcome
 
 
-def _seed(seed: int) -> None:
+def seed_everything(seed: int) -> None:
+    """Seed the global random numbers of Python, numpy and torch, as far as they are loaded."""
     random.seed(seed)
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if hasattr(numpy, "random"):
@@ -148,7 +165,8 @@ def _message(error: BaseException) -> str:
         return ""
 
 
-def _raised(error: BaseException) -> Raised:
+def raised(error: BaseException) -> Raised:
+    """An exception as it is compared with another answer's."""
     message = re.sub(r"0x[0-9a-fA-F]+", "0x…", _message(error))
     message = re.sub(r"[\w.<>]+\(\)", "f()", message)  # "<lambda>() missing 1 required positional argument"
     return Raised(type(error).__name__, message, _operation(error.__traceback__))

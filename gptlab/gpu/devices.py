@@ -137,6 +137,29 @@ def pick_dtype(device: str | torch.device, torch_module: Any = torch) -> torch.d
     return torch_module.float32
 
 
+def pick_float32(device: str | torch.device, dtype: torch.dtype, torch_module: Any = torch) -> str:
+    """Say how float32 matrices are multiplied on a card, in TF32 or exactly; in words, "" where there is no choice.
+
+    TF32 has float32's range and ten bits of its fraction, and a card of capability 8 or more multiplies in it many
+    times faster. Where the products of training are in 16 bits, which have no more bits, the few that are left in
+    float32 may be in TF32. A run that asks for float32 gets all of it.
+
+    Args:
+        device: where the model will train.
+        dtype: of the matrix products.
+        torch_module: torch, or a test's stand-in.
+
+    >>> pick_float32("cpu", torch.float32)
+    ''
+    """
+    device = torch_module.device(device)
+    if device.type != "cuda" or torch_module.cuda.get_device_capability(device)[0] < 8:
+        return ""
+    exact = dtype == torch_module.float32
+    torch_module.set_float32_matmul_precision("highest" if exact else "high")
+    return "float32 products in float32" if exact else "float32 products in TF32"
+
+
 def synchronize(device: str | torch.device) -> None:
     """Wait until the device has finished its work. A CPU always has; a GPU only queues what it is given.
 

@@ -1,10 +1,15 @@
-"""Generation without a GPU that waits: one step recorded once as a CUDA graph, then replayed for each token.
+"""A GPU that doesn't wait for Python: work recorded once as a CUDA graph, then replayed; a training step, or a token.
 
-A decoding step of a small model is hundreds of tiny kernels, and to start one from Python takes longer than to run it.
-A CUDA graph starts them all at once (PyTorch 1.10, Nguyen et al. 2021). It repeats exactly what was recorded, on the
-same memory, so nothing may change its shape: the cache has its full size from the start, the position of the token is
-a tensor, and a mask hides what isn't written yet. Without CUDA the same step runs as it is.
+A step of a small model is hundreds of tiny kernels, and to start one from Python takes longer than to run it. A CUDA
+graph starts them all at once (PyTorch 1.10, Nguyen et al. 2021). It repeats exactly what was recorded, on the same
+memory, so nothing may change its shape. `Replayed` does it to any work of this kind, such as a step of
+`gptlab.queued_steps`. For generating, `GraphedDecoder` makes a step of this kind: the cache has its full size from the
+start, the position of the token is a tensor, and a mask hides what isn't written yet. Without CUDA the same step runs
+as it is.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +18,56 @@ from torch import Tensor
 from gptlab.cache import KVCache, LayerCache
 from gptlab.entrances import guard
 from gptlab.model import GPT
+
+
+class Replayed:
+    """Work that always does the same on the same memory; after a few calls it is a recorded graph.
+
+    Each call does the work once, recorded or not. The first ones run as they are, on a stream of their own as CUDA
+    requires: kernels are chosen and compiled, and memory that stays is allocated. Then the work is recorded, which
+    computes nothing, and replayed. If recording fails, the work goes on as it is.
+
+    Args:
+        work: without arguments and results: it reads tensors and writes to tensors. It may not wait for the device.
+        say: where to report that it cannot be recorded.
+        warmup: calls before it is recorded.
+        cuda: torch.cuda, or a test's stand-in.
+    """
+
+    def __init__(
+        self, work: Callable[[], None], say: Callable[[str], None] = print, warmup: int = 3, cuda: Any = torch.cuda
+    ):
+        self.work, self.say, self.left, self.cuda = work, say, warmup, cuda
+        self.graph: Any = None
+        self.fails = False
+
+    def __call__(self) -> None:
+        """Do the work once."""
+        if self.graph is None and not self.fails and self.left == 0:
+            self._record()
+        if self.graph is not None:
+            self.graph.replay()
+        elif self.fails:
+            self.work()
+        else:
+            self.left -= 1
+            aside = self.cuda.Stream()
+            aside.wait_stream(self.cuda.current_stream())
+            with self.cuda.stream(aside):
+                self.work()
+            self.cuda.current_stream().wait_stream(aside)
+
+    def _record(self) -> None:
+        graph = self.cuda.CUDAGraph()
+        try:
+            with self.cuda.graph(graph):
+                self.work()
+        except RuntimeError as error:
+            self.fails = True
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            self.say(f"the step cannot be recorded as a CUDA graph, so it is told kernel by kernel ({reason})")
+        else:
+            self.graph = graph
 
 
 class StaticLayer(LayerCache):

@@ -80,6 +80,7 @@ def estimate_memory(
     flash: bool = True,
     accumulation: int = 1,
     device: str = "cuda",
+    rows: int | None = None,
 ) -> Memory:
     """The account of one training step on B sequences of T tokens, by moment and line, in bytes.
 
@@ -99,6 +100,7 @@ def estimate_memory(
         accumulation: micro-batches; with more than one, the gradients of earlier ones are there from the start.
         device: "cuda" or "cpu". It matters for dropout's masks, which take a byte per number on a GPU and as many
             as the number on a CPU, and for what is normalised in 16 bits.
+        rows: positions of which logits exist at once, where the model has the head of `gptlab.fast_forms`.
 
     >>> estimate_memory(GPTConfig(vocab_size=1000, context=64, n_layer=2, n_head=4, n_embd=96), B=8, T=64)
     MB                loss computed  backward begins   inside a block    backward ends           update
@@ -120,6 +122,8 @@ def estimate_memory(
     per_matrix_weight, per_weight = OPTIMIZER_BYTES[optimizer]
     held["optimiser"] = per_matrix_weight * L * matrices + per_weight * (parameters - L * matrices)
     moments = _moments(config, B, T, dtype, gradient_checkpointing, flash, device)
+    if rows is not None:
+        _use_fast_head(moments, config, B * T, min(rows, B * T), dtype)
     if optimizer == "muon":
         moments["update"]["workspace"] = _muon_workspace(config, device)
     return Memory({name: {line: (held | moment).get(line, 0) for line in LINES} for name, moment in moments.items()})
@@ -152,6 +156,19 @@ def _moments(
     for name, bytes_ in zip(moments, (head + copies, head + held, held or 2 * matrices * mixed, 0, 0), strict=True):
         moments[name]["16-bit copies"] = bytes_
     return moments
+
+
+def _use_fast_head(
+    moments: dict[str, dict[str, int]], config: GPTConfig, N: int, rows: int, dtype: torch.dtype
+) -> None:
+    """Change the moments around the loss to those of a head that has some rows of logits, and keeps two gradients."""
+    V, C, mixed = config.vocab_size, config.n_embd, dtype.itemsize == 2
+    gradients = 4 * V * C + dtype.itemsize * N * C  # of the matrix, and of what it reads
+    last = 6 * rows * V if mixed else 4 * rows * V
+    moments["loss computed"] |= {"logits": last, "workspace": gradients + (2 * V * C if mixed else 0)}
+    moments["backward begins"] |= {"logits": 0, "workspace": gradients + 4 * V * C + dtype.itemsize * N * C}
+    if mixed:
+        moments["backward begins"]["16-bit copies"] -= 2 * V * C  # the head's was for the loss only
 
 
 def block_activations(
@@ -216,7 +233,7 @@ def _tables(config: GPTConfig) -> int:
 
 def _block_workspace(config: GPTConfig, N: int, dtype: torch.dtype) -> int:
     """Bytes of the gradients inside a block when most are alive: behind the MLP, and the one of its last matrix."""
-    activation = {"swiglu": 2, "relu2": 3}.get(config.mlp, 1)  # gradients of the MLP's width at once
+    activation = 2 if config.mlp == "swiglu" else 1  # gradients of the MLP's width at once
     matrix = config.n_embd * mlp_width(config)
     return (
         N * (8 * config.n_embd + activation * dtype.itemsize * mlp_width(config))

@@ -1,4 +1,4 @@
-"""How to time work on a device, and the two ceilings of a machine: matrix products and memory bandwidth.
+"""How to time work on a device, how to count what it starts, and the two ceilings of a machine: products and bandwidth.
 
 >>> measure(lambda: sum(range(1000)), "cpu") < 1
 True
@@ -42,6 +42,48 @@ def measure(
         if run >= warmup:
             times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+# What starts no kernel: another view of the same memory, or memory that nobody has written to yet.
+_FREE = {
+    f"aten::{name}"
+    for name in (
+        "_reshape_alias", "_unsafe_view", "alias", "as_strided", "detach", "detach_", "diagonal", "empty", "empty_like",
+        "empty_strided", "expand", "lift_fresh", "mT", "narrow", "permute", "resize_", "result_type", "select", "slice",
+        "set_", "split", "squeeze", "t", "to", "transpose", "unbind", "unfold", "unsqueeze", "view", "view_as",
+    )
+}  # fmt: skip
+_TOGETHER = ("aten::_foreach", "aten::_fused", "Torch-Compiled Region", "CompiledFunctionBackward")
+
+
+def count_operations(work: Callable[[], object]) -> int:
+    """How many operations `work()` asks of torch, one by one; on a GPU each of them starts a kernel, at least one.
+
+    Views and empty tensors don't count, because nothing is computed. What joins many tensors in one call (`_foreach`,
+    a fused optimiser, a function that torch.compile has made) counts once. On a GPU of today a kernel takes some five
+    microseconds to be started from Python, whatever it does.
+
+    Args:
+        work: what is counted, once; run it once before, if it allocates or compiles something in its first run.
+
+    >>> x = torch.ones(3, 5)
+    >>> count_operations(lambda: (x.T @ x).relu() + 1)  # a product, an activation function, a sum
+    3
+    """
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        work()
+
+    def counts(event: torch.autograd.profiler_util.FunctionEvent) -> bool:
+        joined = event.name.startswith(_TOGETHER)
+        return joined or (event.name.startswith("aten::") and event.name not in _FREE)
+
+    def number(event: torch.autograd.profiler_util.FunctionEvent) -> int:
+        """Those inside an operation, or the operation itself where there are none."""
+        if event.name.startswith(_TOGETHER):
+            return 1
+        return sum(map(number, event.cpu_children)) or int(counts(event))
+
+    return sum(number(event) for event in profile.events() if event.cpu_parent is None)
 
 
 def matmul_flops(

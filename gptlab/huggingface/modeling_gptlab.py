@@ -244,13 +244,8 @@ class GPTLabForCausalLM(PreTrainedModel, GenerationMixin):
         """What one step of `generate` gives to `forward`: the tokens that the cache has not seen, and the cache."""
         cache = kwargs.get("cache", kwargs.get("past_key_values"))
         seen = 0 if cache is None else cache.get_seq_length()
-        return {
-            "input_ids": input_ids[:, seen:],
-            "attention_mask": attention_mask,
-            _CACHE: cache,
-            "use_cache": use_cache,
-            "logits_to_keep": 1,
-        }
+        given = {"input_ids": input_ids[:, seen:], "attention_mask": attention_mask}
+        return {**given, _CACHE: cache, "use_cache": use_cache, "logits_to_keep": 1}
 
     def forward(
         self,
@@ -296,5 +291,7 @@ class GPTLabForCausalLM(PreTrainedModel, GenerationMixin):
         logits = F.linear(x, head)  # [B, T, V]
         loss = None
         if labels is not None:
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
+            labels = labels[:, 1:].flatten()
+            counted = logits[:, :-1].flatten(0, 1).masked_fill((labels == -100)[:, None], 0.0)  # no NaN there gets out
+            loss = F.cross_entropy(counted.float(), labels, ignore_index=-100)
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{_CACHE: cache})

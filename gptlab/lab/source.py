@@ -5,6 +5,8 @@ import inspect
 import textwrap
 from typing import Any
 
+from gptlab.html import BOX, INK
+
 
 class Source:
     """Python source that prints as text and shows with colours in a notebook.
@@ -24,7 +26,10 @@ class Source:
         from pygments.formatters import HtmlFormatter
         from pygments.lexers import PythonLexer
 
-        style = "font-family:monospace;line-height:1.35;margin:0.4em 0;overflow-x:auto;white-space:pre"
+        style = (
+            "font-family:monospace;line-height:1.35;margin:0.4em 0;overflow-x:auto;white-space:pre;"
+            f"background:{BOX};color:{INK};padding:0.5em 0.7em"  # the colours of the code need a light ground
+        )
         return highlight(self.text, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, prestyles=style))
 
 

@@ -12,6 +12,7 @@ floor            1.18
 """
 
 from gptlab.html import Html
+from gptlab.pictures.architecture import architecture, shared_heads
 from gptlab.pictures.bars import by_fact, compare, next_token, reshaped
 from gptlab.pictures.blocks import embedding_map, shapes
 from gptlab.pictures.chips import surprise, surprise_figure, tokens
@@ -26,12 +27,15 @@ from gptlab.pictures.machine import memory_timeline, roofline
 from gptlab.pictures.segmentation import lattice, merge_states, merge_tree, merges
 from gptlab.pictures.sentence import arcs, attention_table
 from gptlab.pictures.shares import shares
+from gptlab.pictures.steps import attention_steps, cache_growth, heads_in_channels
 from gptlab.pictures.style import Picture, describe
 from gptlab.pictures.tables import table
+from gptlab.pictures.valley import valley
 
 __all__ = [
-    "Html", "Picture", "arcs", "attention", "attention_table", "by_fact", "compare", "concept_map", "concept_svg",
-    "conversation", "course_map", "describe", "embedding_map", "excess", "graph", "lattice", "lines", "mask",
-    "memory_timeline", "merge_states", "merge_tree", "merges", "next_token", "pipeline", "rate", "reshaped", "roofline",
-    "rows", "shapes", "shares", "surprise", "surprise_figure", "table", "tokens", "training",
+    "Html", "Picture", "architecture", "arcs", "attention", "attention_steps", "attention_table", "by_fact",
+    "cache_growth", "compare", "concept_map", "concept_svg", "conversation", "course_map", "describe",
+    "embedding_map", "excess", "graph", "heads_in_channels", "lattice", "lines", "mask", "memory_timeline",
+    "merge_states", "merge_tree", "merges", "next_token", "pipeline", "rate", "reshaped", "roofline", "rows",
+    "shapes", "shared_heads", "shares", "surprise", "surprise_figure", "table", "tokens", "training", "valley",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ from gptlab.html import (
     RED,
     SKY,
     WEIGHT_RAMP,
+    escape,
 )  # fmt: skip
 
 SERIES = (BLUE, ORANGE, GREEN, PINK, SKY, RED, INK)
@@ -91,8 +92,10 @@ class Picture(Figure):
         return small.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        data = {"image/png": base64.b64encode(self.png()).decode("ascii"), "text/plain": repr(self)}
-        return data, {"image/png": {"alt": self.alt}}
+        # As HTML, since JupyterLab shows an `image/png` without its alternative text.
+        source = f"data:image/png;base64,{base64.b64encode(self.png()).decode('ascii')}"
+        image = f'<img src="{source}" alt="{escape(self.alt)}" style="background: white; max-width: 100%">'
+        return {"text/html": image, "text/plain": repr(self)}, {}
 
     def __repr__(self) -> str:
         width, height = self.get_size_inches() * self.dpi

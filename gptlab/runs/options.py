@@ -51,6 +51,7 @@ class Job:
         device: cpu, cuda or mps; unless given, CUDA where it works, else the CPU.
         parallel: with torchrun, what the processes share: data (DDP), or also the weights, sharded (FSDP2).
         best: save also the model with the lowest validation loss, in the folder `best` of the run.
+        sync_every: steps that a GPU makes before their losses are read; 20 on CUDA and 1 elsewhere, unless given.
         verify: read all shards once and compare their SHA-256 before training on them.
     """
 
@@ -64,6 +65,7 @@ class Job:
     device: str | None = None
     parallel: Literal["data", "sharded"] = "data"
     best: bool = False
+    sync_every: int | None = None
     verify: bool = True
 
 

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +15,13 @@ import torch
 
 from gptlab import checkpoints, ranks, training
 from gptlab.checkpoints.storage import NOTES
+from gptlab.fast_forms import speed_up
 from gptlab.files import write_whole
 from gptlab.gpu import devices
+from gptlab.model import GPT
 from gptlab.runs import reporting
 from gptlab.runs.building import TrainingSetup, build
-from gptlab.runs.compiling import compile_model
+from gptlab.runs.compiling import compile_model, ways
 from gptlab.runs.interruption import StopOnSignal
 from gptlab.runs.recipes import Recipe
 from gptlab.runs.reporting import Reporter
@@ -27,6 +30,7 @@ from gptlab.runs.tensorboard import TensorBoard
 from gptlab.tokenizing import Tokenizer
 from gptlab.training import History
 
+SYNC_EVERY = 20  # steps whose losses are read together on a GPU, unless --sync-every says otherwise
 BEST = "best"  # in the run's folder: the model with the lowest validation loss, where --best was given
 
 
@@ -72,7 +76,11 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
         report = stack.enter_context(Reporter(recipe.training.steps, quiet=not first, keeps_best=options.best))
         say = report.say
         dtype = getattr(torch, settings.dtype) if settings.dtype else devices.pick_dtype(device)
+        exactly = devices.pick_float32(device, dtype)
         setup = build(recipe, device, options.verify and first)
+        if device.type == "cuda":  # a CPU gains nothing from them
+            speed_up(setup.model)
+            stack.enter_context(_fast_attention(setup.model, recipe, dtype, device, say))
         if first:
             stack.enter_context(checkpoints.locked(folder))
         lost = False
@@ -96,7 +104,7 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
         if options.resume and not resuming:
             say(f"there is nothing to resume in {str(folder)!r}: the run starts from the beginning")
         say(setup.about)
-        say(_headline(recipe, setup, device, dtype, processes.world_size, options.parallel))
+        say(_headline(recipe, setup, device, dtype, processes.world_size, options.parallel, exactly))
         started = time.perf_counter()
         running = training.run(
             setup.model,
@@ -109,9 +117,11 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
             stop=stop,
             processes=processes,
             objective=setup.objective,
+            sync_every=options.sync_every or (SYNC_EVERY if device.type == "cuda" else 1),
+            **ways(bool(compiled), recipe.training, device, say),
         )
         for history in running:
-            board.add(history)
+            board.add(history, resumed=not stop.started)
             report.show(history)
             if not stop.started:  # a resumed run, before its first step: now its settings are known to fit
                 if first:
@@ -143,6 +153,19 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
             say(f"recorded in {options.record}")
     best = folder / BEST
     return Outcome(history, processes.rank, best if options.best and best.is_dir() else folder)
+
+
+def _fast_attention(
+    model: GPT, recipe: Recipe, dtype: torch.dtype, device: torch.device, say: Callable[[str], None]
+) -> contextlib.AbstractContextManager:
+    """Inside, attention is computed by the kernel that is fastest on this card for a micro-batch of this run."""
+    from gptlab.gpu import attention_kernels
+
+    config, rows = model.config, max(1, recipe.batch_size // recipe.training.gradient_accumulation)
+    shape = (rows, config.n_head, config.context, config.n_embd // config.n_head)
+    kernel = attention_kernels.pick_attention(device, *shape, dtype, config.dropout)
+    say(f"attention by the kernel {kernel!r}, which was the fastest here" if kernel else "")
+    return attention_kernels.attention_kernel(kernel)
 
 
 def join(options: Any, stack: contextlib.ExitStack) -> tuple[ranks.Processes, torch.device]:
@@ -232,13 +255,20 @@ def _export(export: Path, folder: Path, recipe: Recipe, setup: TrainingSetup, hi
 
 
 def _headline(
-    recipe: Recipe, setup: TrainingSetup, device: torch.device, dtype: torch.dtype, world_size: int, parallel: str
+    recipe: Recipe,
+    setup: TrainingSetup,
+    device: torch.device,
+    dtype: torch.dtype,
+    world_size: int,
+    parallel: str,
+    exactly: str,
 ) -> str:
     count = setup.model.count_parameters()
     many = f", {world_size} processes ({parallel})" if world_size > 1 else ""
     config, steps = setup.model.config, recipe.training.steps
     size = f"{config.n_layer} layers, {config.n_embd} channels, context {config.context}"
-    what = f"a GPT of {count:,} parameters ({size}), {steps} steps on {device}, {dtype}{many}"
+    precision = f"{dtype}, {exactly}" if exactly else dtype
+    what = f"a GPT of {count:,} parameters ({size}), {steps} steps on {device}, {precision}{many}"
     if not recipe.texts:
         return f"{recipe.corpus}: {what}"
     return f"{what}; change it with --tokens, --vocab-size, --n-layer, --n-embd, --context, --steps"

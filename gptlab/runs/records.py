@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,26 @@ def add(record: Record, path: str | os.PathLike) -> None:
     path = Path(path)
     others = [known for known in read(path) if known.what != record.what] if path.exists() else []
     write_whole(path, json.dumps([asdict(known) for known in (*others, record)], indent=1) + "\n")
+
+
+def add_rows(record: Record, path: str | os.PathLike, key: str = "seed") -> None:
+    """Add a record to a file piece by piece: the tables of one of the same thing there keep their rows of other seeds.
+
+    Args:
+        record: with tables whose rows have the key.
+        path: of the file.
+        key: what tells rows apart.
+
+    Raises:
+        ValueError: the file is there and holds something else, which stays as it is.
+    """
+    known = next((old for old in read(path) if old.what == record.what), None) if Path(path).exists() else None
+    tables = {} if known is None else dict(known.tables)
+    for name, rows in record.tables.items():
+        new = {row[key] for row in rows}
+        kept = [row for row in tables.get(name, []) if row[key] not in new]
+        tables[name] = sorted([*kept, *rows], key=lambda row: row[key])
+    add(replace(record, tables=tables), path)
 
 
 def read(path: str | os.PathLike) -> list[Record]:

@@ -10,30 +10,13 @@ import torch
 from tqdm import tqdm
 
 from gptlab import sampling
+from gptlab.history import History, best, measure
 from gptlab.model import GPT
 from gptlab.tokenizing import Tokenizer
-from gptlab.training import History
 
 PATIENCE = 3  # evaluations in a row above the best, after which a loss is said to rise
 SAMPLE = (80, 2, 100)  # of a sample: tokens, lines, characters in a line
 _RISES = ("validation", "excess", "training")  # what rises when a model memorises
-_MEASURES = ("validation", "excess", "training")  # what a run is judged by: the first that it has
-
-
-def measure(evaluation: dict[str, float | int]) -> tuple[str, float | int]:
-    """The number that says how good a model is, smaller is better, and its name.
-
-    >>> measure({"step": 50, "seconds": 1.5, "validation": 2.25})
-    ('validation', 2.25)
-    """
-    rest = (name for name in evaluation if name not in ("step", "seconds"))
-    name = next((name for name in _MEASURES if name in evaluation), None) or next(rest)
-    return name, evaluation[name]
-
-
-def best(evaluations: list[dict[str, float | int]]) -> dict[str, float | int]:
-    """The evaluation with the smallest measure; the first of equal ones."""
-    return min(evaluations, key=lambda evaluation: measure(evaluation)[1])
 
 
 def is_rising(evaluations: list[dict[str, float | int]], patience: int = PATIENCE) -> bool:

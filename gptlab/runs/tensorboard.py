@@ -18,6 +18,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path, wanted: bool):
         self.folder, self.wanted, self.writer = folder, wanted, None
+        self.written = 0  # steps
 
     def __enter__(self) -> "TensorBoard":
         if self.wanted:
@@ -31,12 +32,20 @@ class TensorBoard:
             self.writer = SummaryWriter(str(self.folder / "tensorboard"))
         return self
 
-    def add(self, history: History) -> None:
-        """Write the last step, and the evaluation after it, if there was one."""
+    def add(self, history: History, resumed: bool = False) -> None:
+        """Write the steps since the last call, and the evaluation after them, if there was one.
+
+        Args:
+            history: of the run so far.
+            resumed: whether its steps were made, and written, by an earlier process.
+        """
         if self.writer is None or not history.steps:
             return
+        first = history.steps if resumed else self.written + 1
         for name, row in (("loss", history.losses), ("rate", history.rates), ("norm", history.gradient_norms)):
-            self.writer.add_scalar(f"training/{name}", row[-1], history.steps)
+            for step in range(first, history.steps + 1):
+                self.writer.add_scalar(f"training/{name}", row[step - 1], step)
+        self.written = history.steps
         if history.evaluations and history.evaluations[-1]["step"] == history.steps:
             for name, value in history.evaluations[-1].items():
                 self.writer.add_scalar(f"evaluation/{name}", value, history.steps)

@@ -31,6 +31,10 @@
 # *How to use it:* a grey box is a **cell**, a few lines of Python. Click on it, press Shift and Enter, and whatever it
 # prints or draws appears below. What you see there now comes from our run. Go from top to bottom, then change things
 # and run them again. You can't break anything.
+#
+# *Before anything else, if you like:* open the file [data/page.html](../data/page.html) of this folder with a double click.
+# It's the model of this course on a page, with no installation and nothing to read first. (Inside JupyterLab, click on
+# *Trust HTML* above it.) When you have played with it, come back and see how it works.
 
 # %%
 import copy

@@ -362,6 +362,13 @@ pictures.shapes(("weights", "B T T", weights), "@", ("v", "B T hs", v), "=", ("o
 #                  out [B, T, hs]                      what each position received
 # ```
 #
+# And here is the same page with the numbers of our sentence, one coloured cell for each. Follow the last row, *hen*, from
+# left to right.
+
+# %%
+pictures.attention_steps((W_q, W_k, W_v), x[0], tokens, keep)
+
+# %% [markdown]
 # Think of the positions as people in a room who pass notes. The weights decide who reads whose note, and how closely.
 # Drawn as a graph, arrows lead to each position from itself and from every position before it, and a weight says how much
 # travels along its arrow. Everything else in GPT-2 works on each position alone; attention is the one part where positions communicate. Bahdanau,
@@ -536,6 +543,12 @@ print("each head", list(found[0].shape), "→ side by side", list(by_loop.shape)
 # matrices side by side into one of shape [C, C]: its first hs columns belong to head 0, the next hs to head 1, and so
 # on. One product `x @ W` then gives the queries of all heads, next to each other in the last axis.
 #
+# What does the cut look like? Neighbouring channels of one colour become one head:
+
+# %%
+pictures.heads_in_channels(T, C, H)
+
+# %% [markdown]
 # What remains is to make the heads an axis of their own. `@` treats every axis before the last two as a batch, so if we
 # get to [B, H, T, hs], the `attend` you have written works on all heads at once. Cutting the last axis is easy:
 # `x.view(B, T, H, hs)` reads the same numbers in the same order, and each row of C becomes H pieces of hs.

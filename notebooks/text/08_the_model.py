@@ -856,7 +856,14 @@ for size, count in published.items():
 pictures.table(rows, ["GPT-2", "L", "H", "C", "parameters of ours", "published"], align="lrrrrr")
 
 # %% [markdown]
-# Equal, to the last one. If you look the sizes up in the paper you'll find 117M, 345M, 762M and 1542M; OpenAI's
+# Equal, to the last one. And this is the smallest of the four, drawn from its configuration, with the parameters of
+# each part. Read it from the bottom up; the line on the left is the residual stream.
+
+# %%
+pictures.architecture(GPTConfig.gpt2("124M"), names=["GPT-2"])
+
+# %% [markdown]
+# If you look the sizes up in the paper you'll find 117M, 345M, 762M and 1542M; OpenAI's
 # [repository](https://github.com/openai/gpt-2) corrects these, and the published files agree with the table.
 #
 # Equal counts don't prove equal models. The library `transformers` has its own GPT-2, so we give it random weights,

@@ -248,7 +248,7 @@ calm = adam_steps(lambda x: steep * x, start, rate=0.2, steps=60, beta1=0.0)
 plain = torch.stack([start * (1 - 0.09 * steep) ** t for t in range(61)])
 paths = {"plain steps": plain, "Adam": adam, "Adam without momentum": calm}
 valley = {name: [(x, y) for x, y in path.tolist()] for name, path in paths.items()}
-pictures.lines(valley, "steep direction x", "flat direction y", title="Three paths to the goal at (0, 0)")
+pictures.valley(lambda x, y: (20 * x**2 + 0.05 * y**2) / 2, valley, "steep direction x", "flat direction y")
 
 # %%
 loss_at = {name: (steep * path**2).sum(-1) / 2 for name, path in paths.items()}
@@ -256,7 +256,7 @@ falling = {name: [(t, max(y, 1e-10)) for t, y in enumerate(ys.tolist())] for nam
 pictures.lines(falling, "step", "loss (logarithmic)", log="y")
 
 # %% [markdown]
-# All three paths begin at the same point. The plain steps use nearly the largest rate that doesn't blow up: they
+# The thin lines join points of equal loss, and the cross marks the goal. All three paths begin at the same point. The plain steps use nearly the largest rate that doesn't blow up: they
 # bounce across the steep direction and crawl along the flat one. Adam covers both directions at about the same speed,
 # then swings past the goal and back. That swing is the momentum. Without it (`beta1=0`) the path goes straight in,
 # and on this smooth valley it ends far closer to the goal. Momentum earns its place on noisy gradients, where the
@@ -737,7 +737,7 @@ for piece in sampling.stream(reloaded, its_tokenizer, prompt, max_new_tokens=80,
 # python -m gptlab sample runs/my_text --prompt "Once"
 # ```
 #
-# Notebook 16, still to come, will start from a text that you choose.
+# Notebook 16 starts from a text that you choose, and asks what the model has memorised of it.
 #
 # ## Exercises
 #

@@ -44,7 +44,6 @@ import textwrap
 import time
 
 import torch
-from matplotlib.colors import ListedColormap
 
 from gptlab import checkpoints, masking, pictures, sampling, show, tokens
 from gptlab.corpora import fables, grammar
@@ -678,18 +677,7 @@ for t in range(T):
 # are read from the cache. Without a cache, every light cell would be dark.
 
 # %%
-known = tokenizer.encode(sentence)[:9]
-state = torch.zeros(5, 9)
-for step in range(5):
-    state[step, : 5 + step] = 1  # in the cache …
-    state[step, 0 if step == 0 else 4 + step : 5 + step] = 2  # … or new in this pass
-figure, axes = canvas(7.8, 2.9)
-axes.pcolormesh(state, cmap=ListedColormap(["white", "#C9E4F6", SERIES[0]]), edgecolors="#BBBBBB", linewidth=1)
-axes.set_xticks([i + 0.5 for i in range(9)], [tokenizer.decode([id]) for id in known])
-axes.set_yticks([i + 0.5 for i in range(5)], ["prefill", *(f"decode {i}" for i in range(1, 5))])
-axes.set(xlabel="token (its keys and values, in every layer)", ylabel="pass")
-axes.invert_yaxis()
-finish(figure, "A staircase: prefill computes five columns at once, each decode pass one more; the rest is cached.")
+pictures.cache_growth(prompt=5, new=4)
 
 # %% [markdown]
 # In code the model needs two small changes: positions are counted from where the cache ends, and a query attends to

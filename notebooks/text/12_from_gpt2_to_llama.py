@@ -842,20 +842,7 @@ measure("+ SwiGLU, 4 × as large at the start", swiglu_config, times=4)
 # suggests a trade: keep all the query heads, and let several of them share one head of keys and values.
 
 # %%
-figure, panels = canvas(8.5, 2.3, 1, 3)
-kinds = {4: "multi-head: 4 of keys and values", 2: "grouped-query: 2", 1: "multi-query: 1"}
-for axes, (G, title) in zip(panels, kinds.items(), strict=True):
-    for h in range(4):
-        x = (h * G // 4 + 0.5) * 4 / G - 0.5  # the keys and values that query head h reads
-        axes.plot([h, x], [1, 0], color="gray", linewidth=1.5, zorder=1)
-        axes.plot(x, 0, "s", color=SERIES[1], markersize=18)
-        axes.plot(h, 1, "o", color=SERIES[0], markersize=20)
-        axes.annotate(f"q{h}", (h, 1), ha="center", va="center", color="white")
-        axes.annotate("k v", (x, 0), ha="center", va="center", fontsize=9)
-    axes.set(xlim=(-0.6, 3.6), ylim=(-0.5, 1.5))
-    axes.set_title(title, fontsize=10)
-    axes.axis("off")
-finish(figure, "Four query heads: each with its own keys and values, two and two sharing, and all sharing one.")
+pictures.shared_heads(4, 4, 2, 1)
 
 # %% [markdown]
 # The middle one is **grouped-query attention** ([Ainslie et al. 2023](https://arxiv.org/abs/2305.13245)); its number of
@@ -1025,6 +1012,12 @@ pictures.table(rows, ["field", "GPT-2 124M", "Llama 2 7B", "Llama 3 8B", "Llama 
 # queries, and a width of $4C$. GPT-2 has no use for its `rope_theta`. Look at `n_kv_head`: Llama 2 7B doesn't share. Of
 # the published Llama 2 models only the largest does; of Llama 3, all do.
 #
+# Drawn side by side, each from its configuration:
+
+# %%
+pictures.architecture(GPTConfig.gpt2("124M"), llama_config("8B"), names=["GPT-2", "Llama 3 8B"])
+
+# %% [markdown]
 # Is it exactly Llama? The publishers counted their parameters, so let's count ours. On the **meta device** a tensor has
 # a shape and no numbers, which is fortunate, because 405 billion numbers of four bytes would take 1.6 terabytes.
 
@@ -1385,4 +1378,5 @@ recap("llama")
 #
 # You can build and count every model of this family, and yours trains in seconds. The real ones took months on
 # thousands of GPUs. What does it take to train one at speed: precision, memory, many devices? [Notebook
-# 17](17_gpu_training.ipynb) begins with the machine that you have.
+# 17](17_gpu_training.ipynb) begins with the machine that you have, and [notebook 18](18_many_gpus.ipynb) goes on to
+# many.

@@ -43,7 +43,7 @@ from dataclasses import replace
 import torch
 
 from gptlab import checkpoints, pictures, reinforcement, show
-from gptlab.exercises import check, compare, find, hint, predict, progress, quiz, recap, solution
+from gptlab.exercises import check, compare, hint, predict, progress, quiz, recap, solution
 from gptlab.model import GPT, GPTConfig
 from gptlab.preferences import bradley_terry_loss, dpo, make_pairs
 from gptlab.reinforcement import PolicyConfig, Prompt, grpo, judge, reinforce, token_log_probs
@@ -108,9 +108,19 @@ print(f"coherent   {before['coherent']:.0%} (expected between 76 % and 93 %)")
 # Take a pencil. All $\theta$ are 0, so each arm has probability 1/3. You pulled arm 2, and it paid 6. How does each
 # $\theta_i$ move, at a rate of 0.5? Write it as a function before you read on.
 
-# %%
-find("reinforcement.1")
-
+# %% [markdown]
+# **Your turn: `reinforcement.1`** · *warm-up* · 10 minutes
+#
+# A policy chooses arm i with probability softmax(θ)ᵢ. It pulled `arm` and got `reward`. Give θ after one step of
+# REINFORCE: θ plus rate · reward · the gradient of ln p(arm) with respect to θ. Work the gradient out on paper; no
+# autograd is needed.
+#
+# Shapes: `theta` [K]; `arm` is an `int`, `reward` and `rate` are floats. Result: a tensor [K]. Example: θ = [0, 0,
+# 0], arm 2, reward 6, rate 0.5 gives [−1, −1, 2].
+#
+# ```python
+# def bandit_step(theta: Float[Tensor, "K"], arm: int, reward: float, rate: float) -> Float[Tensor, "K"]
+# ```
 
 # %%
 def bandit_step(theta, arm, reward, rate): ...
@@ -189,9 +199,17 @@ pictures.table(rows, ["rewards", "mean gradient", "noise of one pull"])
 # compare each pull with **the others**. That is fair, because the others don't depend on this one ([Kool and others
 # 2019](https://openreview.net/forum?id=r1lgTGL5DE)).
 
-# %%
-find("reinforcement.2")
-
+# %% [markdown]
+# **Your turn: `reinforcement.2`** · *warm-up* · 8 minutes
+#
+# Each row of `rewards` belongs to one prompt, with N completions. Give each completion its reward minus the mean
+# reward of the *other* completions of its row.
+#
+# Shapes: [G, N] in, [G, N] out, N ≥ 2. Example: [[1, 0, 0]] gives [[1, −0.5, −0.5]].
+#
+# ```python
+# def leave_one_out(rewards: Float[Tensor, "G N"]) -> Float[Tensor, "G N"]
+# ```
 
 # %%
 def leave_one_out(rewards): ...
@@ -239,9 +257,19 @@ pictures.lines(curves, "step of four pulls", "probability of the best arm, mean 
 # temperature, the policy is the model at that temperature. The end token was chosen too, so it counts; the prompt was
 # not, so it doesn't.
 
-# %%
-find("reinforcement.4")
-
+# %% [markdown]
+# **Your turn: `reinforcement.4`** · *core* · 12 minutes
+#
+# Give ln p of each completion: the sum of ln p of its tokens, at the temperature that it was sampled with. Logits are
+# divided by the temperature before the softmax. A target of −100 (prompt, padding) counts nothing.
+#
+# Shapes: `logits` [B, T, V], `targets` [B, T]. Result: [B].
+#
+# ```python
+# def completion_log_prob(
+#     logits: Float[Tensor, "B T V"], targets: Int[Tensor, "B T"], temperature: float
+# ) -> Float[Tensor, "B"]
+# ```
 
 # %%
 def completion_log_prob(logits, targets, temperature): ...
@@ -329,9 +357,17 @@ print(f"gain with the baseline {gains[0]:+.2f} (expected above 0.15), without {g
 # Its second idea: divide by the standard deviation of the group. Then a prompt whose rewards lie close together speaks
 # as loudly as one whose rewards lie far apart.
 
-# %%
-find("reinforcement.3")
-
+# %% [markdown]
+# **Your turn: `reinforcement.3`** · *core* · 10 minutes
+#
+# GRPO's advantage: each reward minus the mean of its group, divided by (the group's standard deviation + 0.0001).
+# Take `torch.std` as it is. A group in which all rewards are equal must give zeros, not NaN.
+#
+# Shapes: `rewards` is [G, N], one group in each row; result [G, N].
+#
+# ```python
+# def group_advantages(rewards: Float[Tensor, "G N"]) -> Float[Tensor, "G N"]
+# ```
 
 # %%
 def group_advantages(rewards): ...
@@ -365,9 +401,19 @@ for name, advantages in {"with": reinforcement.group_advantages, "without": rein
 #
 # $$ \min\big( \rho A, \; \mathrm{clip}(\rho, 1 - \varepsilon, 1 + \varepsilon) \, A \big) $$
 
-# %%
-find("reinforcement.5")
-
+# %% [markdown]
+# **Your turn: `reinforcement.5`** · *stretch* · 12 minutes
+#
+# PPO's objective for each token, to be made large: min(ρ A, clip(ρ, 1 − ε, 1 + ε) A), where ρ is the probability of
+# the token under the new policy divided by that under the old one.
+#
+# Shapes: `new` and `old`, ln p of the tokens, [T]; `advantage`, [T]; `clip`, the ε. Result: [T].
+#
+# ```python
+# def clipped_objective(
+#     new: Float[Tensor, "T"], old: Float[Tensor, "T"], advantage: Float[Tensor, "T"], clip: float
+# ) -> Float[Tensor, "T"]
+# ```
 
 # %%
 def clipped_objective(new, old, advantage, clip): ...
@@ -400,9 +446,17 @@ print(f"expected: at least three times as far without; here {moved['no clip'][1]
 # $r - 1 - \ln r$, which is never negative and has the right mean
 # ([Schulman 2020](http://joschu.net/blog/kl-approx.html)).
 
-# %%
-find("reinforcement.6")
-
+# %% [markdown]
+# **Your turn: `reinforcement.6`** · *warm-up* · 8 minutes
+#
+# Estimate the KL divergence from sampled tokens, one number for each: r − 1 − ln r, where r is the probability of the
+# token under the *reference* divided by that under the *policy*.
+#
+# Shapes: `policy` and `reference`, ln p of the tokens, [T]. Result: [T]; never negative, and 0 where both agree.
+#
+# ```python
+# def kl_estimate(policy: Float[Tensor, "T"], reference: Float[Tensor, "T"]) -> Float[Tensor, "T"]
+# ```
 
 # %%
 def kl_estimate(policy, reference): ...
@@ -460,7 +514,7 @@ def in_rounds(completions):
 
 
 happy, _ = checkpoints.committed("fables")
-plan = replace(reinforcement.TRAINING, steps=36, learning_rate=2e-3)
+plan = replace(reinforcement.TRAINING, steps=28, learning_rate=2.5e-3)
 policy = PolicyConfig(updates=2, kl=0.005)
 sampling = dict(B=48, measure=in_rounds)
 learned = grpo(happy, tokenizer, Product(happy_end, coherent), plan, policy, sampling=sampling)
@@ -483,13 +537,13 @@ for one in complete(happy, tokenizer, [Prompt([tokenizer.end])] * 4, tokenizer.e
 # had learned it in pre-training; the reward had only to bring it out. That is typical. Reinforcement learning is good
 # at choosing among the things that a model can already do.
 #
-# Is it the reward that did this, or would any training? The control gives the same rewards to the wrong stories, for a
-# third of the steps, so it is a hint and not a proof:
+# Is it the reward that did this, or would any training? The control has the same steps, the same number of stories and
+# the same rewards, but each reward goes to the wrong story:
 
 # %%
 control, _ = checkpoints.committed("fables")
 shuffled = Shuffled(Product(happy_end, coherent))
-grpo(control, tokenizer, shuffled, replace(plan, steps=12), policy, sampling=sampling | {"B": 32}, progress=False)
+grpo(control, tokenizer, shuffled, plan, policy, sampling=sampling, progress=False)
 lost = judge(control, tokenizer, wanted, n=128, seed=7)
 print(
     f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0%} (expected to move less than 20 points)"
@@ -519,8 +573,8 @@ def show_story(model, seed=5):
 
 hacked, _ = checkpoints.committed("fables")
 show_story(hacked)
-for updates in (16, 24):
-    eager = replace(plan, steps=updates, learning_rate=4e-3, decay_fraction=0.0)
+for updates in (10, 14):
+    eager = replace(plan, steps=updates, learning_rate=6e-3, decay_fraction=0.0)
     grpo(hacked, tokenizer, cheerful_words, eager, replace(policy, kl=0.0), progress=False,
          sampling=dict(B=32, measure=in_rounds))  # fmt: skip
     show_story(hacked)
@@ -543,7 +597,7 @@ print(f"coherent {before['coherent']:.0%} → {spoiled['coherent']:.0%} (expecte
 
 # %%
 held, _ = checkpoints.committed("fables")
-eager = replace(plan, steps=40, learning_rate=4e-3, decay_fraction=0.0)
+eager = replace(plan, steps=24, learning_rate=6e-3, decay_fraction=0.0)
 grpo(held, tokenizer, cheerful_words, eager, replace(policy, kl=0.3), sampling=dict(B=32, measure=in_rounds))
 kept = judge(held, tokenizer, wanted | {"words": cheerful_words}, n=64, seed=7)
 print(
@@ -566,9 +620,17 @@ print(
 # %%
 predict("reinforcement.d", ...)
 
-# %%
-find("reinforcement.8")
-
+# %% [markdown]
+# **Your turn: `reinforcement.8`** · *core* · 8 minutes
+#
+# A completion earns reward 1 with probability p, and 0 otherwise. What is the probability that a group of N
+# independent completions has at least two different rewards in it? (The others give advantages of zero.)
+#
+# Input: `p`, a `float`; `N`, an `int` of at least 2. Result: a `float`. Example: p = 0.5, N = 2 gives 0.5.
+#
+# ```python
+# def teaching_groups(p: float, N: int) -> float
+# ```
 
 # %%
 def teaching_groups(p, N): ...
@@ -641,9 +703,20 @@ print(f"an unseen happy story scores higher than a sad one in {right:.0%} of all
 # $$ -\ln \sigma\Big( \beta \ln \tfrac{\pi(\text{chosen})}{\pi_{\text{ref}}(\text{chosen})}
 #    - \beta \ln \tfrac{\pi(\text{rejected})}{\pi_{\text{ref}}(\text{rejected})} \Big) $$
 
-# %%
-find("reinforcement.7")
-
+# %% [markdown]
+# **Your turn: `reinforcement.7`** · *stretch* · 15 minutes
+#
+# In Bradley and Terry's model, a completion with score s is preferred to one with score t with probability σ(s − t).
+# DPO takes β ln(π / π_reference) as the score. Give the mean of −ln(probability that the chosen one is preferred).
+#
+# Shapes: four tensors [B] of ln p of whole completions, and β. Result: a scalar. With four zeros it is ln 2.
+#
+# ```python
+# def dpo_loss(
+#     chosen: Float[Tensor, "B"], rejected: Float[Tensor, "B"],
+#     reference_chosen: Float[Tensor, "B"], reference_rejected: Float[Tensor, "B"], beta: float,
+# ) -> Float[Tensor, ""]
+# ```
 
 # %%
 def dpo_loss(chosen, rejected, reference_chosen, reference_rejected, beta): ...
@@ -734,4 +807,4 @@ recap("reinforcement")
 # ## Next
 #
 # You have now walked the whole way: tokens, attention, training, an assistant, and a reward. One thing is missing, and it
-# is yours. Notebook 16, still to come, will start from a text that you choose.
+# is yours. [Notebook 16](16_your_own_gpt.ipynb) starts from a text that you choose.

@@ -30,6 +30,7 @@ class Mutant:
 BACKWARD = "tests/test_backpropagation.py::test_a_backward_pass_equals_autograd_and_measured_slopes"
 WHOLE = "tests/test_backpropagation.py::test_the_gradient_of_every_parameter_equals_loss_backward"
 FINETUNING = "tests/test_finetuning.py"
+CURATION, MEMORIZATION = "tests/test_curation.py", "tests/test_memorization.py"
 REINFORCEMENT, PREFERENCES = "tests/test_reinforcement.py", "tests/test_preferences.py"
 
 MUTANTS = [
@@ -405,6 +406,37 @@ MUTANTS = [
     Mutant("documents see each other", "conversation_batches", "documents(numbers) & causal(", "causal(", FINETUNING),
     Mutant("lora is not scaled", "lora", "+ self.scale * F.linear(", "+ F.linear(", FINETUNING),
     Mutant("merged without the scale", "lora", "+= self.scale * (self.B", "+= (self.B", FINETUNING),
+    # A text of your own
+    Mutant(
+        "doubles on both sides", "curation", "groups[_tidied(text)].append(text)", "groups[text].append(text)", CURATION
+    ),
+    Mutant("check digits are not looked at", "curation", "% 97 == 1", "% 97 >= 0", CURATION),
+    Mutant(
+        "bits for each token",
+        "memorization",
+        "nats_per_token * tokens / math.log(2) / size",
+        "nats_per_token / math.log(2)",
+        MEMORIZATION,
+    ),
+    Mutant("nats, not bits", "memorization", "tokens / math.log(2) / size", "tokens / size", MEMORIZATION),
+    Mutant(
+        "what was read before is counted", "memorization", "(size(after) - size(before))", "size(after)", MEMORIZATION
+    ),
+    Mutant(
+        "the smoothing gives to nobody",
+        "memorization",
+        "(seen[token] + T * p) / (N + T)",
+        "seen[token] / N",
+        MEMORIZATION,
+    ),
+    Mutant(
+        "each stretch counts once",
+        "memorization",
+        "for stretch in stretches) / len(stretches)",
+        "for stretch in wanted) / len(wanted)",
+        MEMORIZATION,
+    ),
+    Mutant("the likeliest ranks last", "memorization", "sum(other <= secret", "sum(other >= secret", MEMORIZATION),
 ]
 
 

@@ -9,11 +9,12 @@ from gptlab.entrances import Count, checked
 
 @checked
 def bench(
-    what: Literal["training", "tokenizers", "generate", "step", "gpu", "finetuning", "reinforcement"],
+    what: Literal["training", "tokenizers", "generate", "step", "gpu", "page", "finetuning", "reinforcement"],
     /,
     record: Path | None = None,
     seeds: Count | None = None,
     seed: int | None = None,
+    part: str | None = None,
 ) -> None:
     """Measure on this machine, side by side with a peer, in one run; read the ratios, not the seconds.
 
@@ -23,15 +24,19 @@ def bench(
             "generate": tokens per second of a GPT-2 124M against transformers, with and without a cache (two minutes).
             "step": training steps per second of a GPT-2 124M against transformers (about three minutes).
             "gpu": training and generating against transformers on a GPU; without one, a small model on the CPU.
+            "page": tokens per second of a page in a browser (or node) against PyTorch on one core (half a minute).
             "finetuning": requests granted before and after fine-tuning, full and with LoRA (four minutes for a seed).
             "reinforcement": what rewards change: a preference, coherence, requests, DPO, controls (ten minutes a seed).
-        record: with "gpu", a file to add the figures to, with the device, the date and the commit.
+        record: with the last three, a file to add the figures to, with the device, the date and the commit.
         seeds: with the last two, how many runs; five unless given.
         seed: with the last two, the first seed; 0 unless given. `--seeds 1 --seed 3` runs that one alone.
+        part: with the last two, one part alone, such as "LoRA" or "requests"; with --record, the parts of a record can
+            be measured one after the other.
     """
-    if record is not None and what != "gpu":
+    if record is not None and what not in ("gpu", "finetuning", "reinforcement"):
         raise ValueError(f"bench {what} makes no record: leave out --record, or choose `bench gpu`")
-    runs = {name: value for name, value in (("seeds", seeds), ("seed", seed)) if value is not None}
+    given = (("seeds", seeds), ("seed", seed), ("part", part))
+    runs = {name: value for name, value in given if value is not None}
     if runs and what not in ("finetuning", "reinforcement"):
         raise ValueError(f"bench {what} has no seeds: leave out --{next(iter(runs))}, or choose `bench finetuning`")
     options = runs if record is None else {"record": record}

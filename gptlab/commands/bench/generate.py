@@ -14,6 +14,7 @@ from gptlab import gpu, huggingface, sampling
 from gptlab.model import GPT
 
 PROMPT, NEW = 16, 96  # tokens
+MODEL: dict = {}  # changes to transformers' GPT2Config, whose defaults are the model of 124M parameters
 LONG = 512  # where generating without a cache is compared
 
 
@@ -26,7 +27,7 @@ def bench_generate(rounds: int = 5) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    theirs = GPT2LMHeadModel(GPT2Config()).eval()
+    theirs = GPT2LMHeadModel(GPT2Config(**MODEL)).eval()
     ours = huggingface.load_model(theirs).eval()
     chosen = gpu.pick_weights("cpu")
     light = _with_weights(ours, chosen)

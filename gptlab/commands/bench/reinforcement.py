@@ -11,15 +11,18 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from gptlab import checkpoints, runs, training
+from gptlab.commands import environment
 from gptlab.model import GPT
 from gptlab.preferences import dpo, make_pairs
 from gptlab.reinforcement import FlatRewards, grpo, judge
 from gptlab.rewards import Product, Shuffled, coherent, happy_end
+from gptlab.runs import records
 from gptlab.tokenizing import Tokenizer
 
 JUDGED = 512  # completions for each share
@@ -27,7 +30,9 @@ PREFERENCE = Product(happy_end, coherent)
 SHARES = {"happy": happy_end, "coherent": coherent}
 PAIRED = 512  # completions that pairs are made of, for DPO
 DPO = training.TrainConfig(steps=60, learning_rate=1e-3, warmup=3, decay_fraction=0.5, evaluate_every=0)
-EARLY = 500  # steps of the model that learned to answer: well below those of its recipe
+EARLY = 500  # steps of the model that learned to answer: a third of its recipe's
+ASKED = 96  # answers in a round to requests: six requests, each answered by a group of 16
+GENTLY = 1.5e-3  # the learning rate there: what is learned from six requests should not undo the others
 STUMBLING = 1.9  # a temperature at which one story in twenty is coherent
 
 
@@ -47,25 +52,42 @@ class Part(NamedTuple):
     kept: dict[str, bool]
 
 
-def bench_reinforcement(seeds: int = 5, seed: int = 0, parts: tuple[str, ...] = ()) -> None:
+def bench_reinforcement(seeds: int = 5, seed: int = 0, part: str | None = None, record: Path | None = None) -> None:
     """Print one line for each part and seed, and at the end which bars all of them kept.
 
     Args:
         seeds: how many runs of each part.
         seed: the first.
-        parts: names of `PARTS`; all unless given.
+        part: one of `PARTS`; all of them unless given.
+        record: a file to add the figures to, run by run.
+
+    Raises:
+        ValueError: for another part.
     """
+    if part not in (None, *PARTS):
+        raise ValueError(f"unknown part {part!r} of bench reinforcement: choose from {', '.join(PARTS)}")
     print(f"shares of {JUDGED} sampled completions; {torch.get_num_threads()} threads", flush=True)
     held: dict[str, bool] = {}
     for number in range(seed, seed + seeds):
-        for name in parts or PARTS:
-            part = PARTS[name](number)
-            moved = "  ".join(f"{what} {part.before[what]:.1%} → {part.after[what]:.1%}" for what in part.after)
-            print(f"seed {number}  {name:<10} {moved}  {part.seconds:.0f} s", flush=True)
-            for bar, kept in part.kept.items():
+        for name in PARTS if part is None else [part]:
+            found = PARTS[name](number)
+            moved = "  ".join(f"{what} {found.before[what]:.1%} → {found.after[what]:.1%}" for what in found.after)
+            print(f"seed {number}  {name:<10} {moved}  {found.seconds:.0f} s", flush=True)
+            for bar, kept in found.kept.items():
                 held[bar] = held.get(bar, True) and kept
+            if record is not None:
+                _record(record, name, number, found)
     broken = [bar for bar, kept in held.items() if not kept]
     print("every bar is kept" if not broken else f"bars that are not kept: {'; '.join(broken)}")
+
+
+def _record(path: Path, name: str, seed: int, part: Part) -> None:
+    shares = {"before": part.before, "after": part.after}
+    row = {f"{what}, {when}": round(share, 4) for when, found in shares.items() for what, share in found.items()}
+    entry = records.new("bench reinforcement", environment.this_command())
+    entry.numbers |= {"completions of a share": JUDGED}
+    entry.tables[name] = [{"seed": seed, **row, "seconds": round(part.seconds, 1)}]
+    records.add_rows(entry, path)
 
 
 def preference(seed: int) -> Part:
@@ -111,15 +133,24 @@ def requests_granted(seed: int) -> Part:
     early = dataclasses.replace(plain.training, steps=EARLY, evaluate_every=0)
     tuned = runs.build(dataclasses.replace(plain, seed=seed, training=early))
     training.train(tuned.model, tuned.batches, early, progress=False)
-    recipe = dataclasses.replace(runs.RECIPES["reinforce"], reward="granted", seed=seed)
+    stories = runs.RECIPES["reinforce"]
+    gently = dataclasses.replace(stories.training, learning_rate=GENTLY, evaluate_every=0)
+    recipe = dataclasses.replace(stories, reward="granted", seed=seed, batch_size=ASKED, training=gently)
     batches, evaluate, objective, _ = runs.reinforcing.build(recipe, tuned.model, tuned.tokenizer, judged=JUDGED)
     before = {"granted": evaluate(tuned.model)["reward"]}
     started = time.perf_counter()
-    config = dataclasses.replace(recipe.training, evaluate_every=0)
-    training.with_progress(training.run(tuned.model, batches, config, objective=objective), config.steps, False)
+    training.with_progress(training.run(tuned.model, batches, gently, objective=objective), gently.steps, False)
     seconds = time.perf_counter() - started
     after = {"granted": evaluate(tuned.model)["reward"]}
-    return Part(before, after, seconds, {"more requests granted": after["granted"] > before["granted"] + 0.03})
+    return Part(
+        before,
+        after,
+        seconds,
+        {
+            "more requests granted": after["granted"] > before["granted"] + 0.03,
+            "requests in two minutes": seconds < 120,
+        },
+    )
 
 
 def sparse(seed: int) -> Part:

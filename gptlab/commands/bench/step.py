@@ -13,6 +13,7 @@ from gptlab.batches import Batch
 from gptlab.commands.bench.generate import take_turns
 
 B, T, V = 2, 256, 50257
+MODEL: dict = {}  # changes to transformers' GPT2Config, whose defaults are the model of 124M parameters
 
 
 def bench_step(rounds: int = 5) -> None:
@@ -30,7 +31,7 @@ def bench_step(rounds: int = 5) -> None:
 
     def fresh():
         torch.manual_seed(0)
-        return GPT2LMHeadModel(GPT2Config(**none, attn_implementation="sdpa"))
+        return GPT2LMHeadModel(GPT2Config(**(none | MODEL), attn_implementation="sdpa"))
 
     class _Same:
         def batch(self, step: int) -> Batch:
