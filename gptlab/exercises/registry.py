@@ -60,9 +60,10 @@ def exercises(topic: str) -> list[Exercise]:
     return _declared(topic, "EXERCISES")
 
 
-def predictions() -> list[Prediction]:
-    """All predictions, in the order of the course."""
-    return [prediction for topic in topics() for prediction in _declared(topic, "PREDICTIONS")]
+def predictions(topic: str | None = None) -> list[Prediction]:
+    """The predictions of one topic; without one all of them, in the order of the course."""
+    chosen = topics() if topic is None else [topic]
+    return [prediction for one in chosen for prediction in _declared(one, "PREDICTIONS")]
 
 
 def questions(topic: str) -> list[Question]:

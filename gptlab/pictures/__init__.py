@@ -16,6 +16,7 @@ from gptlab.pictures.architecture import architecture, shared_heads
 from gptlab.pictures.bars import by_fact, compare, next_token, reshaped
 from gptlab.pictures.blocks import embedding_map, shapes
 from gptlab.pictures.chips import surprise, surprise_figure, tokens
+from gptlab.pictures.concepts import concept_map, concept_svg
 from gptlab.pictures.conversations import conversation
 from gptlab.pictures.course import course_map, pipeline
 from gptlab.pictures.curves import excess, rate, training
@@ -33,8 +34,8 @@ from gptlab.pictures.valley import valley
 
 __all__ = [
     "Html", "Picture", "architecture", "arcs", "attention", "attention_steps", "attention_table", "by_fact",
-    "cache_growth", "compare", "conversation", "course_map", "describe", "embedding_map", "excess", "graph",
-    "heads_in_channels", "lattice", "lines", "mask", "memory_timeline", "merge_states", "merge_tree", "merges",
-    "next_token", "pipeline", "rate", "reshaped", "roofline", "rows", "shapes", "shared_heads", "shares",
-    "surprise", "surprise_figure", "table", "tokens", "training", "valley",
+    "cache_growth", "compare", "concept_map", "concept_svg", "conversation", "course_map", "describe",
+    "embedding_map", "excess", "graph", "heads_in_channels", "lattice", "lines", "mask", "memory_timeline",
+    "merge_states", "merge_tree", "merges", "next_token", "pipeline", "rate", "reshaped", "roofline", "rows",
+    "shapes", "shared_heads", "shares", "surprise", "surprise_figure", "table", "tokens", "training", "valley",
 ]  # fmt: skip
