@@ -6,8 +6,8 @@
 
 `release` makes the zip and `clean` the twins in it for recall. `submissions` reads what comes back. `grading` marks it:
 for each notebook `marking` and `remote` judge, in a process of its own, what `answering` computes in another one, which
-`sandbox` and `walls` keep in; `slicing` finds the statements that matter, and `wire` and `channel` carry values as plain
-data. `report` writes the table and the page.
+`sandbox` and `walls` keep in; `slicing` finds the statements that matter, and `wire` and `channel` carry values as
+plain data. `report` writes the table and the page.
 
 What a mark means: the code that was handed in gave the right results on the course's own inputs. It does not say who
 wrote it. What marking protects against, and what it does not, is the table in `sandbox`.

@@ -30,14 +30,15 @@ def bench(
             "page": tokens per second of a page in a browser (or node) against PyTorch on one core (half a minute).
             "finetuning": requests granted before and after fine-tuning, full and with LoRA (four minutes for a seed).
             "reinforcement": what rewards change: a preference, coherence, requests, DPO, controls (ten minutes a seed).
-        record: with "gpu", "finetuning" and "reinforcement", a file to add the figures to, with the device, the date and the commit.
-        seeds: with the last two, how many runs; five unless given.
+        record: with "gpu", "finetuning" and "reinforcement", a file to add the figures to, with the device, the date
+            and the commit.
+        seeds: with "finetuning" and "reinforcement", how many runs; five unless given.
         seconds: with "gpu", the time limit; 150 unless given. What doesn't fit is left out, the least important first.
         quick: with "gpu", a limit of 60 seconds.
         everything: with "gpu", also the recipes and tests that wait for a GPU, in 15 minutes or in `--seconds`; the
             figures go to `--record`, or card.json.
-        seed: with the last two, the first seed; 0 unless given. `--seeds 1 --seed 3` runs that one alone.
-        part: with the last two, one part alone, such as "LoRA" or "requests"; with --record, the parts of a record can
+        seed: with these two, the first seed; 0 unless given. `--seeds 1 --seed 3` runs that one alone.
+        part: with these two, one part alone, such as "LoRA" or "requests"; with --record, the parts of a record can
             be measured one after the other.
     """
     if record is not None and what not in ("gpu", "finetuning", "reinforcement"):
