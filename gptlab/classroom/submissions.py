@@ -235,6 +235,9 @@ def _newest(found: list[Submission]) -> list[Submission]:
         apart = f"?{number}" if one.pupil == "?" else ""  # nobody knows whether two without a name are one pupil's
         groups.setdefault((one.pupil + apart, one.topic), []).append(one)
     kept = []
+    for one in found:
+        if one.pupil == "?":
+            one.notes.append(f"No name of a pupil is in {one.source}.")
     for _, several in sorted(groups.items()):
         several.sort(key=lambda one: (not one.problem, one.changed, one.source))
         newest = several[-1]
