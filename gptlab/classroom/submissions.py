@@ -23,8 +23,8 @@ from typing import Any
 from gptlab import NOTEBOOKS
 from gptlab.files import expanded
 
-LARGEST = 50 << 20  # bytes of a notebook; pictures and all, the course's own have 1.5 MB
-MOST_CODE = 2 << 20  # bytes of its code
+LARGEST = 50_000_000  # bytes of a notebook; pictures and all, the course's own have 1.5 MB
+MOST_CODE = 2_000_000  # bytes of its code
 MOST = 2000  # files of a class, or members of a zip
 _ASIDE = re.compile(r"(^|/)(\.|__MACOSX|__pycache__)")
 _PORTAL = re.compile(r"_\d+_assignsubmission_\w+_?$")  # what Moodle puts behind the name of a pupil's folder
