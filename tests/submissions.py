@@ -49,9 +49,9 @@ class Made:
     more: dict[str, bytes] = field(default_factory=dict)
 
 
-def cell(id, code=None):
+def cell(id, code=None, name=""):
     """The cell of an exercise with an answer in it; the course's solution unless given."""
-    return f"{code or source(registry.find(id).solution)}\n\n\ncheck({id!r}, {NAMES[id]})"
+    return f"{code or source(registry.find(id).solution)}\n\n\ncheck({id!r}, {name or NAMES[id]})"
 
 
 def solved(without=()):
@@ -136,8 +136,8 @@ def with_mistakes():
                 passed.add(id)
             else:
                 mistakes[id], code = wrong[id][(number * 3 + at) % len(wrong[id])]
-                function = f"_wrong = {code}\n\n\ndef {NAMES[id]}(*args):\n    return _wrong(*args)"
-                cells.append(cell(id, f"{helpers}\n\n\n{function}"))
+                function = f"_wrong = {code}\n\n\ndef my_{NAMES[id]}(*args):\n    return _wrong(*args)"
+                cells.append(cell(id, f"{helpers}\n\n\n{function}", f"my_{NAMES[id]}"))
         yield Made(f"mistake-{number:02}", cells, passed=passed, mistakes=mistakes)
 
 

@@ -84,7 +84,13 @@ import os, socket, sys
 from gptlab.classroom import sandbox, walls
 folder, hidden, outside = os.getcwd(), sys.argv[1], sys.argv[2]
 limits = sandbox.Limits(memory=400, disk=2, cpu=20, hide=[hidden])
-got, _ = walls.enter(folder, limits) if sys.argv[3] == "walls" else ([], 0)
+def forbidden(*_):
+    raise OSError
+if sys.argv[3] == "files forbidden":
+    walls._own_files = forbidden
+if sys.argv[3] == "all forbidden":
+    walls._own_namespaces = forbidden
+got, _ = walls.enter(folder, limits)
 sandbox.limit(limits)
 sandbox.refuse(folder)
 def tried(what):
@@ -113,21 +119,14 @@ def inside(tmp_path, way):
 
 
 @LINUX
-def test_behind_walls_a_process_reaches_nothing_but_its_own_folder(tmp_path):
-    walls, *tried = inside(tmp_path, "walls")
-    if walls != "3":
+@pytest.mark.parametrize(("way", "walls"), [("allowed", "3"), ("files forbidden", "2"), ("all forbidden", "0")])
+def test_a_process_reaches_nothing_but_its_own_folder_whatever_the_system_allows(way, walls, tmp_path):
+    got, remove, write, own, connect, shell, memory, disk, others, fork = inside(tmp_path, way)
+    if got != walls:
         pytest.skip("this system forbids user namespaces")
-    assert tried[2] == "done" and tried[-2] == "0", "its own folder is writable, the others' is empty"
-    assert {tried[i] for i in (0, 1, 3, 4, 8)} <= {"PermissionError", "OSError", "0"}
-    assert tried[5] == "MemoryError" and tried[6] == "OSError"
-
-
-@LINUX
-def test_without_walls_python_refuses_and_limits_hold(tmp_path):
-    walls, *tried = inside(tmp_path, "none")
-    assert walls == "0" and tried[2] == "done"
-    assert [tried[i] for i in (0, 1, 3, 4, 8)] == ["PermissionError"] * 4 + ["PermissionError"]
-    assert tried[5] == "MemoryError" and tried[6] == "OSError"
+    assert {remove, write, connect, shell, fork} <= {"PermissionError", "OSError"} and own == "done"
+    assert memory == "MemoryError" and disk == "OSError"
+    assert others == ("0" if way == "allowed" else "1"), "other submissions can be seen only where files are not walled"
 
 
 def test_a_submission_gets_none_of_the_teachers_variables(monkeypatch, tmp_path):

@@ -4,9 +4,9 @@
     python3 -m gptlab classroom collect handed-in/                     # who has handed in what
     python3 -m gptlab classroom grade handed-in/ --out report/         # marks.csv and report.html
 
-`release` makes the zip and `clean` the twins in it for recall. `submissions` reads what comes back. `grading` marks it:
-for each notebook `marking` and `remote` judge, in a process of its own, what `answering` computes in another one, which
-`sandbox` and `walls` keep in; `slicing` finds the statements that matter, and `wire` and `channel` carry values as
+`release` makes the zip and `clean` the twins in it for recall. `submissions` reads what comes back, and `grading` marks
+it: for each notebook `marking` and `remote` judge, in a process of their own, what `answering` computes in another one,
+which `sandbox` and `walls` keep in. `slicing` finds the statements that matter; `wire` and `channel` carry values as
 plain data. `report` writes the table and the page.
 
 What a mark means: the code that was handed in gave the right results on the course's own inputs. It does not say who

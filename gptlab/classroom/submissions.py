@@ -23,8 +23,8 @@ from typing import Any
 from gptlab import NOTEBOOKS
 from gptlab.files import expanded
 
-LARGEST = 50 << 20  # bytes of a notebook; pictures and all, the course's own have 1.5 MB
-MOST_CODE = 2 << 20  # bytes of its code
+LARGEST = 50_000_000  # bytes of a notebook; pictures and all, the course's own have 1.5 MB
+MOST_CODE = 2_000_000  # bytes of its code
 MOST = 2000  # files of a class, or members of a zip
 _ASIDE = re.compile(r"(^|/)(\.|__MACOSX|__pycache__)")
 _PORTAL = re.compile(r"_\d+_assignsubmission_\w+_?$")  # what Moodle puts behind the name of a pupil's folder
@@ -235,6 +235,9 @@ def _newest(found: list[Submission]) -> list[Submission]:
         apart = f"?{number}" if one.pupil == "?" else ""  # nobody knows whether two without a name are one pupil's
         groups.setdefault((one.pupil + apart, one.topic), []).append(one)
     kept = []
+    for one in found:
+        if one.pupil == "?":
+            one.notes.append(f"No name of a pupil is in {one.source}.")
     for _, several in sorted(groups.items()):
         several.sort(key=lambda one: (not one.problem, one.changed, one.source))
         newest = several[-1]

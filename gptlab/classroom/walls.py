@@ -34,37 +34,57 @@ def enter(folder: str, limits: Limits) -> tuple[list[str], int]:
     """
     if not sys.platform.startswith("linux"):
         return [], 0
-    reading, writing = os.pipe()
     libc = ctypes.CDLL(None, use_errno=True)
-    try:
-        _own_namespaces(libc)
-    except OSError:
-        os.close(reading), os.close(writing)
+    possible = _possible(libc, folder, limits)
+    if not possible:
         return [], 0
+    reading, writing = os.pipe()
+    _own_namespaces(libc)
     child = os.fork()  # the first process of its own list: when it ends, all that it has started ends
     if child:
-        os.write(writing, str(child).encode())
-        os.close(writing), os.close(reading)
-        for channel in (0, 1):
-            os.close(channel)
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
-        libc.prctl(_PDEATHSIG, signal.SIGTERM, 0, 0, 0)  # the judge may be killed: then nothing of this stays
-        status = os.waitpid(child, 0)[1]
-        os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+        _wait_outside(libc, child, reading, writing)
     os.close(writing)
     number = int(os.read(reading, 32) or b"0")
     os.close(reading)
     libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # it does not outlive the process that waits for it
     got = ["no network exists for it", "it sees no process but its own"]
-    try:
+    if possible == "all":
         _own_files(libc, folder, limits)
         got += [f"all files but its own folder are read-only, and that holds {limits.disk} MB"]
-    except OSError:  # half a wall is reported as none
-        pass
     _few_processes()
     _drop_rights(libc)
     os.chdir(folder)
     return got, number
+
+
+def _possible(libc: ctypes.CDLL, folder: str, limits: Limits) -> str:
+    """What this system allows, tried out in a copy of this process: half a wall could not be taken down again."""
+    trial = os.fork()
+    if not trial:
+        code = 2
+        with contextlib.suppress(OSError):
+            _own_namespaces(libc)
+            code = 1
+            if not (inner := os.fork()):
+                with contextlib.suppress(OSError):
+                    _own_files(libc, folder, limits)
+                    code = 0
+                os._exit(code)
+            code = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
+        os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(trial, 0)[1])
+    return {0: "all", 1: "namespaces"}.get(code, "")
+
+
+def _wait_outside(libc: ctypes.CDLL, child: int, reading: int, writing: int) -> None:
+    """Wait for the process behind the walls, end as it ends, and let nothing of it stay if the judge is killed."""
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+    libc.prctl(_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    os.write(writing, str(child).encode())
+    for channel in (writing, reading, 0, 1):
+        os.close(channel)
+    status = os.waitpid(child, 0)[1]
+    os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
 
 def _own_namespaces(libc: ctypes.CDLL) -> None:
