@@ -82,7 +82,7 @@ def two_notebooks(monkeypatch):
     ("early", "found"),
     [
         ("Caches help.", True),
-        ("Caches, which notebook 11 is about, help.", False),
+        (f"Caches, which notebook {gptlab.notebook('sampling').number} is about, help.", False),
         ("Caches, see 12.", True),
         ("Nothing of the kind.", False),
         ("A cached file.", False),
