@@ -45,7 +45,7 @@ class Notebook(NamedTuple):
         return f"{self.number:02}_{self.name}"
 
 
-# The course. To add a notebook between two others, add its line here (CONTRIBUTING.md has the other steps).
+# The course. To add a notebook between two others, add its line here (CONTRIBUTING.md has the other four steps).
 NOTEBOOKS = tuple(
     Notebook(*line)
     for line in (

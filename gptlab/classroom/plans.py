@@ -136,8 +136,8 @@ def plan_term() -> str:
         "sections marked core on the projector with a prediction before each output, the core exercises in pairs, one "
         "question from the sheet. Stretch exercises are for those who want more; nothing later depends on them.",
         "**Fewer weeks?** Leave out {unigram}, {llama} and all from {finetuning} on: a GPT is complete with "
-        "{sampling}. **No calculus?** Read {backpropagation} up to *A number that remembers*, and take its gradients as "
-        "given. **Marks:** `python3 -m gptlab classroom grade` checks what comes in; "
+        "{sampling}. **No calculus?** Read {backpropagation} up to *A number that remembers*, and take its gradients "
+        "as given. **Marks:** `python3 -m gptlab classroom grade` checks what comes in; "
         "`python3 -m gptlab progress --out NAME.json` is what a pupil hands in without a notebook.",
     )
 
