@@ -1,6 +1,6 @@
 """Training steps that a GPU works through without being asked in between.
 
-A GPU only queues what it is told and returns at once. Whoever asks for the loss of a step waits until all of it is
+A GPU only queues what it is told and returns at once. Anyone who asks for the loss of a step waits until all of it is
 done, and meanwhile nothing new is queued: with a small model the GPU then idles for most of the run. So several steps
 are queued, and their losses are read together. What the host used to decide, the device decides: from the first step
 whose loss or gradient isn't finite, no weight changes any more, so that the reader finds the weights from before it,

@@ -13,8 +13,8 @@ from gptlab.exercises import every, registry
 
 PACKAGE = Path(gptlab.__file__).parent
 STANDARD_WORDS = """
-    token, vocabulary, special token, context window, batch, mini-batch, throughput, logits, softmax, cross-
-    entropy, perplexity, parameter, hyperparameter, epoch, gradient, backpropagation, chain rule, computational
+    token, vocabulary, special token, context window, batch, mini-batch, throughput, logits, softmax, 
+    cross-entropy, perplexity, parameter, hyperparameter, epoch, gradient, backpropagation, chain rule, computational
     graph, learning rate, warm-up, momentum, weight decay, optimizer, overfitting, regularization, dropout,
     activation function, residual connection, layer normalization, self-attention, cross-attention, head, causal
     mask, KV cache, prefill, decode, inference, temperature, top-k, top-p, fine-tuning, LoRA, reward, policy, RLHF
@@ -30,7 +30,6 @@ PLUMBING = {
     "model.current_names": "opens models saved by the first edition",
     "backpropagation.refuse_unknown_parts": "an error, in words",
     "finetuning.Assistant": "a protocol: what can answer",
-    "finetuning.finetune": "the loop of 10 with other targets, which 14 calls by hand",
     "finetuning.stream_answer": "what `gptlab chat` writes with",
     "reinforcement.no_baseline": "the default of reinforce, which 15 shows by leaving the baseline out",
     "reinforcement.Learned": "what reinforce returns",
@@ -83,7 +82,7 @@ def two_notebooks(monkeypatch):
     ("early", "found"),
     [
         ("Caches help.", True),
-        ("Caches, which notebook 11 is about, help.", False),
+        (f"Caches, which notebook {gptlab.notebook('sampling').number} is about, help.", False),
         ("Caches, see 12.", True),
         ("Nothing of the kind.", False),
         ("A cached file.", False),

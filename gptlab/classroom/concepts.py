@@ -45,7 +45,7 @@ class Concept:
         return re.compile(rf"(?<![\w-])(?:{self.pattern or self.name + 's?'})(?![\w-])", re.IGNORECASE)
 
 
-_A_NUMBER = "notebook 02 says what a parameter is where it needs the word: one learned number"
+_A_NUMBER = "bpe says what a parameter is where it needs the word: one learned number"
 
 CONCEPTS = (
     Concept("token", "tokens", "one of the pieces that a text is cut into; a model reads and writes these"),

@@ -3,6 +3,7 @@
 `pages` makes all of them, `write` puts them into a folder, and a test holds the committed files to what is made here.
 """
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,28 +36,29 @@ class Step(NamedTuple):
 
 SHORT = (
     Step(4, "Finish the fable", "nothing; read aloud and stop", "write the next word down, compare"),
-    Step(6, "It writes", "00, *First, let it write*: three stories, one of them wrong", "find the mistake in it"),
-    Step(8, "Text becomes numbers", "00, *How does it do that?*: the coloured tokens and the bars",
+    Step(6, "It writes", "{start_here}, *First, let it write*: three stories", "find the mistake in one of them"),
+    Step(8, "Text becomes numbers", "{start_here}, *How does it do that?*: the coloured tokens and the bars",
          "guess where the cuts are, and which bar is longest"),
-    Step(7, "It remembers", "00, *It remembers: change one word*: hen becomes wolf",
+    Step(7, "It remembers", "{start_here}, *It remembers: change one word*: hen becomes wolf",
          "predict the next word before the cell is run, by a show of hands"),
     Step(12, "Take it apart", "the page: look inside, switch a part off, swap a fact",
          "in pairs: open the page, find one change that breaks the story, say why"),
-    Step(5, "What it is not", "00, *What it gets wrong*", "name one thing that such a model cannot know"),
+    Step(5, "What it is not", "{start_here}, *What it gets wrong*", "name one thing that such a model cannot know"),
     Step(3, "Take home", "the page on a stick or by mail", "one sentence: what does a language model do?"),
 )  # fmt: skip
 
 LONG = (
     Step(5, "Finish the fable", "nothing; read aloud and stop", "write the next word down, compare"),
-    Step(12, "The whole journey", "00, *How does it do that?* and *It remembers: change one word*",
+    Step(12, "The whole journey", "{start_here}, *How does it do that?* and *It remembers: change one word*",
          "predict, then run; pairs on one laptop"),
-    Step(10, "Whose text?", "five lines of a pupil's text as tokens: 01, *The five puzzles*, the first",
-         "choose a text of 30,000 characters or more: a book that is free, or the class's own chat, with consent"),
+    Step(10, "Whose text?", "a pupil's text as tokens; {tokens}, *The five puzzles*, the first",
+         "choose a text of 30,000 characters or more: a book that is free, or the class's own stories"),
     Step(8, "Start the training", "`python3 -m gptlab train my.txt` in a terminal; read its two lines together",
          "start it, and bet: how will it write in ten minutes?"),
-    Step(20, "Write the loop", "00, *The loop that writes*: the exercise, and hints only when asked",
-         "exercise start_here.2 (core, 8 minutes); who is done explains it to the neighbour; then start_here.1"),
-    Step(10, "Two curves", "10, *Your own text*: training and validation", "say at which step you would have stopped"),
+    Step(20, "Write the loop", "{start_here}, *The loop that writes*: the exercise, and hints only when asked",
+         "exercise start_here.2 (core, 8 minutes); those who are done explain it to a neighbour; then start_here.1"),
+    Step(10, "Two curves", "{training}, *Your own text*: training and validation",
+         "say at which step you would have stopped"),
     Step(12, "It writes like us", "`python3 -m gptlab sample runs/my`, at temperatures 0.5 and 1.2",
          "collect the best sentence; search the text for it: written, or remembered?"),
     Step(8, "Whose words are these?", "the best sentences, anonymous",
@@ -75,10 +77,11 @@ def _table(steps: tuple[Step, ...]) -> str:
 
 
 def plan_short() -> str:
-    """Forty-five minutes with notebook 00 and the page."""
+    """Forty-five minutes with the first notebook and the page."""
     return _joined(
         f"# {_total(SHORT)} minutes: how does a machine write?",
-        "[All sheets and plans](../README.md) · [notebook 00](../00_start_here.ipynb) · [its sheet](00_start_here.md)",
+        "[All sheets and plans](../README.md) · [the notebook](../{start_here.file}.ipynb) · [its "
+        "sheet]({start_here.file}.md)",
         "**For** a class that has never programmed. **You need** one laptop with the course and a projector; "
         "pupils need "
         "a browser. Make the page the day before with `python3 -m gptlab page`: one file that needs no network.",
@@ -95,8 +98,9 @@ def plan_long() -> str:
     """Ninety minutes from a text of the class to a model of it."""
     return _joined(
         f"# {_total(LONG)} minutes: a model of our own text",
-        "[All sheets and plans](../README.md) · [00](../00_start_here.ipynb), [01](../01_tokens.ipynb), "
-        "[10](../10_training.ipynb) · sheets [00](00_start_here.md), [01](01_tokens.md), [10](10_training.md)",
+        "[All sheets and plans](../README.md) · notebooks [{start_here}](../{start_here.file}.ipynb), "
+        "[{tokens}](../{tokens.file}.ipynb), [{training}](../{training.file}.ipynb) · sheets "
+        "[{start_here}]({start_here.file}.md), [{tokens}]({tokens.file}.md), [{training}]({training.file}.md)",
         "**For** a class that has written a loop in Python before. **You need** a laptop for every two, with "
         "the course "
         "installed (`classroom release` makes a package without a network), and a text of your own as a reserve.",
@@ -131,11 +135,10 @@ def plan_term() -> str:
         "the sheet, the "
         "sections marked core on the projector with a prediction before each output, the core exercises in pairs, one "
         "question from the sheet. Stretch exercises are for those who want more; nothing later depends on them.",
-        "**Fewer weeks?** Leave out 03, 12 and all of 14 on: a GPT is complete with 11. **No calculus?** "
-        "Read 09 up to *A "
-        "number that remembers*, and take its gradients as given. **Marks:** `python3 -m gptlab classroom "
-        "grade` checks "
-        "what comes in; `python3 -m gptlab progress --out NAME.json` is what a pupil hands in without a notebook.",
+        "**Fewer weeks?** Leave out {unigram}, {llama} and all from {finetuning} on: a GPT is complete with "
+        "{sampling}. **No calculus?** Read {backpropagation} up to *A number that remembers*, and take its gradients "
+        "as given. **Marks:** `python3 -m gptlab classroom grade` checks what comes in; "
+        "`python3 -m gptlab progress --out NAME.json` is what a pupil hands in without a notebook.",
     )
 
 
@@ -229,4 +232,18 @@ def _total(steps: tuple[Step, ...]) -> int:
 
 
 def _joined(*parts: str) -> str:
-    return "\n\n".join(parts) + "\n"
+    return filled("\n\n".join(parts) + "\n")
+
+
+def filled(text: str) -> str:
+    """A text with the numbers of notebooks in place of their topics.
+
+    >>> filled("{attention}, and the file {attention.file}")
+    '06, and the file 06_attention'
+    """
+
+    def number(hole: re.Match) -> str:
+        found = notebook(hole[1])
+        return found.file if hole[2] else f"{found.number:02}"
+
+    return re.sub(r"\{(\w+)(\.file)?\}", number, text)

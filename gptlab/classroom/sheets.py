@@ -4,6 +4,7 @@ All of it is counted and read from the notebook's text twin and from the exercis
 teacher adds, which is in `lessons`.
 """
 
+import math
 import re
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ class Section(NamedTuple):
     @property
     def minutes(self) -> int:
         """To read it, rounded up; exercises not counted."""
-        return -(-round(60 * self.words / WORDS_PER_MINUTE + SECONDS_PER_LINE * self.lines) // 60)
+        return math.ceil(self.words / WORDS_PER_MINUTE + SECONDS_PER_LINE * self.lines / 60)
 
     @property
     def is_core(self) -> bool:
@@ -49,7 +50,7 @@ def sections(topic: str) -> list[Section]:
     """The parts of a notebook, in order.
 
     >>> [section.title for section in sections("attention") if section.is_core][:2]
-    ['By hand: average the past', 'By hand: scores from content']
+    ['By hand: scores from content', 'Why √hs?']
     """
     parts: list[tuple[str, list[str], list[str]]] = [("", [], [])]
     for cell in twins.cells(topic):

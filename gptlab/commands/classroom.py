@@ -14,6 +14,8 @@ SUBCOMMANDS = {
     "release": "gptlab.commands.classroom:release",
     "collect": "gptlab.commands.classroom:collect",
     "grade": "gptlab.commands.classroom:grade",
+    "plan": "gptlab.commands.teaching:plan",
+    "slides": "gptlab.commands.teaching:slides",
 }
 
 

@@ -299,9 +299,9 @@ _SHARDS = Exercise(
     kind="core",
     minutes=10,
     difficulty=2,
-    prompt="A model of `parameters` numbers is trained with AdamW, everything in float32 (4 bytes a number), on `gpus` "
-    "GPUs, each with its own part of the batch. At stage 0 each GPU stores everything: weights, gradients, and AdamW's "
-    "two averages. At stage 1 each stores only its share of the averages, 1/`gpus` of them; at stage 2 of the "
+    prompt="A model of `parameters` numbers is trained with AdamW, everything in float32 (4 bytes per number), on "
+    "`gpus` GPUs, each with its own part of the batch. At stage 0 each GPU stores everything: weights, gradients, and "
+    "AdamW's two averages. At stage 1 each stores only its share of the averages, 1/`gpus` of them; at stage 2 of the "
     "gradients, too; at stage 3 of the weights, too (Rajbhandari et al. 2020; stage 3 is what FSDP does). How many "
     "bytes is that on each GPU? (Activations are not counted.)\n\n"
     "Input: three `int`, `stage` from 0 to 3. Result: a `float`, in bytes, not rounded where the shares are uneven.",

@@ -694,7 +694,7 @@ def _all_in_place(gradients, counts):
 _ACCUMULATE = Exercise(
     id="gpu.5",
     title="A large batch in small parts",
-    kind="stretch",
+    kind="warm-up",
     minutes=10,
     difficulty=2,
     prompt="A batch did not fit, so it was cut into parts. For each part you have the gradient of its **mean** loss, "

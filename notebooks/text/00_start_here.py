@@ -561,3 +561,10 @@ recap("start_here")
 
 # %%
 pictures.course_map(here="start_here")
+
+# %% [markdown]
+# And these are the words that you'll meet on it, the field's own. Each has a ◆ where it is explained; look for one that
+# you have heard before, and see how far it is.
+
+# %%
+pictures.concept_map()

@@ -797,7 +797,7 @@ for question, answer in zip(asked, answers, strict=True):
 #
 # ## Take it with you
 #
-# The best model lies in a folder already, with its weights, its configuration and its tokenizer. Whoever has the
+# The best model lies in a folder already, with its weights, its configuration and its tokenizer. Anyone who has the
 # folder has the model. Does it come back as it was?
 
 # %% tags=["nbval-check-output"]
@@ -811,7 +811,7 @@ print("the same tokens:", its_tokenizer.encode(texts[0]) == tokenizer.encode(tex
 
 # %% [markdown]
 # **For other people's libraries.** `save_for_transformers` writes the files that `transformers` opens. Our parts are
-# not in that library, so the folder brings the code of the model along, and whoever opens it has to say that they
+# not in that library, so the folder brings the code of the model along, and anyone who opens it has to say that they
 # trust it. With `--parts gpt2` or `--parts llama`, `train` makes a model that needs no such thing.
 
 # %%

@@ -1290,7 +1290,7 @@ pictures.table(rows, header, align="lrrrrrr")
 # part, we take all of it once; and it reports the best evaluation of a run. And the line across the picture is no
 # floor: nobody knows the entropy of Shakespeare.
 #
-# Whoever has a GPU can make such records. Each command stores its figures with all that one must know to believe them:
+# With a GPU you can make such records. Each command stores its figures with all that one must know to believe them:
 #
 # ```
 # python -m gptlab train nanogpt-gpu --compile True --record data/recorded/mine.json

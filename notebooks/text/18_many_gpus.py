@@ -277,9 +277,9 @@ pictures.lines(traffic, "ranks", "GB that each rank sends in a step", log="xy", 
 predict("cluster.c", ...)
 
 # %% [markdown]
-# Must every rank store everything? AdamW's averages, for example, are needed once per step, each by whoever updates
-# that weight. So let each rank keep only its share of them, a **shard**, and update only that part. The same can be
-# done with the gradients, and even with the weights: a rank fetches the weights of a block from the others when it
+# Must every rank store everything? AdamW's averages, for example, are needed once per step, each by the rank that
+# updates that weight. So let each rank keep only its share of them, a **shard**, and update only that part. The same
+# can be done with the gradients, and even with the weights: a rank fetches the weights of a block from the others when it
 # comes to that block, and forgets them afterwards ([Rajbhandari et al. 2020](https://arxiv.org/abs/1910.02054), who
 # call these ZeRO stages 1, 2 and 3).
 #
@@ -289,7 +289,7 @@ predict("cluster.c", ...)
 # %% [markdown]
 # **Your turn: `cluster.3`** · *core* · 10 minutes
 #
-# A model of `parameters` numbers is trained with AdamW, everything in float32 (4 bytes a number), on `gpus` GPUs, each
+# A model of `parameters` numbers is trained with AdamW, everything in float32 (4 bytes per number), on `gpus` GPUs, each
 # with its own part of the batch. At stage 0 each GPU stores everything: weights, gradients, and AdamW's two averages.
 # At stage 1 each stores only its share of the averages, 1/`gpus` of them; at stage 2 of the gradients, too; at stage 3
 # of the weights, too (Rajbhandari et al. 2020; stage 3 is what FSDP does). How many bytes is that on each GPU?
