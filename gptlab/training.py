@@ -18,12 +18,12 @@ from tqdm import tqdm
 from gptlab import checkpoints, ranks, run_state
 from gptlab.batches import BatchSource, as_batch_source
 from gptlab.entrances import Count, guard
-from gptlab.history import History, has_ended, has_stalled
+from gptlab.history import History, has_stalled
 from gptlab.queued_steps import StepQueue, StepResult, Work, can_queue
 from gptlab.schedule import TrainConfig
 from gptlab.train_step import NonFiniteLoss, Objective, TrainStep, activation_checkpoints
 
-__all__ = ["History", "NonFiniteLoss", "TrainConfig", "has_ended", "run", "train", "with_progress"]
+__all__ = ["History", "NonFiniteLoss", "TrainConfig", "run", "train", "with_progress"]
 
 
 def train(

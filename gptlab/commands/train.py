@@ -30,6 +30,7 @@ def train(options: Annotated[Options, tyro.conf.arg(name="", constructor=from_gr
     import torch
 
     from gptlab import checkpoints, ranks, training
+    from gptlab.history import has_ended
     from gptlab.runs import program
     from gptlab.runs.compiling import first_line
     from gptlab.runs.interruption import StopOnSignal
@@ -48,7 +49,7 @@ def train(options: Annotated[Options, tyro.conf.arg(name="", constructor=from_gr
             said = f"train: {first_line(error)}\nTo need less, {way}. {_how_to_continue(folder)}"
             print(said, file=sys.stderr, flush=True)
             return 1
-    if training.has_ended(history, settings.recipe.training.steps, settings.recipe.training.early_stopping):
+    if has_ended(history, settings.recipe.training.steps, settings.recipe.training.early_stopping):
         if rank == 0:
             print(_next_commands(model, Path("exported") / folder.resolve().name), flush=True)
         return None

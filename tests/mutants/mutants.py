@@ -34,6 +34,35 @@ CURATION, MEMORIZATION = "tests/test_curation.py", "tests/test_memorization.py"
 REINFORCEMENT, PREFERENCES = "tests/test_reinforcement.py", "tests/test_preferences.py"
 
 MUTANTS = [
+    # A step that nobody waits for, and the faster forms
+    Mutant(
+        "spoilt steps go on",
+        "queued_steps",
+        "optimizer.found_inf = self.spoilt",
+        "optimizer.found_inf = torch.zeros_like(self.spoilt)",
+        "tests/test_queued_steps.py::test_weights_and_history_end_before_a_loss_that_is_noticed_late",
+    ),
+    Mutant(
+        "added columns count",
+        "fast_forms",
+        "logits[:, V:] = -torch.inf",
+        "logits[:, V:] = 0.0",
+        "tests/test_fast_forms.py::test_a_faster_model_has_the_same_loss_gradient_logits_and_text",
+    ),
+    Mutant(
+        "mean over all positions",
+        "fast_forms",
+        "count = (targets != IGNORE).sum()",
+        "count = torch.tensor(len(targets))",
+        "tests/test_fast_forms.py::test_a_faster_model_has_the_same_loss_gradient_logits_and_text",
+    ),
+    Mutant(
+        "stall counted from the end",
+        "history",
+        "return since >= patience",
+        "return since > patience",
+        "tests/test_training.py::test_a_run_ends_where_its_evaluations_stall_and_not_before",
+    ),
     # Reinforcement learning
     Mutant(
         "old over new",
