@@ -584,6 +584,11 @@ print(
 print("and it is a plain GPT again:", all(type(part).__name__ != "LoRALinear" for part in merged.modules()))
 
 # %% [markdown]
+# How far does it get? `python3 -m gptlab bench finetuning --part LoRA` gives it 2,000 steps and 9 % of the parameters. In
+# the one run that we measured it granted 74 % of the held-out requests. What was missing came from one kind: asked for a
+# character and a thing, it found the character and hardly ever the thing. All other kinds were granted about as often as
+# after training everything. In a model this small, a rank of 16 isn't little; the saving is real where matrices are large.
+#
 # ## Overfitting, on purpose
 #
 # Our requests are written afresh, as many as we like. Real conversations are written by people and cost money, so there
