@@ -139,9 +139,9 @@ rows = [(kind, f"{before[kind]:.0%}", f"{after[kind]:.0%}") for kind in before]
 pictures.table(rows, ["kind of request", "base model", "assistant"], align="lrr")
 
 # %% [markdown]
-# That table is what this notebook is about. Expected is less than 5 % in the last row of the first column, and around
-# 90 % in the second; with 60 requests the last row wanders by a few percent, and the rows of a dozen requests each by
-# ten or more. Now let's build it.
+# That table is what this notebook is about. Expected in the last row is less than 5 % in the first column, and between
+# 78 % and 97 % in the second; the rows of a dozen requests each wander by ten points or more. The judge is strict: a
+# story in which both are foxes, or both are called Bo, isn't a fable. Now let's build it.
 
 # %% [markdown]
 # ## By hand, 1: a conversation is one row of tokens
