@@ -139,9 +139,9 @@ rows = [(kind, f"{before[kind]:.0%}", f"{after[kind]:.0%}") for kind in before]
 pictures.table(rows, ["kind of request", "base model", "assistant"], align="lrr")
 
 # %% [markdown]
-# That table is what this notebook is about. Expected is less than 5 % in the last row of the first column, and around
-# 90 % in the second; with 60 requests the last row wanders by a few percent, and the rows of a dozen requests each by
-# ten or more. Now let's build it.
+# That table is what this notebook is about. Expected in the last row is less than 5 % in the first column, and between
+# 78 % and 97 % in the second; the rows of a dozen requests each wander by ten points or more. The judge is strict: a
+# story in which both are foxes, or both are called Bo, isn't a fable. Now let's build it.
 
 # %% [markdown]
 # ## By hand, 1: a conversation is one row of tokens
@@ -664,6 +664,11 @@ print(
 print("and it is a plain GPT again:", all(type(part).__name__ != "LoRALinear" for part in merged.modules()))
 
 # %% [markdown]
+# How far does it get? `python3 -m gptlab bench finetuning --part LoRA` gives it 2,000 steps and 9 % of the parameters. In
+# the one run that we measured it granted 74 % of the held-out requests. What was missing came from one kind: asked for a
+# character and a thing, it found the character and hardly ever the thing. All other kinds were granted about as often as
+# after training everything. In a model this small, a rank of 16 isn't little; the saving is real where matrices are large.
+#
 # ## Overfitting, on purpose
 #
 # Our requests are written afresh, as many as we like. Real conversations are written by people and cost money, so there

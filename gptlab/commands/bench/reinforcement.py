@@ -31,8 +31,8 @@ SHARES = {"happy": happy_end, "coherent": coherent}
 PAIRED = 512  # completions that pairs are made of, for DPO
 DPO = training.TrainConfig(steps=60, learning_rate=1e-3, warmup=3, decay_fraction=0.5, evaluate_every=0)
 EARLY = 500  # steps of the model that learned to answer: a third of its recipe's
-ASKED = 96  # answers in a round to requests: six requests, each answered by a group of 16
-GENTLY = 1.5e-3  # the learning rate there: what is learned from six requests should not undo the others
+ASKED, GROUP = 128, 8  # answers in a round to requests, and to each of its sixteen requests
+RATE = 2.5e-3  # the learning rate there; 1.5e-3, with 96 answers to six requests, gained less than half as much
 STUMBLING = 1.9  # a temperature at which one story in twenty is coherent
 
 
@@ -134,23 +134,21 @@ def requests_granted(seed: int) -> Part:
     tuned = runs.build(dataclasses.replace(plain, seed=seed, training=early))
     training.train(tuned.model, tuned.batches, early, progress=False)
     stories = runs.RECIPES["reinforce"]
-    gently = dataclasses.replace(stories.training, learning_rate=GENTLY, evaluate_every=0)
-    recipe = dataclasses.replace(stories, reward="granted", seed=seed, batch_size=ASKED, training=gently)
+    plan = dataclasses.replace(stories.training, learning_rate=RATE, evaluate_every=0)
+    policy = dataclasses.replace(stories.policy, group_size=GROUP)
+    wish = dict(reward="granted", seed=seed, batch_size=ASKED, training=plan, policy=policy)
+    recipe = dataclasses.replace(stories, **wish)
     batches, evaluate, objective, _ = runs.reinforcing.build(recipe, tuned.model, tuned.tokenizer, judged=JUDGED)
     before = {"granted": evaluate(tuned.model)["reward"]}
     started = time.perf_counter()
-    training.with_progress(training.run(tuned.model, batches, gently, objective=objective), gently.steps, False)
+    training.with_progress(training.run(tuned.model, batches, plan, objective=objective), plan.steps, False)
     seconds = time.perf_counter() - started
     after = {"granted": evaluate(tuned.model)["reward"]}
-    return Part(
-        before,
-        after,
-        seconds,
-        {
-            "more requests granted": after["granted"] > before["granted"] + 0.03,
-            "requests in two minutes": seconds < 120,
-        },
-    )
+    kept = {
+        "more requests granted": after["granted"] > before["granted"] + 0.03,
+        "requests in two minutes": seconds < 120,
+    }
+    return Part(before, after, seconds, kept)
 
 
 def sparse(seed: int) -> Part:
