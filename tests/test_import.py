@@ -17,7 +17,7 @@ import gptlab
 PACKAGE = Path(gptlab.__file__).parent
 LESSONS = tuple(found.topic for found in gptlab.NOTEBOOKS)
 # Notebooks use them, lessons and interfaces never.
-BESIDE_THE_LESSONS = ("pictures", "exercises", "commands", "lab", "classroom")
+BESIDE_THE_LESSONS = ("pictures", "exercises", "commands", "lab", "classroom", "site")
 GROUND = ("gptlab.files", "gptlab.html")  # the standard library only, and nothing of ours
 
 # Modules that import by a computed name, and why.

@@ -29,6 +29,7 @@ COMMANDS = {
     "sample": "generate text with a trained GPT",
     "chat": "talk to a fine-tuned GPT",
     "page": "put a trained GPT into one HTML file that runs it in any browser",
+    "site": "write the whole course as web pages that need no server and no network",
     "export": "save a trained GPT so that Hugging Face's transformers opens it",
     "classroom": "for teachers: hand the course out, collect and mark what comes back",
     "bench": "measure training, sampling and tokenizers on this machine",
