@@ -191,6 +191,7 @@ def test_a_report_replaces_a_report_and_nothing_else(tmp_path):
     report.write(a_class(), tmp_path / "r")
     report.write(a_class()[:1], tmp_path / "r")
     assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["marks.csv", "report.html"]
+    assert (tmp_path / "r" / "marks.csv").read_text("utf-8-sig").startswith("pupil,file,notebook")
     (tmp_path / "r" / "thesis.txt").touch()
     with pytest.raises(ValueError, match=r"holds 'thesis\.txt', which is no report"):
         report.write(a_class(), tmp_path / "r")

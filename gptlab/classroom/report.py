@@ -33,7 +33,8 @@ def write(rows: Sequence[Row], out: str | os.PathLike, release: str = "") -> lis
         ValueError: the folder holds something else.
     """
     folder = place(out)
-    contents = {"marks.csv": as_csv(rows), "report.html": as_page(rows, release)}
+    # Excel takes a table without this mark for one in another encoding, and spoils names.
+    contents = {"marks.csv": f"\ufeff{as_csv(rows)}", "report.html": as_page(rows, release)}
     for name, text in contents.items():
         write_whole(folder / name, text)
     return [folder / name for name in contents]
