@@ -185,19 +185,25 @@ class StoryBatches(Epochs):
         start: the id that stands before each document (the end token of the one before it).
         shuffle: whether to draw the order of each epoch from (seed, epoch).
         seed: of the orders.
+        T: pad all batches to so many tokens, where each should have one shape; a document may not be longer.
 
     Raises:
-        ValueError: for no documents, or B below 1.
+        ValueError: for no documents, for B or T below 1, or for a document that is longer than T.
 
     >>> batch = StoryBatches([[5, 6, 9], [7, 9]], B=2, start=9, shuffle=False).batch(0)
     >>> batch.ids.tolist(), batch.targets.tolist()
     ([[9, 5, 6], [9, 7, 0]], [[5, 6, 9], [7, 9, -100]])
     """
 
-    def __init__(self, documents: Sequence[Ids], B: int, start: int, shuffle: bool = True, seed: int = 0):
+    def __init__(
+        self, documents: Sequence[Ids], B: int, start: int, shuffle: bool = True, seed: int = 0, T: int | None = None
+    ):
         if not documents:
             raise ValueError("there are no documents to make batches of: pass at least one")
-        _check_sizes(B=B)
+        _check_sizes(B=B, **({} if T is None else {"T": T}))
+        if T is not None and (longest := max(map(len, documents))) > T:
+            raise ValueError(f"the longest document has {longest} tokens, and T={T}: pass a T of at least {longest}")
+        self.T = T
         self.documents, self.B, self.start, self.shuffle, self.seed = documents, B, start, shuffle, seed
         self._epoch, self._order = -1, range(len(documents))
 
@@ -214,7 +220,7 @@ class StoryBatches(Epochs):
             self._epoch, self._order = epoch, torch.randperm(len(self.documents), generator=generator).tolist()
         chosen = self._order[position * self.B : (position + 1) * self.B]
         rows = [np.array([self.start, *self.documents[i]], dtype=np.int64) for i in chosen]
-        return _batch([torch.from_numpy(row) for row in rows], fill=0)
+        return _batch([torch.from_numpy(row) for row in rows], fill=0, T=self.T)
 
 
 def write_tokens(path: str | Path, pieces: Iterable[Ids], dtype: IdType = "uint16") -> int:

@@ -82,4 +82,18 @@ def has_stalled(evaluations: list[dict[str, float | int]], patience: Whole) -> b
     return since >= patience
 
 
+def has_ended(history: History, steps: int, patience: Whole) -> bool:
+    """Whether a run is over: all its steps are made, or its evaluations have stalled.
+
+    Args:
+        history: of the run so far.
+        steps: of the whole run.
+        patience: as for `has_stalled`.
+
+    >>> has_ended(History([2.0, 1.5]), steps=2, patience=0)
+    True
+    """
+    return history.steps >= steps or has_stalled(history.evaluations, patience)
+
+
 guard(globals(), unchecked=("__init__",))  # a history may hold norms that were not finite

@@ -63,7 +63,7 @@ class TrainConfig:
         gradient_accumulation: micro-batches that a batch is split into: the same update, in less memory.
         gradient_checkpointing: recompute each block in the backward pass: less memory, a third more work.
         evaluate_every: steps between two evaluations; 0 for only one, at the end.
-        patience: evaluations without a new best after which the run ends; 0 for never.
+        early_stopping: evaluations without a new best after which the run ends; 0 for never.
         save_every: steps between two checkpoints, where a folder is given; 0 for only one, at the end.
         save_total_limit: how many checkpoints to keep; older ones are deleted.
 
@@ -90,7 +90,7 @@ class TrainConfig:
     gradient_accumulation: Count = 1
     gradient_checkpointing: bool = False
     evaluate_every: Whole = 100
-    patience: Whole = 0
+    early_stopping: Whole = 0
     save_every: Whole = 500
     save_total_limit: Count = 2
 

@@ -18,12 +18,12 @@ from tqdm import tqdm
 from gptlab import checkpoints, ranks, run_state
 from gptlab.batches import BatchSource, as_batch_source
 from gptlab.entrances import Count, guard
-from gptlab.history import History, has_stalled
+from gptlab.history import History, has_ended, has_stalled
 from gptlab.queued_steps import StepQueue, StepResult, Work, can_queue
 from gptlab.schedule import TrainConfig
 from gptlab.train_step import NonFiniteLoss, Objective, TrainStep, activation_checkpoints
 
-__all__ = ["History", "NonFiniteLoss", "TrainConfig", "run", "train", "with_progress"]
+__all__ = ["History", "NonFiniteLoss", "TrainConfig", "has_ended", "run", "train", "with_progress"]
 
 
 def train(
@@ -197,7 +197,7 @@ def _steps(
             add_evaluation()  # the run was stopped before it came to this one
         yield history
 
-    if has_stalled(history.evaluations, config.patience):
+    if has_stalled(history.evaluations, config.early_stopping):
         return
     model.train()
     with activation_checkpoints(model, config.gradient_checkpointing):
@@ -220,7 +220,7 @@ def _steps(
             stopping = stopping and history.steps < config.steps
             if evaluate is not None and not stopping and is_due(config.evaluate_every, history.steps):
                 add_evaluation()
-                stopping = has_stalled(history.evaluations, config.patience)
+                stopping = has_stalled(history.evaluations, config.early_stopping)
             if folder is not None and (stopping or is_due(config.save_every, history.steps)):
                 with busy():
                     run_state.save(folder, train_step, history, batches)

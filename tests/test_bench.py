@@ -76,61 +76,123 @@ def test_steps_are_compared_from_the_same_beginning(small_peer, monkeypatch, cap
     assert "gptlab, bfloat16 (picked here)" in printed
 
 
-def test_a_machine_without_a_gpu_says_so_beside_its_figures(monkeypatch, capsys):
+TOY = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=2, n_head=2)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """`bench gpu` with a model that takes no time, and with plenty of it."""
     from gptlab.commands.bench import gpu as bench
 
-    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=2, n_head=2)
-    monkeypatch.setitem(bench.SIZES, "cpu", bench.Size(model=toy, T=12, batches=(2, 3), new=8, compile=False))
-    bench.bench_gpu(rounds=1)
-    printed = capsys.readouterr().out
-    assert "No GPU here" in printed and "compiled: no" in printed
-    assert len(ratios(printed, "transformers")) == 3
-    assert printed.count("the same") == 3  # the texts of all three
+    size = bench.Size(model=TOY, T=12, batches=(3, 2), new=8, compile=False)
+    monkeypatch.setitem(bench.SIZES, "cpu", size)
+    return bench
 
 
-def test_what_was_measured_is_kept_with_its_machine(tmp_path, monkeypatch):
+def test_what_was_measured_is_kept_with_its_machine_and_a_machine_without_a_gpu_says_so(tmp_path, toy, capsys):
     from gptlab.commands.bench import bench
-    from gptlab.commands.bench import gpu as of_gpu
     from gptlab.runs import records
 
-    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=2, n_head=2)
-    monkeypatch.setitem(of_gpu.SIZES, "cpu", of_gpu.Size(model=toy, T=12, batches=(2, 3), new=8, compile=False))
-    bench("gpu", record=tmp_path / "here.json")
+    bench("gpu", record=tmp_path / "here.json", seconds=1000)
+    printed = capsys.readouterr().out
+    assert "No GPU here" in printed and "compiled: no" in printed and "time is up" not in printed
+    assert len(ratios(printed, "transformers")) == 3  # training at two batch sizes, and generating
+    assert printed.count("the same") == 3  # the texts of all three
     (record,) = records.read(tmp_path / "here.json")
     assert record.what == "bench gpu" and record.kind == "cpu" and record.device == gpu.device_name()
     assert record.numbers["matmul rate in float32 (TFLOP/s)"] == 1 and record.numbers["memory bandwidth (GB/s)"] == 20
-    memory, training, generating = record.tables.values()
-    assert len(memory) == 6 and all(0.85 < row["ratio"] < 1.15 for row in memory)
-    assert [(row[""], row["B"]) for row in training] == [
-        ("transformers", 2), ("gptlab", 2), ("transformers", 3), ("gptlab", 3),
+    training, small, generating, memory, others = record.tables.values()
+    assert len(memory) == 7 and all(0.85 < row["ratio"] < 1.15 for row in memory)
+    assert [row[""].strip() for row in training] == [
+        "transformers", "gptlab, as train has it", "nanoGPT's step", "gptlab, the lesson's model",
+        "with one product for q, k, v", "with a padded head", "with the loss in parts", "with all of these, queued",
     ]  # fmt: skip
-    assert training[1]["ratio"] == pytest.approx(training[1]["tokens/s"] / training[0]["tokens/s"])
+    assert {row["B"] for row in training} == {3} and [row["B"] for row in others] == [2, 2]
+    assert [row[""] for row in small] == ["read after each step", "queued, read after 4"]
+    assert small[0]["first loss"] == small[1]["first loss"]
     assert [row[""] for row in generating] == ["transformers", "gptlab", "gptlab, graph"]
 
 
-def test_what_did_fit_is_kept_where_the_memory_is_full(tmp_path, monkeypatch, capsys):
-    from gptlab.commands.bench import gpu as bench
+def test_what_did_fit_is_kept_where_the_memory_is_full(tmp_path, toy, monkeypatch, capsys):
+    from gptlab.commands.bench import contestants
     from gptlab.runs import records
 
-    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2)
-    monkeypatch.setitem(bench.SIZES, "cpu", bench.Size(model=toy, T=12, batches=(2, 3), new=4, compile=False, turn=2))
-    measured = bench._training
+    def full(setting):
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
-    def full(device, dtype, size, B, *rest):
-        if B == 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return measured(device, dtype, size, B, *rest)
-
-    monkeypatch.setattr(bench, "_training", full)
-    bench.bench_gpu(rounds=1, record=tmp_path / "here.json")
+    monkeypatch.setattr(contestants, "nanogpt", full)
+    toy.bench_gpu(rounds=1, record=tmp_path / "here.json", seconds=1000)
     assert "after 2 rows the memory of this device is full" in capsys.readouterr().out
-    memory, training, generating = records.read(tmp_path / "here.json")[0].tables.values()
-    assert (len(memory), len(training), len(generating)) == (6, 2, 3)
+    tables = list(records.read(tmp_path / "here.json")[0].tables.values())
+    assert [len(rows) for rows in tables] == [2, 2, 3, 7, 2]
+
+
+def test_a_time_limit_leaves_out_the_last_and_each_row_is_kept_at_once(tmp_path, toy, monkeypatch, capsys):
+    from gptlab.runs import records
+
+    clocks = []
+
+    class Slow(toy.Clock):  # each row takes ten seconds of its time
+        def __init__(self, seconds):
+            self.passed = 0.0
+            super().__init__(seconds, now=lambda: self.passed)
+            clocks.append(self)
+
+    kept = []
+
+    def spent(record, path):
+        clocks[0].passed += 10.0
+        kept.append(sum(map(len, record.tables.values())))
+
+    monkeypatch.setattr(toy, "Clock", Slow)
+    monkeypatch.setattr(records, "add", spent)
+    toy.bench_gpu(rounds=1, record=tmp_path / "here.json", quick=True)
+    printed = capsys.readouterr().out
+    assert clocks[0].seconds == 60 and 60 <= clocks[0].passed <= 70
+    assert kept == list(range(1, len(kept) + 1))  # row by row
+    assert "the rest of this table is left out" in printed
+    (line,) = [line for line in printed.splitlines() if "; left out: " in line]
+    assert "training at other batch sizes" in line and printed.count("training at other batch sizes") == 1
+    assert printed.index("transformers") < printed.index("gptlab, as train has it")
+
+
+def test_the_limits_of_other_benchmarks_are_refused():
+    from gptlab.commands.bench import bench
+
+    with pytest.raises(ValueError, match=r"bench step has no --quick: leave it out, or choose `bench gpu`"):
+        bench("step", quick=True)
+
+
+def test_everything_that_waits_for_a_gpu_is_done_in_order_within_the_time(tmp_path, capsys):
+    from gptlab.commands.bench import everything
+    from gptlab.runs.recipes import RECIPES
+
+    started = []
+
+    def run(command, timeout, check):
+        started.append((command[2:4], timeout))
+        if "nanogpt-gpu" in command:
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, 1 if "pytest" in command else 0)
+
+    ended = everything.bench_everything(tmp_path / "card.json", tmp_path / "runs", run=run)
+    assert [how.rpartition(": ")[2].rpartition(" after")[0] for how in ended] == [
+        "done", "done", "ended by its time limit", "ended with code 1", "done", "done",
+    ]  # fmt: skip
+    planned = everything.orders(tmp_path / "card.json", tmp_path)
+    assert sum(order.seconds for order in planned) <= 1000
+    recipes = [order.arguments[2] for order in planned if order.arguments[1] == "train"]
+    assert set(recipes) <= set(RECIPES)
+    assert all(Path(name).is_file() for order in planned for name in order.arguments if name.startswith("tests/"))
+    started.clear()
+    ended = everything.bench_everything(tmp_path / "card.json", tmp_path / "runs", seconds=1, run=run)
+    assert started == [] and all("not begun: the time is up" in how for how in ended)
 
 
 LOOKING = """
 import torch
-from gptlab.commands.bench import gpu as bench
+from gptlab.commands.bench import contestants
+from gptlab.commands.bench.contestants import Setting, Size
 
 graphs = []
 
@@ -141,10 +203,11 @@ def look(graph, inputs):
 compiled = torch.compile
 torch.compile = lambda f, dynamic: compiled(f, dynamic=dynamic, backend=look)
 model = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2)
-size = bench.Size(model=model, T=12, batches=(2, 3), new=4, compile=True)
-for B in size.batches:
-    bench._training(torch.device("cpu"), torch.float32, size, B, 1e12, rounds=1)
-assert len(graphs) == 4, f"{len(graphs)} graphs: one for each model and batch size was meant"
+for B in (2, 3):
+    setting = Setting(torch.device("cpu"), torch.float32, Size(model, T=12, batches=(2, 3), new=4, compile=True), B)
+    losses = [make(setting).step() for make in (contestants.transformers, contestants.plain, contestants.nanogpt)]
+    assert abs(losses[0] - losses[1]) < 1e-4
+assert len(graphs) == 6, f"{len(graphs)} graphs: one for each model and batch size was meant"
 for text, sizes in graphs:
     assert not sizes, f"sizes are left open: {sizes}"
     assert "cross_entropy" in text and "scaled_dot_product_attention" in text
@@ -159,21 +222,19 @@ def test_the_compiled_comparison_is_of_like_with_like():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_unlike_losses_are_not_compared(monkeypatch):
-    from gptlab.commands.bench import gpu as bench
+def test_unlike_losses_are_not_compared(toy, monkeypatch):
+    from gptlab.commands.bench import contestants
 
-    toy = dict(vocab_size=97, n_positions=64, n_embd=16, n_layer=1, n_head=2)
-    size = bench.Size(model=toy, T=12, batches=(2,), new=4, compile=False)
-    models = bench._models
+    models = contestants.models
 
     def other(size, device):
         theirs, ours = models(size, device)
         torch.nn.init.normal_(ours.embedding.token.weight, std=3.0)
         return theirs, ours
 
-    monkeypatch.setattr(bench, "_models", other)
+    monkeypatch.setattr(contestants, "models", other)
     with pytest.raises(ArithmeticError, match="this compares unlike things"):
-        bench._training(torch.device("cpu"), torch.float32, size, 2, 1e12, rounds=1)
+        toy.bench_gpu(rounds=1, seconds=1000)
 
 
 def test_what_a_bench_cannot_do_is_refused_with_the_bench_that_can():

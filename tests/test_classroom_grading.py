@@ -234,6 +234,6 @@ def test_a_class_with_nothing_to_run_is_marked_and_listed(tmp_path, monkeypatch,
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "ada.ipynb").touch()
     assert commands.run(["classroom", "collect", "in"]) == 0
-    assert "1 submissions of 1 pupils, 1 that cannot be marked" in capsys.readouterr().out
+    assert "submissions: 1, pupils: 1, cannot be marked: 1" in capsys.readouterr().out
     assert commands.run(["classroom", "grade", "in", "--out", "out"]) == 0
     assert "the file is empty" in (tmp_path / "out" / "report.html").read_text("utf-8")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from gptlab.classroom import answering, channel, marking, slicing, wire
+from gptlab.classroom import answering, channel, remote, slicing, wire
 from gptlab.exercises import registry
 from gptlab.exercises.judge import Run, assessed, judge
 
 
-class Near(marking.Remote):
+class Near(remote.Remote):
     """An answer in this process, asked through the same messages."""
 
     def __init__(self, exercise, answer):
@@ -24,18 +24,18 @@ class Near(marking.Remote):
 
     def ask(self, **message):
         message = json.loads(channel.pack(message)[4:])
-        seed = f"{marking.SEED}:{self.exercise.id}"
+        seed = f"{remote.SEED}:{self.exercise.id}"
         args = [answering._argument(one, self.exercise, self.inputs, seed) for one in message["args"]]
         return json.loads(channel.pack(answering._result(self.exercise, self.answer, message, args))[4:])
 
 
 def from_afar(exercise, answer):
-    cases = [tuple(args) for args in exercise.inputs(random.Random(f"{marking.SEED}:{exercise.id}"))]
+    cases = [tuple(args) for args in exercise.inputs(random.Random(f"{remote.SEED}:{exercise.id}"))]
     wanted = [exercise.expected(*copy.deepcopy(args)) if exercise.compares else None for args in cases]
-    remote = Near(exercise, answer)
+    near = Near(exercise, answer)
     pairs = enumerate(zip(cases, wanted, strict=True))
-    outcomes = [marking.outcome_of(exercise, remote, n, args, expected, n) for n, (args, expected) in pairs]
-    return assessed(exercise, remote, cases, wanted, Run("done", outcomes), 5.0)
+    outcomes = [remote.outcome_of(exercise, near, n, args, expected, n) for n, (args, expected) in pairs]
+    return assessed(exercise, near, cases, wanted, Run("done", outcomes), 5.0)
 
 
 def told(verdict):
@@ -51,7 +51,7 @@ def test_an_answer_gets_the_same_verdict_from_afar_as_in_the_notebook(id):
     exercise = registry.find(id)
     mistakes = exercise.mistakes if id == "attention.1" else exercise.mistakes[:4]
     for answer in (exercise.solution, *(mistake.wrong for mistake in mistakes)):
-        here = judge(exercise, answer, random.Random(f"{marking.SEED}:{exercise.id}"))
+        here = judge(exercise, answer, random.Random(f"{remote.SEED}:{exercise.id}"))
         assert told(from_afar(exercise, answer)) == told(here), answer
 
 

@@ -39,6 +39,7 @@ STRINGS = [
 
 @pytest.fixture(scope="module")
 def browser():
+    expect.set_options(timeout=10_000)
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield opened
@@ -363,7 +364,7 @@ def test_a_swapped_fact_moves_the_tokens_that_repeat_it(visit):
     facts = fables.read(FLAWED).facts
     role = facts["finder"]
     new = "bear" if "bear" not in facts.values() else "duck"
-    tab.wait_for_timeout(300)
+    expect(tab.locator("#check")).to_contain_text("No contradiction: all")  # it is read
     tab.select_option("#swap-fact", f"{role}.animal")
     tab.select_option("#swap-value", new)
     first = tab.locator("#swap-table tbody tr").first
@@ -461,10 +462,17 @@ def test_the_keyboard_is_enough(visit):
     expect(tab.locator("#readout")).to_contain_text("a loss of")
     tab.keyboard.press("Enter")
     expect(tab.locator("#text .t").nth(2)).to_have_attribute("aria-pressed", "true")
+    assert tab.evaluate("document.activeElement.getAttribute('aria-describedby')") == "readout"
     above = tab.evaluate("document.activeElement.getBoundingClientRect().top")
     tab.keyboard.press("ArrowDown")
     assert tab.evaluate("document.activeElement.getBoundingClientRect().top") > above
     tab.keyboard.press("Tab")  # and behind it comes the next control
     assert tab.evaluate("document.activeElement.name") == "colour"
+    tab.locator("#bars button").nth(3).focus()
+    before = tab.evaluate("gptlab.page.passage.ids.slice(0, 2)")
+    put = int(tab.evaluate("document.activeElement.dataset.id"))
+    tab.keyboard.press("Enter")  # another token in place of the third, and the next one can be chosen at once
+    assert tab.evaluate("gptlab.page.passage.ids") == [*before, put]
+    assert tab.evaluate("document.activeElement.className") == "pick"
     outlined = tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outlined != "none"

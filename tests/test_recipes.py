@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gptlab import checkpoints, runs, training
-from gptlab.batches import IGNORE
+from gptlab.batches import IGNORE, StoryBatches
 from gptlab.corpora import fables
 from gptlab.corpora.preparing import prepare
 from gptlab.model import GPT, GPTConfig
@@ -17,6 +17,8 @@ from gptlab.rewards import REWARDS
 from gptlab.runs import building
 from gptlab.runs.recipes import Reward, model_config
 from gptlab.tokenizers import open_tokenizer
+
+GPT_PARAMETERS = 124_439_808  # of the published model
 
 
 def brief(recipe: runs.Recipe, **changes) -> runs.Recipe:
@@ -86,7 +88,8 @@ def test_the_fables_of_a_recipe_are_told_afresh_and_measured_against_their_floor
 @pytest.mark.parametrize("name", [name for name, recipe in runs.RECIPES.items() if recipe.base is None])
 def test_every_recipe_names_a_model_that_can_be_built(name):
     recipe = runs.RECIPES[name]
-    model = GPT(model_config(recipe, 65))
+    with torch.device("meta"):  # one has a hundred million weights
+        model = GPT(model_config(recipe, 65))
     assert model.config.context == recipe.model["context"]
     assert (recipe.parts == "modern") == (model.config.position == "rope")
 
@@ -185,3 +188,47 @@ def test_finetuning_starts_from_a_trained_model_and_mixes_requests_with_fables()
         runs.build(dataclasses.replace(few, base=None))
     with pytest.raises(checkpoints.CheckpointError, match=r"no model 'fabels'.*'fables'"):
         runs.build(dataclasses.replace(few, base="fabels"))
+
+
+def test_gpt2_trains_on_any_corpus_that_was_prepared_and_says_where_it_looks(tmp_path):
+    recipe = brief(runs.RECIPES["gpt2-124M"])
+    with pytest.raises(ValueError, match=r"no shards in .* yet: `gptlab prepare TEXTS` makes them .*--corpus"):
+        runs.build(recipe)
+    (tmp_path / "text.txt").write_text("one two three four. " * 400)
+    prepare([tmp_path / "text.txt"], open_tokenizer("bytes"), tmp_path / "shards", validation=0.1)
+    small = dataclasses.replace(recipe, corpus=str(tmp_path / "shards"), model=recipe.model | dict(context=32))
+    setup = runs.build(small)
+    assert setup.model.config.vocab_size == setup.tokenizer.vocab_size
+    assert training.train(setup.model, setup.batches, small.training, evaluate=setup.evaluate).evaluations
+
+
+def test_the_124M_of_the_recipe_are_gpt2s_without_biases():
+    recipe, published = runs.RECIPES["gpt2-124M"], GPTConfig.gpt2("124M")
+    ours = model_config(recipe, published.vocab_size)
+    assert ours == dataclasses.replace(published, bias=False, dropout=0.0)
+    tokens = recipe.training.steps * recipe.batch_size * ours.context
+    assert tokens / GPT_PARAMETERS == pytest.approx(20, rel=0.02)
+    assert recipe.batch_size // recipe.training.gradient_accumulation == 32
+
+
+def test_fables_on_a_gpu_are_the_same_stories_in_batches_of_one_shape():
+    recipe = brief(runs.RECIPES["fables-gpu"])
+    setup = runs.build(recipe)
+    documents, end = setup.batches.documents, setup.end
+    wide = StoryBatches(documents, 2, start=end, shuffle=False, T=160)
+    for step in range(2):
+        narrow, padded = setup.batches.batch(step), wide.batch(step)
+        T = narrow.ids.shape[1]
+        assert padded.ids.shape == (2, 160) and torch.equal(padded.ids[:, :T], narrow.ids)
+        assert torch.equal(padded.targets[:, :T], narrow.targets) and (padded.targets[:, T:] == IGNORE).all()
+    with pytest.raises(ValueError, match=r"the longest document has \d+ tokens, and T=9: pass a T of at least"):
+        StoryBatches(documents, 2, start=end, T=9)
+
+
+def test_shakespeare_on_a_gpu_ends_where_the_recorded_run_was_best():
+    """The record is of 1,000 steps; after the best of them the validation loss rose while the training loss fell."""
+    (run,) = [found for found in runs.recorded() if found.what == "train shakespeare-gpu" and found.kind == "cuda"]
+    best = min(run.tables["evaluations"], key=lambda entry: entry["validation"])
+    training_loss = dict(run.curves["training"])
+    assert training_loss[1000] < training_loss[best["step"]] - 0.05
+    assert runs.RECIPES["shakespeare-gpu"].training.steps == best["step"]

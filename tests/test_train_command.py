@@ -475,6 +475,21 @@ def test_too_little_memory_ends_with_what_helps_and_a_usable_checkpoint(tmp_path
     assert train(Options(folder=tmp_path / "run", resume=True, device="cpu", gradient_accumulation=2)) is None
 
 
+def test_a_run_that_stalls_ends_well_keeps_its_best_and_says_why(tmp_path, text, monkeypatch, capsys):
+    from gptlab.runs import building
+
+    values = iter([3.0, 2.0, 2.5, 2.6])
+    monkeypatch.setattr(building, "mean_loss", lambda *_: next(values))
+    own = dict(text, evaluate_every=2, best=True, early_stopping=2, export=tmp_path / "exported")
+    assert train(Options(folder=tmp_path / "run", steps=50, **own)) is None
+    said = capsys.readouterr().out
+    assert "stopped early: 2 evaluations without a better validation; the best was 2.000 after step 4; saved by" in said
+    notes = json.loads((tmp_path / "run" / "best" / "notes.json").read_text())
+    assert notes == {"step": 4, "validation": 2.0} and (tmp_path / "exported" / "model.safetensors").is_file()
+    assert train(Options(folder=tmp_path / "run", resume=True)) is None
+    assert "nothing left to do, unless --early-stopping gives more" in capsys.readouterr().out
+
+
 def test_a_run_that_reads_its_losses_late_is_the_same_run(tmp_path, text):
     states = []
     for every in (1, 4):

@@ -381,6 +381,45 @@ def test_a_resumed_float16_run_has_the_scale_that_it_had(tmp_path):
 # ------------------------------------------------------------------------------------------- ending, and going on
 
 
+def falling(*values):
+    """An evaluation that gives these values, one after the other."""
+    rest = iter(values)
+    return lambda model: {"validation": next(rest)}
+
+
+@pytest.mark.parametrize("sync_every", [1, 7])
+def test_a_run_ends_where_its_evaluations_stall_and_not_before(tmp_path, sync_every):
+    plan = TrainConfig(steps=40, evaluate_every=4, warmup=1, early_stopping=2)
+    evaluate = falling(3.0, 2.0, 2.5, 1.9, 1.9, 2.1, 0.0)  # the best again is no better
+    history = train(
+        small_model(), Batches(IDS, B=2, T=8), plan, evaluate=evaluate, folder=tmp_path, sync_every=sync_every,
+        progress=False,
+    )  # fmt: skip
+    assert history.steps == 24 and [e["validation"] for e in history.evaluations] == [3.0, 2.0, 2.5, 1.9, 1.9, 2.1]
+    assert checkpoints.latest(tmp_path).name == "step-00000024"
+
+
+def test_a_run_that_has_stalled_stays_ended_and_with_more_patience_goes_on_as_if_it_never_had(tmp_path):
+    batches, values = Batches(IDS, B=2, T=8), (3.0, 2.0, 2.5, 2.6, 1.0, 1.1)
+    plan = TrainConfig(steps=24, evaluate_every=4, warmup=1, early_stopping=2)
+    expected = train(whole := small_model(), batches, TrainConfig(steps=24, evaluate_every=4, warmup=1), progress=False)
+    options = dict(folder=tmp_path, resume=True, progress=False)
+    train(small_model(), batches, plan, evaluate=falling(*values), **options)
+    again = train(small_model(), batches, plan, evaluate=falling(), **options)  # nothing is evaluated any more
+    assert again.steps == 16
+    more = TrainConfig(steps=24, evaluate_every=4, warmup=1, early_stopping=3)
+    resumed = train(model := small_model(), batches, more, evaluate=falling(*values[4:]), **options)
+    assert resumed.steps == 24 and [e["validation"] for e in resumed.evaluations] == list(values)
+    assert resumed.losses == expected.losses and torch.equal(weights(model), weights(whole))
+
+
+def test_early_stopping_is_off_unless_it_is_asked_for():
+    plan = TrainConfig(steps=12, evaluate_every=2, warmup=1)
+    assert plan.early_stopping == 0
+    history = train(small_model(), Batches(IDS, B=2, T=8), plan, evaluate=falling(*range(1, 7)), progress=False)
+    assert history.steps == 12
+
+
 def test_a_run_that_is_asked_to_stop_keeps_a_checkpoint_and_goes_on_as_if_it_had_not(tmp_path):
     plan = TrainConfig(steps=9, warmup=2, save_every=100, evaluate_every=3)
     batches = Batches(IDS, B=3, T=16)

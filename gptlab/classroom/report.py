@@ -115,7 +115,8 @@ def _style() -> str:
         ".wide{overflow-x:auto}table{border-collapse:collapse}"
         "th,td{border:1px solid var(--edge);padding:.3rem .5rem;text-align:left;vertical-align:top}"
         "th{background:var(--stripe)}tbody th{font-weight:600}"
-        ".good,.bad,.none{text-align:center}.good{background:var(--good);color:var(--chip)}"
+        "tbody th{position:sticky;left:0}.bad{min-width:11rem}.good,.none{text-align:center}"
+        ".good{background:var(--good);color:var(--chip)}"
         ".bad{background:var(--bad);color:var(--chip)}.none{color:var(--soft)}"
         ".alarm{background:var(--alarm)}.soft{color:var(--soft)}"
         "summary{cursor:pointer}td details p{margin:.3rem 0}"
@@ -141,7 +142,9 @@ def as_page(rows: Sequence[Row], release: str = "") -> str:
 def _head(rows: Sequence[Row], release: str) -> str:
     broken = sum(bool(row.problem) for row in rows)
     pupils = len({row.pupil for row in rows})
-    said = f"{pupils} {'pupil' if pupils == 1 else 'pupils'}, {len(rows)} notebooks"
+    said = (
+        f"{pupils} {'pupil' if pupils == 1 else 'pupils'}, {len(rows)} {'notebook' if len(rows) == 1 else 'notebooks'}"
+    )
     said += f", of which {broken} could not be marked" if broken else ""
     said += f". Course: {release}." if release else "."
     return f"<h1>Marks of the class</h1><p>{html.escape(said)}</p>"
@@ -162,7 +165,8 @@ def _mistakes(rows: Sequence[Row]) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in ("times", "exercise", "mistake", "advice", "made by"))
     return (
         "<h2>What to talk about</h2><p>The known mistakes of the class, the most frequent first.</p>"
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        '<div class="wide" tabindex="0" role="region" aria-label="mistakes"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
@@ -190,7 +194,8 @@ def _table(rows: Sequence[Row]) -> str:
     return (
         "<h2>Who did what</h2><p>✓ passed, ✗ not yet (open it for what went wrong), – not attempted, and an empty cell "
         "for an exercise of another notebook. A mark says that the code gave the right results, not who wrote it.</p>"
-        f'<div class="wide"><table><thead><tr><th scope="col">pupil</th><th scope="col">passed</th>{head}</tr></thead>'
+        '<div class="wide" tabindex="0" role="region" aria-label="marks"><table>'
+        f'<thead><tr><th scope="col">pupil</th><th scope="col">passed</th>{head}</tr></thead>'
         f'<tbody>{"".join(body)}</tbody><tfoot><tr><th scope="row">passed by</th><td></td>{foot}</tr></tfoot>'
         "</table></div>"
     )

@@ -79,7 +79,8 @@ def collect(folder: Annotated[Path, tyro.conf.Positional]) -> None:
         for note in one.notes:
             print(f"{'':<{width}}  {'':<14}  {note}")
     broken = sum(bool(one.problem) for one in found)
-    print(f"{len(found)} submissions of {len({one.pupil for one in found})} pupils, {broken} that cannot be marked")
+    pupils = len({one.pupil for one in found})
+    print(f"submissions: {len(found)}, pupils: {pupils}, cannot be marked: {broken}")
 
 
 @checked

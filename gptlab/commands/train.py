@@ -48,7 +48,7 @@ def train(options: Annotated[Options, tyro.conf.arg(name="", constructor=from_gr
             said = f"train: {first_line(error)}\nTo need less, {way}. {_how_to_continue(folder)}"
             print(said, file=sys.stderr, flush=True)
             return 1
-    if history.steps >= settings.recipe.training.steps:
+    if training.has_ended(history, settings.recipe.training.steps, settings.recipe.training.early_stopping):
         if rank == 0:
             print(_next_commands(model, Path("exported") / folder.resolve().name), flush=True)
         return None

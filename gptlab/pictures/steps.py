@@ -9,18 +9,19 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from gptlab.html import BLUE, INK, PALE, SKY, STONE
 from gptlab.pictures.style import SERIES, WEIGHTS, Picture, array, canvas, check_tokens, finish, shorten, styled
 
-MOST_TOKENS, MOST_CHANNELS = 10, 24
+MOST_TOKENS, MOST_CHANNELS = 10, 256
+MOST_CELLS = 48  # channels of a picture in which each is counted
 MOST_STEPS = 24
 
 
-def _matrix(axes, values: np.ndarray, name: str, weights: bool = False) -> None:
+def _matrix(axes, values: np.ndarray, name: str, weights: bool = False, aspect: str = "auto") -> None:
     """One matrix as colours, named with its shape; a score that a mask removed stays white."""
     if weights:
         axes.imshow(values, cmap=WEIGHTS, vmin=0, vmax=1, interpolation="nearest")
     else:
         shown = np.where(np.isfinite(values), values, np.nan)
         most = float(np.nanmax(np.abs(shown))) or 1.0
-        axes.imshow(shown, cmap="PuOr", vmin=-most, vmax=most, interpolation="nearest")
+        axes.imshow(shown, cmap="PuOr", vmin=-most, vmax=most, interpolation="nearest", aspect=aspect)
     axes.set_title(name, fontsize=10, loc="center")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -35,7 +36,7 @@ def attention_steps(head: Any, x: Any, tokens: Sequence | None = None, keep_mask
 
     Args:
         head: a `gptlab.attention.Head`, or its three matrices (W_q, W_k, W_v), each [C, hs].
-        x: [T, C], the vectors of one sequence of at most 10 tokens and 24 channels.
+        x: [T, C], the vectors of one sequence of at most 10 tokens and 256 channels.
         tokens: what to write beside the rows.
         keep_mask: [T, T], boolean, True where a query may attend to a key.
 
@@ -71,16 +72,16 @@ def attention_steps(head: Any, x: Any, tokens: Sequence | None = None, keep_mask
     figure, _ = canvas(9.0, 3.9)
     figure.clear()
     figure.get_layout_engine().set(w_pad=0.16)
-    grid = figure.add_gridspec(3, 5, width_ratios=[x.shape[1] / hs * 0.8, 0.8, 1.0, 1.0, 0.8])
+    grid = figure.add_gridspec(3, 5, width_ratios=[1.5, 1.0, 1.0, 1.0, 1.0])
     places = {
-        "x": (slice(None), 0), "q": (0, 1), "k": (1, 1), "v": (2, 1), "scores": (slice(0, 2), 2),
-        "weights": (slice(0, 2), 3), "out": (slice(None), 4),
+        "x": (1, 0), "q": (0, 1), "k": (1, 1), "v": (2, 1), "scores": (slice(0, 2), 2),
+        "weights": (slice(0, 2), 3), "out": (1, 4),
     }  # fmt: skip
     axes = {name: figure.add_subplot(grid[place]) for name, place in places.items()}
     _matrix(axes["x"], array(x), f"x [T, C = {x.shape[1]}]")
     for name, value, means in (("q", q, "is looking for"), ("k", k, "has"), ("v", v, "passes on")):
         _matrix(axes[name], array(value), f"{name}: what it {means}")
-    _matrix(axes["scores"], array(scores), f"scores = q @ kᵀ / √{hs}")
+    _matrix(axes["scores"], array(scores), f"scores = q @ kᵀ / √{hs}", aspect="equal")
     _matrix(axes["weights"], array(weights), "softmax: weights", weights=True)
     _matrix(axes["out"], array(out), f"weights @ v [T, hs = {hs}]")
     if names:
@@ -130,8 +131,8 @@ def heads_in_channels(T: int, C: int, H: int) -> Picture:
     """
     if T < 1 or H < 1 or C % H:
         raise ValueError(f"C = {C} channels cannot be cut into H = {H} heads of equal size: choose a divisor of {C}")
-    if T > 2 * MOST_TOKENS or C > 2 * MOST_CHANNELS:
-        raise ValueError(f"[{T}, {C}] is more than the [{2 * MOST_TOKENS}, {2 * MOST_CHANNELS}] cells that can be seen")
+    if T > 2 * MOST_TOKENS or C > MOST_CELLS:
+        raise ValueError(f"[{T}, {C}] is more than the [{2 * MOST_TOKENS}, {MOST_CELLS}] cells that can be seen")
     hs = C // H
     figure, axes = canvas(9.0, 3.0)
     gap = 2.0

@@ -27,7 +27,7 @@ from gptlab.limits import check_fits
 from gptlab.model import GPT
 from gptlab.runs import documents, reinforcing
 from gptlab.runs.own_text import LEARNED_FROM
-from gptlab.runs.recipes import Recipe, model_config
+from gptlab.runs.recipes import PREPARED, Recipe, model_config
 from gptlab.tokenizing import END_OF_TEXT, Tokenizer
 from gptlab.tokens import CharTokenizer
 from gptlab.train_step import Objective
@@ -88,6 +88,11 @@ def build(recipe: Recipe, device: str | torch.device = "cpu", verify: bool = Tru
         return _build_fables(recipe, device)
     if are_shards(recipe.corpus):
         return _build_shards(recipe, device, verify)
+    if recipe.corpus == PREPARED:
+        raise ValueError(
+            f"there are no shards in {PREPARED!r} yet: `gptlab prepare TEXTS` makes them there, or name a folder of "
+            "shards with --corpus"
+        )
     corpus = corpora.load(recipe.corpus, quiet=True)
     tokenizer = _tokenizer(recipe, corpus.text, special_tokens=())  # no document ends, so no end token is learned
     train_ids, held_out = (torch.tensor(part) for part in split(tokenizer.encode(corpus.text)))
@@ -109,7 +114,6 @@ def _build_fables(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
     model, end = _model(recipe, tokenizer, device), tokenizer.end
     stories = fables.tell(needed, seed=1000 + recipe.seed)
     documents = [[*tokenizer.encode(story.text), end] for story in stories]
-    batches = StoryBatches(documents, recipe.batch_size, start=end, shuffle=False)
     held_out = fables.tell(256, seed=1)
     longest = max(map(len, [*documents, *(tokenizer.encode(story.text) for story in held_out)]))
     if longest > model.config.context:
@@ -117,6 +121,8 @@ def _build_fables(recipe: Recipe, device: str | torch.device) -> TrainingSetup:
             f"the longest fable has {longest} of these tokens, and the context is {model.config.context}: use "
             f"--context {longest}, or more tokens with --vocab-size"
         )
+    width = model.config.context if model.device.type == "cuda" else None  # of one shape, a step can be recorded
+    batches = StoryBatches(documents, recipe.batch_size, start=end, shuffle=False, T=width)
     evaluation = StoryEvaluation(held_out, tokenizer, end)
     return TrainingSetup(model, batches, evaluation, tokenizer, end)
 

@@ -18,6 +18,7 @@ from gptlab.checkpoints.storage import NOTES
 from gptlab.fast_forms import speed_up
 from gptlab.files import write_whole
 from gptlab.gpu import devices
+from gptlab.history import History, has_ended, measure
 from gptlab.model import GPT
 from gptlab.runs import reporting
 from gptlab.runs.building import TrainingSetup, build
@@ -28,7 +29,6 @@ from gptlab.runs.reporting import Reporter
 from gptlab.runs.settings import CONFIG, Settings, to_yaml
 from gptlab.runs.tensorboard import TensorBoard
 from gptlab.tokenizing import Tokenizer
-from gptlab.training import History
 
 SYNC_EVERY = 20  # steps whose losses are read together on a GPU, unless --sync-every says otherwise
 BEST = "best"  # in the run's folder: the model with the lowest validation loss, where --best was given
@@ -130,8 +130,9 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
                     say(_without_tokenizer(folder, recipe))
                     if first:
                         setup.tokenizer.save(folder / checkpoints.TOKENIZER)
-                finished = history.steps == recipe.training.steps
-                more = "; there is nothing left to do, unless --steps gives more" if finished else ""
+                finished = has_ended(history, recipe.training.steps, recipe.training.early_stopping)
+                which = "--steps" if history.steps == recipe.training.steps else "--early-stopping"
+                more = f"; there is nothing left to do, unless {which} gives more" if finished else ""
                 say(f"going on after step {history.steps}{more}")
             elif history.evaluations and history.evaluations[-1]["step"] == history.steps:
                 alone = processes.world_size == 1 and not compiled  # a compiled model would be compiled for each length
@@ -140,7 +141,8 @@ def execute(options: Any, settings: Settings, folder: Path, stop: StopOnSignal, 
                 if options.best and first:
                     _save_best(folder, setup, history)
         minutes = (time.perf_counter() - started) / 60
-    if first and history.steps >= recipe.training.steps:
+    if first and has_ended(history, recipe.training.steps, recipe.training.early_stopping):
+        report.ended(history, recipe.training.early_stopping)
         if options.export is not None:
             _export(options.export, folder / BEST if options.best else folder, recipe, setup, history, minutes)
             say(f"saved in {options.export}")
@@ -226,7 +228,7 @@ def _without_tokenizer(folder: Path, recipe: Recipe) -> str:
 
 def _save_best(folder: Path, setup: TrainingSetup, history: History) -> None:
     """Save the model where it is the best so far; of a resumed run too."""
-    name, value = reporting.measure(history.evaluations[-1])
+    name, value = measure(history.evaluations[-1])
     notes = folder / BEST / NOTES
     if notes.is_file() and json.loads(notes.read_text(encoding="utf-8"))[name] <= value:
         return

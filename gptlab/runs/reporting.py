@@ -126,3 +126,20 @@ class Reporter:
             step = best(history.evaluations)["step"]
             way = "--best has saved that one" if self.keeps_best else "--best keeps that one"
             self.say(f"{name} is rising: the model is starting to memorise; best at step {step}; {way}")
+
+    def ended(self, history: History, patience: int) -> None:
+        """Say why a run has ended before its last step, if it has.
+
+        Args:
+            history: of the whole run.
+            patience: as for `has_stalled`.
+        """
+        if history.steps >= self.steps:
+            return
+        lowest = best(history.evaluations)
+        name, value = measure(lowest)
+        kept = "saved by --best" if self.keeps_best else "--best would have saved that model"
+        self.say(
+            f"stopped early: {patience} evaluations without a better {name}; the best was {value:.3f} after step "
+            f"{lowest['step']}; {kept}"
+        )

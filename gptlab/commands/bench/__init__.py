@@ -15,6 +15,9 @@ def bench(
     seeds: Count | None = None,
     seed: int | None = None,
     part: str | None = None,
+    seconds: Count | None = None,
+    quick: bool = False,
+    everything: bool = False,
 ) -> None:
     """Measure on this machine, side by side with a peer, in one run; read the ratios, not the seconds.
 
@@ -27,8 +30,12 @@ def bench(
             "page": tokens per second of a page in a browser (or node) against PyTorch on one core (half a minute).
             "finetuning": requests granted before and after fine-tuning, full and with LoRA (four minutes for a seed).
             "reinforcement": what rewards change: a preference, coherence, requests, DPO, controls (ten minutes a seed).
-        record: with the last three, a file to add the figures to, with the device, the date and the commit.
+        record: with "gpu", "finetuning" and "reinforcement", a file to add the figures to, with the device, the date and the commit.
         seeds: with the last two, how many runs; five unless given.
+        seconds: with "gpu", the time limit; 150 unless given. What doesn't fit is left out, the least important first.
+        quick: with "gpu", a limit of 60 seconds.
+        everything: with "gpu", also the recipes and tests that wait for a GPU, in 15 minutes or in `--seconds`; the
+            figures go to `--record`, or card.json.
         seed: with the last two, the first seed; 0 unless given. `--seeds 1 --seed 3` runs that one alone.
         part: with the last two, one part alone, such as "LoRA" or "requests"; with --record, the parts of a record can
             be measured one after the other.
@@ -39,5 +46,14 @@ def bench(
     runs = {name: value for name, value in given if value is not None}
     if runs and what not in ("finetuning", "reinforcement"):
         raise ValueError(f"bench {what} has no seeds: leave out --{next(iter(runs))}, or choose `bench finetuning`")
-    options = runs if record is None else {"record": record}
+    asked = (("seconds", seconds), ("quick", quick), ("everything", everything))
+    limits = {name: value for name, value in asked if value}
+    if limits and what != "gpu":
+        raise ValueError(f"bench {what} has no --{next(iter(limits))}: leave it out, or choose `bench gpu`")
+    if everything:
+        from gptlab.commands.bench.everything import bench_everything
+
+        bench_everything(record or Path("card.json"), Path("runs", "card"), seconds or 900)
+        return
+    options = runs | limits | ({} if record is None else {"record": record})
     getattr(importlib.import_module(f"gptlab.commands.bench.{what}"), f"bench_{what}")(**options)

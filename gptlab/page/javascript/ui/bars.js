@@ -41,6 +41,6 @@ export function drawBars(page, list, logits, stands, put) {
     button.addEventListener("click", () => put(id));
     return element("li", { class: here ? "here" : null }, button);
   }));
-  if (focused !== null) list.querySelector(`[data-id="${focused}"]`)?.focus();
+  if (focused !== null) (list.querySelector(`[data-id="${focused}"]`) ?? list.querySelector("button")).focus({ preventScroll: true });
   return { before, after };
 }

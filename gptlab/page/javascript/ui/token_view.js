@@ -104,7 +104,10 @@ export class TokenView {
     this.place.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
     span.setAttribute("tabindex", "0");
     this.current = i;
-    if (focus) span.focus();
+    if (!focus) return;
+    this.read(i); // before a screen reader asks for it
+    if (this.readout) span.setAttribute("aria-describedby", this.readout.id);
+    span.focus();
   }
 
   press(i) {

@@ -52,7 +52,7 @@ function drawChips(page) {
 }
 
 export function setUpTokens(page) {
-  const first = (page.data.prompt ?? "").split(/(?<=[.!?])\s/)[0];
+  const [first] = (page.data.prompt ?? "").match(/^[^]*?[.!?](?=\s|$)/) ?? [page.data.prompt];
   byId("any-text").value = first || "Hello, world! Straße, 漢字, 🦊";
   const soon = debounced(() => drawChips(page), 60);
   byId("any-text").addEventListener("input", soon);
