@@ -790,7 +790,7 @@ pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 #   gradients equal again.
 
 # %%
-progress()
+progress("cluster")
 
 # %% [markdown]
 # ## What you have built
