@@ -49,8 +49,9 @@ _FREE = {
     f"aten::{name}"
     for name in (
         "_reshape_alias", "_unsafe_view", "alias", "as_strided", "detach", "detach_", "diagonal", "empty", "empty_like",
-        "empty_strided", "expand", "lift_fresh", "mT", "narrow", "permute", "resize_", "result_type", "select", "slice",
-        "set_", "split", "squeeze", "t", "to", "transpose", "unbind", "unfold", "unsqueeze", "view", "view_as",
+        "empty_strided", "expand", "lift_fresh", "mT", "narrow", "numpy_T", "permute", "resize_", "resolve_conj",
+        "resolve_neg", "result_type", "select", "set_", "slice", "split", "squeeze", "t", "to", "transpose", "unbind",
+        "unfold", "unsqueeze", "view", "view_as",
     )
 }  # fmt: skip
 _TOGETHER = ("aten::_foreach", "aten::_fused", "Torch-Compiled Region", "CompiledFunctionBackward")
