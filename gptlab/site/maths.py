@@ -14,6 +14,7 @@ from latex2mathml.converter import convert
 from gptlab.entrances import guard
 
 _UNKNOWN = {r"\arg": r"\operatorname{arg}"}  # commands that latex2mathml does not know, in those that it does
+_FUNCTIONS = ("sin", "cos", "tan", "tanh", "ln", "log", "exp", "max", "min")
 _LIMITS = ("max", "min")  # in a formula of its own, what is below them stands below, not beside
 
 
@@ -51,7 +52,7 @@ def to_mathml(latex: str, block: bool = False) -> str:
 
 
 def _mend(element: ElementTree.Element, block: bool) -> None:
-    """Words in one piece, letters of a typewriter, and limits below."""
+    """Words in one piece, letters of a typewriter, limits below, and space around the name of a function."""
     if element.tag == "mtext" and element.get("mathvariant") == "monospace":
         del element.attrib["mathvariant"]  # browsers follow it no more
         element.set("class", "typewriter")
@@ -65,6 +66,25 @@ def _mend(element: ElementTree.Element, block: bool) -> None:
         del upright[0].attrib["mathvariant"]  # a name of several letters is upright by itself
         for child in upright[1:]:
             element.remove(child)
+    if element.tag == "mrow":
+        _space_functions(element)
+
+
+def _space_functions(row: ElementTree.Element) -> None:
+    """A thin space between the name of a function and what stands beside it, unless that is an operator."""
+    for name in [child for child in row if _is_function(child)]:
+        at = list(row).index(name)
+        after = row[at + 1] if at + 1 < len(row) else None
+        if after is not None and after.tag != "mo" and not _is_function(after):
+            row.insert(at + 1, ElementTree.Element("mspace", width="0.167em"))
+        if at and (row[at - 1].tag != "mo" or row[at - 1].text == ")") and row[at - 1].tag != "mspace":
+            row.insert(at, ElementTree.Element("mspace", width="0.167em"))
+
+
+def _is_function(element: ElementTree.Element) -> bool:
+    if element.tag in ("msub", "msup"):
+        element = element[0]
+    return element.tag in ("mi", "mo") and element.text in _FUNCTIONS
 
 
 guard(globals())

@@ -17,7 +17,8 @@ from typing import Any
 import bs4
 import nbformat
 from jinja2 import pass_context
-from nbconvert.exporters import HTMLExporter
+from nbconvert.exporters import HTMLExporter, TemplateExporter
+from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from gptlab.entrances import guard
@@ -70,7 +71,7 @@ class _Markdown(IPythonRenderer):
         return to_mathml(body)
 
     def block_math(self, body: str) -> str:
-        return f'<div class="formula">{to_mathml(body, block=True)}</div>'
+        return f'<span class="formula">{to_mathml(body, block=True)}</span>'
 
     def latex_environment(self, name: str, body: str) -> str:
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
@@ -84,6 +85,11 @@ class _Exporter(HTMLExporter):
         attachments = context.get("cell", {}).get("attachments", {})
         renderer = _Markdown(escape=False, attachments=attachments, exclude_anchor_links=True)
         return MarkdownWithMath(renderer=renderer).render(source)
+
+    def from_notebook_node(self, nb: Any, resources: Any = None, **options: Any) -> Any:
+        self.register_filter("highlight_code", Highlight2HTML(pygments_lexer="ipython3", parent=self))
+        # Not the parent's, which parses the HTML once more to look for what our template never writes.
+        return TemplateExporter.from_notebook_node(self, nb, resources, **options)
 
 
 def exporter() -> HTMLExporter:
@@ -127,19 +133,18 @@ def render(notebook: nbformat.NotebookNode, pages: Collection[str], by: HTMLExpo
     """
     html, _ = (by or exporter()).from_notebook_node(notebook)
     soup = bs4.BeautifulSoup(html, "html.parser")
-    for element in soup(_LOADING):
-        element.decompose()
     for element in soup(True):
-        for name in [name for name in element.attrs if name.startswith("on")]:
+        for name in [name for name in element.attrs if name.startswith("on")]:  # onclick, onload
             del element[name]
-    for image in soup("img"):
-        _show(image)
-    for table in soup("table"):
-        if table.find_parent(class_="drawn") is None:
-            table.wrap(soup.new_tag("div", attrs={"class": "wide"}))
+        if element.name in _LOADING:
+            element.extract()
+        elif element.name == "img":
+            _show(element)
+        elif element.name == "a":
+            _lead(element, pages)
+        elif element.name == "table" and element.find_parent(class_="drawn") is None:
+            element.wrap(soup.new_tag("div", attrs={"class": "wide"}))
     _mark_headings(soup)
-    for link in soup("a"):
-        _lead(link, pages)
     for link in soup("a", href=re.compile("^#")):  # when all headings have their anchors
         if soup.find(id=link["href"][1:]) is None:
             link.unwrap()

@@ -56,7 +56,14 @@ var course = (function () {
       const link = above && links.get(above.id);
       if (link === marked) return;
       if (marked) marked.removeAttribute("aria-current");
-      if (link) link.setAttribute("aria-current", "true");
+      if (link) {
+        link.setAttribute("aria-current", "true");
+        const contents = document.getElementById("contents"), box = contents.getBoundingClientRect();
+        const place = link.getBoundingClientRect();
+        if (wide() && (place.top < box.top || place.bottom > box.bottom)) {
+          contents.scrollTop += place.top - box.top - box.height / 3;
+        }
+      }
       marked = link;
     }
     window.addEventListener("scroll", () => {
