@@ -6,10 +6,6 @@
     python3 -m gptlab classroom plan                                   # lesson plans; --write: a sheet per notebook
     python3 -m gptlab classroom slides attention --out lesson/         # one HTML file for the projector
 
-`release` makes the zip and `clean` the twins in it for recall. `submissions` reads what comes back, and `grading` marks
-it: for each notebook `marking` and `remote` judge, in a process of their own, what `answering` computes in another one,
-which `sandbox` and `walls` keep in. `slicing` finds the statements that matter; `wire` and `channel` carry values as
-plain data. `report` writes the table and the page.
 `release` makes the zip and `clean` the twins in it for recall. `submissions` reads what comes back. `grading` marks it:
 for each notebook `marking` and `remote` judge, in a process of its own, what `answering` computes in another one, which
 `sandbox` and `walls` keep in; `slicing` finds the statements that matter, and `wire` and `channel` carry values as
