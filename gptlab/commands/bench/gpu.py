@@ -129,7 +129,7 @@ def bench_gpu(rounds: int = 5, record: Path | None = None, seconds: float | None
 def _in_time(part: Iterable[dict], clock: Clock, share: float) -> Iterator[dict]:
     """The rows of a part, each begun only if one like the last would end in time, and the device has the memory."""
     rows, number, spent = iter(part), 0, clock.longest / 2
-    while clock.allows(1.2 * spent, share):
+    while clock.allows(1.2 * spent, share if number > 1 else 1.0):  # the first two of a table can be compared
         started = time.perf_counter()
         try:
             row = next(rows, None)
@@ -162,11 +162,11 @@ def _beside(peer: Contestant, other: Contestant, turn: int, rounds: int, clock: 
         if seconds and not clock.allows(sum(seconds[-1])):
             break
         times = []
-        for each in (peer, other):
+        for each in (peer,) if other is peer else (peer, other):
             started = time.perf_counter()
             each.step(turn)
             times.append(time.perf_counter() - started)
-        seconds.append((times[0], times[1]))
+        seconds.append((times[0], times[-1]))
     return statistics.median(s[0] for s in seconds), statistics.median(s[1] for s in seconds)
 
 
