@@ -514,7 +514,7 @@ def in_rounds(completions):
 
 
 happy, _ = checkpoints.committed("fables")
-plan = replace(reinforcement.TRAINING, steps=28, learning_rate=2.5e-3)
+plan = replace(reinforcement.TRAINING, steps=28, learning_rate=3.5e-3)
 policy = PolicyConfig(updates=2, kl=0.005)
 sampling = dict(B=48, measure=in_rounds)
 learned = grpo(happy, tokenizer, Product(happy_end, coherent), plan, policy, sampling=sampling)
@@ -526,7 +526,7 @@ pictures.lines(points, "round of 48 stories", "share of the stories")
 # %%
 after = judge(happy, tokenizer, wanted, n=128, seed=7)
 print(f"happy ends {before['happy']:.0%} → {after['happy']:.0%} (expected above 80 %)")
-print(f"coherent   {before['coherent']:.0%} → {after['coherent']:.0%} (expected above 75 %, so not much is lost)")
+print(f"coherent   {before['coherent']:.0%} → {after['coherent']:.0%} (expected above 70 %, so not much is lost)")
 print(f"distance to where it came from: {learned.curve('kl')[-1]:.3f} nats per token (expected below 0.1)")
 for one in complete(happy, tokenizer, [Prompt([tokenizer.end])] * 4, tokenizer.end, 159, seed=3)[0]:
     print("…", one.text[-95:])
