@@ -29,7 +29,7 @@ def site(*, out: Path, folder: Path | None = None) -> None:
             page = Path(draft) / "page.html"
             pages.write(COMMITTED, page)
         made = sites.write(course / "notebooks" if folder is None else folder, out, page, course / "data" / "page.png")
-    print(f"{out}: {made.notebooks} notebooks, {made.size / 1e6:.1f} MB.")
+    print(f"{out}: {made.notebooks} {'notebook' if made.notebooks == 1 else 'notebooks'}, {made.size / 1e6:.1f} MB.")
     for name in made.without_outputs:
         print(f"{name} was stored without outputs, and its page says so.")
     print(f"Open it with a double click, or here in a browser: {(out.expanduser().resolve() / 'index.html').as_uri()}")

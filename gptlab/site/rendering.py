@@ -9,10 +9,12 @@ import base64
 import binascii
 import re
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import bs4
 import nbformat
@@ -150,6 +152,24 @@ def render(notebook: nbformat.NotebookNode, pages: Collection[str], by: HTMLExpo
             link.unwrap()
     has_outputs = any(cell.get("outputs") for cell in notebook.cells)
     return Content(str(soup), tuple(_headings(soup)), has_outputs)
+
+
+def settle(html: str, anchors: Mapping[str, Collection[str]]) -> str:
+    """The same page, where links to headings of other pages that are not there lead to those pages.
+
+    Args:
+        html: what `render` has made of a notebook.
+        anchors: of each page of the site.
+
+    >>> settle('<a href="b.html#Here">1</a> <a href="b.html#Gone">2</a>', {"b.html": ["Here"]})
+    '<a href="b.html#Here">1</a> <a href="b.html">2</a>'
+    """
+
+    def checked(link: re.Match[str]) -> str:
+        page, anchor = link[1], unescape(unquote(link[2]))
+        return link[0] if page not in anchors or anchor in anchors[page] else f'<a href="{page}"'
+
+    return re.sub(r'<a href="([^"#]+)#([^"]*)"', checked, html)
 
 
 def _show(image: bs4.Tag) -> None:

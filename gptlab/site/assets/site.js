@@ -144,7 +144,7 @@ var course = (function () {
   // ── What scrolls sideways can be reached by the keyboard; what is folded is printed too ────────────────────────────
 
   function reachable() {
-    for (const box of document.querySelectorAll("pre, .drawn, .wide, .formula")) {
+    for (const box of document.querySelectorAll("pre, .drawn, .drawn [style*=overflow], .wide, .formula")) {
       if (box.scrollWidth > box.clientWidth + 1) {
         box.tabIndex = 0;
         if (!box.hasAttribute("role")) box.setAttribute("role", "group");
