@@ -177,6 +177,16 @@ def test_kinds_of_outputs(soups):
     assert soups["02_bpe.html"].find(class_="wide").table.td.get_text() == "1"
 
 
+def test_of_an_output_that_has_several_forms_the_best_is_shown():
+    svg = new_output("display_data", {"image/svg+xml": "<svg onload='x'/>", "text/plain": "<Drawing>"})
+    formula = new_output("display_data", {"text/latex": "$$x^2$$", "text/plain": "x squared"})
+    live = new_output("display_data", {"application/javascript": "alert(1)", "text/plain": "a chart"})
+    html = rendering.render(new_notebook(cells=[ran("f()", [svg, formula, live])]), []).html
+    soup = bs4.BeautifulSoup(html, "html.parser")
+    assert soup.img["src"].startswith("data:image/svg+xml;base64,") and soup.msup and "x squared" not in html
+    assert soup.find("pre", class_="printed").get_text() == "a chart" and "alert" not in html
+
+
 def test_an_output_that_answers_a_prediction_is_folded_and_no_other_is(soups):
     folded = soups["01_tokens.html"].find_all("details", class_="answer")
     assert len(folded) == 1 and not folded[0].has_attr("open")

@@ -69,7 +69,7 @@ class Made:
 def write(folder: Path, out: Path, model_page: Path | None = None, picture: Path | None = None) -> Made:
     """Write the site of the notebooks in a folder.
 
-    The whole course takes about fifteen seconds and 9 MB, 1.5 MB of it for the model's page.
+    The whole course takes about twenty seconds of a laptop and 9 MB, 1.5 MB of it for the model's page.
 
     Args:
         folder: with the notebooks, by the names that they have in the course; those that are missing are left out.

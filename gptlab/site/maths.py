@@ -44,9 +44,9 @@ def to_mathml(latex: str, block: bool = False) -> str:
         ) from error
     for element in formula.iter():
         _mend(element, block)
-    if left := re.search(r"\\[a-zA-Z]+", "".join(formula.itertext())):
+    if left := next((text for text in formula.itertext() if text.startswith("\\")), None):
         raise ValueError(
-            f"the formula {latex.strip()!r} has {left[0]!r}, which cannot be shown as MathML: write it another way"
+            f"the formula {latex.strip()!r} has {left!r}, which cannot be shown as MathML: write it another way"
         )
     return ElementTree.tostring(formula, encoding="unicode", short_empty_elements=False)
 

@@ -22,6 +22,7 @@ from jinja2 import pass_context
 from nbconvert.exporters import HTMLExporter, TemplateExporter
 from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from traitlets.config import Config
 
 from gptlab.entrances import guard
 from gptlab.site.maths import to_mathml
@@ -31,6 +32,9 @@ MODEL_PAGE = "model.html"
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _LOADING = ("script", "style", "link", "iframe", "object", "embed", "audio", "video", "base", "meta", "form")
 _OUTSIDE = re.compile(r"(https?|mailto):", re.IGNORECASE)
+_KINDS = [  # of an output, the first that it has is shown
+    "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain",
+]  # fmt: skip
 _WORDS = 160  # characters of a section that a search looks at and shows
 
 
@@ -97,7 +101,10 @@ class _Exporter(HTMLExporter):
 def exporter() -> HTMLExporter:
     """nbconvert's exporter with the template of the site; one serves all notebooks."""
     return _Exporter(
-        extra_template_basedirs=[str(FOLDER / "template")], template_name="course", template_file="cells.html.j2"
+        config=Config({"NbConvertBase": {"display_data_priority": _KINDS}}),
+        extra_template_basedirs=[str(FOLDER / "template")],
+        template_name="course",
+        template_file="cells.html.j2",
     )
 
 
