@@ -26,9 +26,9 @@
 #
 # **After this notebook you can**
 #
-# - look at a text before a model does: its length, its alphabet, what stands in it twice, what is private,
+# - look at a text before a model does: its length, its alphabet, what occurs in it twice, what is private,
 # - choose tokens, a size and a number of steps by the length of the text, and say what that choice rests on,
-# - say whether a loss is any good, in bits per byte, beside a model that counts and beside a file compressor,
+# - say whether a loss is any good, in bits per byte, next to a model that counts and next to a file compressor,
 # - measure memorising, and stop before it,
 # - fine-tune on a dozen examples, resume a run, export the model, and put it on a page that runs in any browser.
 #
@@ -75,24 +75,25 @@ quiz("your_own_gpt", [..., ..., ...])
 # %% [markdown]
 # ## The question: which text?
 #
-# Any text will do. Twenty thousand characters are enough to see something happen, a few hundred thousand give a model
-# with a recognisable voice, and with a few million most of its words exist. If you have nothing at hand, leave the
-# line below as it is. Then you train on *Romeo and Juliet*, which is a good stand-in for a text of your own: it's
-# short, it has a strong voice, and you will notice when the model copies it.
+# Any text will do. As a rule of thumb, twenty thousand characters are enough to see something happen, and a few hundred
+# thousand give the model a recognisable voice. If you have nothing at hand, leave the line below as it is. Then you
+# train on *Romeo and Juliet*, which is a good stand-in for a text of your own: it's short, it has a strong voice, and
+# you will notice when the model copies it.
 
 # %%
 mine = [corpora.romeo.PATH]  # or ["my_book.txt"], ["a_folder"], ["rows.jsonl"], [*Path("my_game").rglob("*.py")]
 texts = documents.read(mine)
 
 # %% [markdown]
-# Put paths of your own there, and run the notebook from top to bottom; every cell works on whatever you bring. What
-# the prose says of an output is about the play.
+# Put paths of your own there, and run the notebook from top to bottom. Every cell works on any text, except that the
+# twelve examples near the end were written for the play, so write your own. What the prose says about an output holds
+# for the play, trained on a CPU.
 #
 # ## Look at it first
 #
 # `documents.read` has cut the text into **documents**: rows of a table, files of a folder, or, in a single file,
-# paragraphs with blank lines between them. Here each speech is one. If yours are separated in another way, say so:
-# `documents.read(mine, separator="\n")` makes each line a document, which suits a chat. Between any two of them the
+# paragraphs with blank lines between them. Here each speech is a document. If yours are separated in another way, say
+# so: `documents.read(mine, separator="\n")` makes each line a document, which suits a chat. Between any two of them the
 # model will read an end token, so it can learn where a text begins and how it stops.
 
 # %% tags=["nbval-check-output"]
@@ -105,15 +106,16 @@ print("three others:", *(repr(text[:70]) for text in texts[100:103]), sep="\n  "
 
 # %% [markdown]
 # Read that with suspicion. Does the alphabet have characters that surprise you? A `�` means that the file was once
-# opened in the wrong encoding, a tab or a `\xa0` that it was copied from a web page. Is the longest document really
-# one, or did a separator go missing? Ten minutes here save an evening later, because a model learns whatever is there:
-# page numbers, the e-mail signature below each message, the licence at the end of the e-book.
+# opened in the wrong encoding. Line breaks, tabs and the `\xa0` of text from web pages are counted but not shown;
+# `[c for c in alphabet if not c.isprintable()]` lists them. Is the longest document really one, or did a separator go
+# missing? Ten minutes here save an evening later, because a model learns whatever is there: page numbers, the e-mail
+# signature below each message, the licence at the end of the e-book.
 #
-# ### What stands there twice
+# ### What occurs twice
 #
 # A sentence that occurs ten times is read ten times as often, and it is memorised first. Text from the web is full of
-# such things. In one well-known corpus Lee et al. (2022) found a single sentence more than sixty thousand times, and
-# models that they trained without the duplicates copied ten times less. How would you find them?
+# such repetitions. In one well-known corpus Lee et al. (2022) found a single sentence more than sixty thousand times,
+# and models that they trained without the duplicates copied ten times less. How would you find them?
 #
 # **Your turn: `your_own_gpt.1`** · *warm-up* · 6 minutes
 #
@@ -166,7 +168,7 @@ for found in curation.private_data(chat):
     print(f"document {found.document}: {found.kind:<13} {found.text}")
 
 # %% [markdown]
-# It knew the date from a phone number, and it checked the account's check digits. It did not notice the flower pot. A
+# It told the date from a phone number, and it verified the account's check digits. It did not notice the flower pot. A
 # search for patterns finds what has a pattern; for names, streets and secrets you have to read, or leave out what you
 # would not show. And your text?
 
@@ -178,15 +180,15 @@ for found in private[:10]:
 
 # %% [markdown]
 # If something was found, `texts = [text for i, text in enumerate(texts) if i not in {f.document for f in private}]`
-# leaves those documents out. One more question is not for a program: is it yours to train on, and to pass on? A model
-# that you send to a friend carries pieces of the text with it. Shakespeare won't mind.
+# leaves those documents out. One question no program can answer for you: is the text yours to train on, and to pass on?
+# A model that you send to a friend carries pieces of the text with it. Shakespeare won't mind.
 #
 # ## A plan: which tokens, which size, how long?
 #
 # On fables we could afford the question "which size is best?". With a text of your own you want an answer before you
 # begin. The package has a rule for that, the one that `python3 -m gptlab train my.txt` follows. All of it is this
 # table, plus one line about tokens: up to 200,000 characters from at most 100 different ones are read character by
-# character, anything else as byte pairs.
+# character, anything else as BPE tokens.
 
 # %% tags=["nbval-check-output"]
 rows = [(f"{s.characters:,}", s.n_layer, s.n_embd, s.context, s.steps, s.dropout) for s in own_text.SIZES]
@@ -196,8 +198,8 @@ pictures.table(rows, ["from … characters", "layers", "channels", "context", "s
 # Is that a good rule? Let's do the arithmetic of the course on it. A model has N parameters; in training it reads D
 # tokens; that takes about $6 N D$ floating-point operations, two for each weight in the forward pass and four in the
 # backward pass. And a text has only so many tokens: where D is larger, the run makes several **passes** over it, also
-# called epochs. The last column is what the Chinchilla rule asks for, a size at which N and D are in balance. Compare
-# it with the tokens that there are.
+# called epochs. The last column is what the **Chinchilla rule** (Hoffmann et al. 2022) asks for, about twenty tokens
+# per parameter. Compare it with the training tokens that there are.
 
 
 # %% tags=["nbval-check-output"]
@@ -219,17 +221,17 @@ lengths = (5_000, 50_000, 130_000, 500_000, 5_000_000, 50_000_000)
 pictures.table([arithmetic(length) for length in lengths], header, align="rlrrrrrr")
 
 # %% [markdown]
-# The two disagree loudly. Chinchilla's rule wants some twenty tokens per parameter (Hoffmann et al. 2022), all of them
-# new. A play of 130,000 characters would then be enough for a model of six thousand parameters, and such a model is
-# useless. That doesn't make the rule wrong. It answers another question: *given so much compute and as much text as
-# you like, which size is best?* You have it the other way round, plenty of compute and one text. Then two other
-# findings count. Up to about four passes over a text are nearly as good as fresh text (Muennighoff et al. 2023, whom
-# you met in notebook 10), and a model that is too large for its text still predicts well if dropout holds it back and
-# somebody stops it in time. So our rule takes a model that is too large on paper and more passes than four where a
-# text is short, and leaves the rest to the validation loss.
+# Our rule and Chinchilla's disagree loudly. By twenty tokens per parameter, all of them new, a play of 130,000
+# characters is enough for a model of six thousand parameters, far too small to be of use. That doesn't make Chinchilla
+# wrong. It answers another question: *given so much compute and as much text as you like, which size is best?* You have
+# it the other way round, plenty of compute and one text, so two other findings count. Up to about four passes over a
+# text are nearly as good as fresh text (Muennighoff et al. 2023, whom you met in notebook 10), and a model that is too
+# large for its text still predicts well if dropout holds it back and you stop it in time. So our rule takes a model
+# that is too large on paper and more passes than four where a text is short, and leaves the rest to the validation
+# loss.
 #
-# How honest is it? It rests on trials with a few English texts, and it was made so that a run takes minutes on a
-# laptop. Take it as a place to start from. Every number of it is an option of `train`.
+# How far can you trust it? It rests on trials with a few English texts, and it was made so that a run takes minutes on
+# a laptop. Take it as a starting point: every number in it is an option of `train`.
 #
 # **Your turn: `your_own_gpt.2`** · *core* · 8 minutes
 #
@@ -257,9 +259,9 @@ check("your_own_gpt.2", best_size)
 # ```
 # </details>
 #
-# Now for your text. With a GPU the same cells take a larger model, since there it costs no more of your time, with
-# more dropout and at most twenty passes, so that a short text isn't learned by heart at once. Without one, half of the
-# rule's steps keep this notebook within its 90 seconds. The next cell says which it is.
+# Now for your text. On a GPU the same cells train a larger model, since there it costs you hardly any more time. It
+# gets more dropout and about twenty passes at most, so that a short text isn't learned by heart at once. On a CPU, half
+# of the rule's steps keep this notebook within its 90 seconds. The next cell says which it is.
 
 # %%
 device = gpu.pick_device()
@@ -280,7 +282,7 @@ print(", ".join(f"{name} {value}" for name, value in recipe.model.items()))
 #
 # In notebook 10 the last tenth of the text was set aside. For a book that can be the worst tenth to choose: the end of
 # a story has other people and other words than its beginning. So we set aside whole documents from everywhere. And
-# whatever says the same has to be on the same side. Otherwise the model is examined on what it has read.
+# documents that say the same have to be on the same side, or the model is examined on what it has already read.
 #
 # **Your turn: `your_own_gpt.3`** · *stretch* · 12 minutes
 #
@@ -311,8 +313,8 @@ check("your_own_gpt.3", split)
 # ```
 # </details>
 #
-# The package's version samples the documents by a seed instead of counting, and tidies them as in the first exercise.
-# Of a long text, sixty thousand held-out characters are enough to measure with.
+# The package's version picks documents at random instead of counting, and ignores upper case and white space as in the
+# first exercise. From a long text, sixty thousand held-out characters are enough to measure with.
 
 # %% tags=["nbval-check-output"]
 to_train, to_validate = curation.split_documents(texts, fraction=0.9, seed=seed)
@@ -324,9 +326,9 @@ print("on both sides:", len(set(to_train) & set(to_validate)))
 # %% [markdown]
 # ## Train it
 #
-# From here on you have seen everything before: a tokenizer, one long row of ids with an end token around each
-# document, batches, a model. One habit is new. Whenever the model predicts the held-out text better than ever before,
-# `keep_best` saves it, so that in the end we can take the best one, whatever comes later.
+# You know the parts by now: a tokenizer, one long row of ids with an end token between documents, batches, a model. One
+# habit is new. Whenever the model predicts the held-out text better than ever before, `keep_best` saves it, so that in
+# the end we can take the best one, whatever comes later.
 
 # %%
 if recipe.tokens == "characters":
@@ -396,8 +398,8 @@ running.close()
 # of which exist as the loss falls. It's the order of notebook 10 once more: form before content.
 #
 # Now the laptop is closed, and everything in memory is gone. We start again with a new model, fresh random weights and
-# all. `resume=True` finds the checkpoint, and the run goes on exactly as if nothing had happened, with its optimizer,
-# its learning rate and its order of batches.
+# all. `resume=True` finds the checkpoint, and the run goes on as if nothing had happened, with its optimizer, its
+# learning rate and its order of batches. Notebook 18 checks that to the last digit.
 
 # %%
 model = new_model()
@@ -428,8 +430,8 @@ print(f"{speed / 1e9:.1f} billion operations per second: all steps of the rule w
 # For fables there was a floor. For your text nobody knows one, and a loss in nats per token says little by itself:
 # with larger tokens the same model would have another. So we change the unit, and look for company.
 #
-# **Bits per byte** is the loss of the whole text, in bits, divided by its length in bytes. Tokens cancel out, and so
-# any two models can be compared, whatever they read.
+# **Bits per byte**, known from notebook 03, is the loss of the whole text, in bits, divided by its length in bytes.
+# Tokens cancel out, so any two models can be compared, whatever their tokens are.
 #
 # **Your turn: `your_own_gpt.4`** · *warm-up* · 6 minutes
 #
@@ -459,13 +461,14 @@ check("your_own_gpt.4", bits_per_byte)
 # For company there are two kinds of models that nobody would call intelligent.
 #
 # An **n-gram model** counts. A 5-gram model asks which token followed these four, and how often; where it hasn't seen
-# the four, it asks about the last three, and so on down. For some decades this was how speech recognisers and
-# translators knew what is likely to be said. `memorization.NGram` does it in a page, with the smoothing of Witten and
-# Bell (1991).
+# the four, it asks about the last three, and so on down. For decades this is how speech recognisers and translation
+# systems knew what people are likely to say. `memorization.NGram` does it in a page of code. Its **smoothing** (Witten
+# and Bell 1991) mixes the counts for long contexts with those for shorter ones, so that nothing is impossible.
 #
 # A **file compressor** is a language model too, although it doesn't look like one. To make a file small, it has to
 # expect what is coming; what it expects costs few bits, what surprises it costs many. That is Shannon's insight once
-# more (1948). We let `gzip` and `lzma` read the training text, and count what the held-out text needs on top.
+# more (1948). We let `gzip` and `lzma` read the training text, and count what the held-out text needs on top. `gzip`
+# can look back only 32 kB, `lzma` over everything.
 #
 # *Before you run on:* who predicts the held-out text best?
 
@@ -497,15 +500,14 @@ pictures.compare(rivals, "bits per byte of held-out text", title="Who knows this
 # </details>
 #
 # That's sobering, and it's the reason for this section: without company, a falling curve and samples full of thee and
-# thou look like a success. Counting reads the text once and is done. The GPT has had half of the rule's steps. With
-# all 600, in three runs of ours, it came out ahead each time, by one to five hundredths of a bit. (We measure it in
-# blocks of 96 tokens, so the first tokens of a block have hardly any context. That costs it a few hundredths of a
-# bit.)
+# thou look like a success. Counting reads the text once and is done. The GPT has had half of the rule's steps. With all
+# 600, in three runs of ours, it came out ahead each time, by one to five hundredths of a bit. We measure it in blocks
+# of 96 tokens, so the first tokens of a block have hardly any context, which costs it a few hundredths of a bit.
 #
-# From there on the counter has little left to gain, because most longer sequences in the validation part were never
-# seen in training. A GPT doesn't need to have seen them. It shares what it knows among contexts that are alike, and
-# that is the whole reason for vectors in place of counts. But the victory has to be won on each text anew. If *your*
-# GPT loses, train it for longer, or accept that your text is so short or so regular that counting is the right tool.
+# Counting longer n-grams would gain little, because most longer sequences in the validation part were never seen in
+# training. A GPT doesn't need to have seen them. It shares what it knows among similar contexts, which is the whole
+# reason for using vectors instead of counts. But it has to win anew on each text. If *your* GPT loses, train it for
+# longer, or accept that your text is so short or so regular that counting is the right tool.
 #
 # ## The moment it begins to memorise
 #
@@ -533,11 +535,11 @@ print(f"{len(planted)} documents, {sum(map(len, planted)):,} characters, and in 
 
 # %% [markdown]
 # How do we find out whether the model knows it? We compare. There are 255 other words of five random letters that it
-# has never read. We rank all 256 by what they cost the model in nats. If ours is somewhere in the middle, the model
-# hasn't noticed it. If it comes first of 256, it stands out by $\log_2 256 = 8$ bits: its **exposure**.
+# has never read. We rank all 256 by what they cost the model in nats, the lowest first. The **exposure** of ours is
+# $\log_2 256$ minus $\log_2$ of its rank: 8 bits if it comes first, 1 bit in the middle, and on average 1.4 bits if the
+# model hasn't noticed it.
 #
-# *Before you run on:* the secret stands there once, and the text is read about seventy times. How will it rank in the
-# end?
+# *Before you run on:* the secret occurs once, and the text is read about seventy times. How will it rank in the end?
 
 # %% tags=["nbval-check-output"]
 predict("your_own_gpt.b", ...)
@@ -575,8 +577,8 @@ pictures.training(memorising, what=["training", "validation"], unit="nats per to
 
 # %% [markdown]
 # That's the picture to remember. The lower curve is what a beginner looks at, and it's a triumph. The upper one turns
-# around after a few passes, and from there on every step makes the model worse at everything except this text. What
-# does it do in the meantime?
+# around within the first twenty passes, and from there on training makes the model worse at every speech that it hasn't
+# read. What else happens in the meantime?
 
 # %% tags=["answers-prediction"]
 curve = {"the secret": [(e["step"], e["exposure"]) for e in memorising.evaluations]}
@@ -592,16 +594,17 @@ pictures.lines(shares, "step", "copied (% of stretches of 15 characters)", level
 # %% [markdown]
 # <details><summary>The answer</summary>
 #
-# c. In three runs of ours it ranked first from step 60 to 100 on, right where the validation loss had turned, and
-# stayed there. At that time the samples had hardly copied anything.
+# c. In three runs of ours it came first somewhere between step 60 and step 100, soon after the validation loss had
+# turned, and it stayed first. By then the samples had hardly copied anything.
 # </details>
 #
-# The second picture asks the model itself. From each sample we take every stretch of 15 characters, and look whether
-# it stands in the training text, letter by letter. What people write repeats itself now and then, too: the dotted line
-# says how often the held-out speeches share 15 characters with those pages. What lies above it is memorised.
+# The second picture looks at what the model writes. From each sample we take every stretch of 15 characters and check
+# whether it occurs in the training text, character for character. People repeat each other now and then, too: the
+# dotted line says how often the held-out speeches share 15 characters with those pages. What lies well above it is
+# memorised.
 #
-# Compare the two pictures. Copies in samples come last, when it is far too late. The secret was there long before, for
-# anyone who knew where to look. That nobody has seen a model recite something doesn't mean that it can't.
+# Compare the two pictures. Copies in samples come last, when it is far too late. The secret could be found long before,
+# by anyone who knew where to look. That nobody has seen a model recite something doesn't mean that it can't.
 #
 # **Your turn: `your_own_gpt.5`** · *core* · 10 minutes
 #
@@ -684,9 +687,9 @@ for name, which in (("stopped in time", stopped.to(device)), ("at the end", memo
 
 # %% [markdown]
 # Neither is a good model; four thousand characters are too few for that. But the second one recites. Two lessons for
-# your own text. First, what counts is the number of passes, not of steps: the steps that were seventy passes over
-# these pages are less than three over the play. Second, stopping in time protects a secret only so far. Its exposure
-# climbs at about the moment at which validation turns, and where exactly is a matter of luck. If something must not
+# your own text. First, what counts is the number of passes, not of steps: the steps that made seventy passes over these
+# pages would make fewer than three over the play. Second, stopping in time protects a secret only so far. Its exposure
+# climbs at about the time when validation turns, and how high it is by then is a matter of luck. If something must not
 # get out, it must not go in.
 #
 # Now the same question for the model of the whole play, over stretches of different lengths. *Before you run on:*
@@ -701,10 +704,9 @@ series = {
 pictures.lines(series, "characters of a stretch", "found in the training text (%)")
 
 # %% [markdown]
-# For the play, the higher line belongs to Shakespeare. What his characters say shares more with the rest of the play,
-# names and greetings and *I pray thee*, than what the model makes up, since a young model spells much that nobody has
-# ever written. With more steps its line will rise. Where it passes the other one at long stretches, look at what is
-# copied.
+# For the play, the higher line belongs to Shakespeare. His characters share more with the rest of the play, names and
+# greetings and *I pray thee*, than the model does, because after so few steps it still spells much that nobody has ever
+# written. With more steps its line should rise. If it passes the other one at long stretches, look at what is copied.
 #
 # ## Sample
 #
@@ -724,7 +726,7 @@ print()
 # %% [markdown]
 # ## A dozen examples of your own
 #
-# In notebook 14 a model learned from thousands of requests. You have an evening, and write twelve. What do they buy?
+# In notebook 14 a model learned from thousands of requests. You have an evening, and time for twelve. What do they buy?
 # Write your own below, in characters that your text has. Keep them short, since question and answer have to fit the
 # context together.
 
@@ -785,15 +787,15 @@ for question, answer in zip(asked, answers, strict=True):
 # %% [markdown]
 # <details><summary>The answer</summary>
 #
-# b. The twelve come back word for word. Of the three new questions, most get one of the twelve answers too, picked by
-# a word that the question shares with one of the twelve; what is not one of them is a patchwork of several.
+# b. What it was trained on comes back word for word. Most of the new questions get one of the twelve answers too,
+# picked by a word that the question shares with one of the twelve; anything else is a patchwork of several.
 # </details>
 #
-# A dozen examples teach a *form*: there are turns, an answer is short, it ends. They teach no knowledge, and hardly
-# any understanding; a model of this size needs thousands of requests for that, as in notebook 14. Large models need
-# fewer, because they know the rest already. The thousand well-chosen examples of LIMA (Zhou et al. 2023) went into a
-# model of 65 billion parameters. And look at the other curve in the picture: on new questions the loss is lowest after
-# a handful of steps, and then it climbs. Everything that the last section said holds here as well.
+# A dozen examples teach a *form*: there are turns, an answer is short, it ends. They teach no knowledge, and hardly any
+# understanding; a model of this size needs thousands of requests for that, as in notebook 14. Large models need fewer,
+# because they know the rest already. The thousand well-chosen examples of LIMA (Zhou et al. 2023) went into a model of
+# 65 billion parameters. And look at the other curve in the picture: on new questions the loss climbs while that of the
+# dozen falls. Everything that we said about memorising holds here as well.
 #
 # ## Take it with you
 #
@@ -811,8 +813,9 @@ print("the same tokens:", its_tokenizer.encode(texts[0]) == tokenizer.encode(tex
 
 # %% [markdown]
 # **For other people's libraries.** `save_for_transformers` writes the files that `transformers` opens. Our parts are
-# not in that library, so the folder brings the code of the model along, and anyone who opens it has to say that they
-# trust it. With `--parts gpt2` or `--parts llama`, `train` makes a model that needs no such thing.
+# not in that library, so the folder brings the code of the model along, and anyone who opens it has to say, with
+# `trust_remote_code=True`, that they trust it. With `--parts gpt2` or `--parts llama`, `train` makes a model that needs
+# no such thing.
 
 # %%
 save_for_transformers(model, home / "for_transformers", tokenizer)
@@ -832,7 +835,7 @@ else:
 # %% [markdown]
 # **For a friend** who installs nothing. One file, with the weights, the tokenizer and the forward pass in JavaScript:
 # double-click, and the model writes in the browser, without a server and without a network. It has the sliders of
-# notebook 11, and a click on a token shows what else could have stood there and where each head looked. Save the
+# notebook 11, and a click on a token shows what else could have come there and where each head looked. Save the
 # fine-tuned model instead, `chatty.model` with `chatty.template.tokenizer`, and the page becomes a chat.
 
 # %%
@@ -848,11 +851,11 @@ print(f"mine.html: {size / 1e6:.1f} MB")
 #     python3 -m gptlab page runs/my/best --out mine.html
 #
 # The first makes the same plan from the length of your text, shows both curves and a sample as it goes, warns when
-# validation begins to rise, and keeps the best model.
+# validation begins to rise, and saves the best model.
 #
 # ## Exercises
 #
-# You have met six in the flow. One more is about the secret.
+# You have met six on the way. One more is about the secret.
 #
 # **Your turn: `your_own_gpt.7`** · *stretch* · 10 minutes
 #
@@ -878,7 +881,7 @@ check("your_own_gpt.7", exposure)
 # ```
 # </details>
 #
-# **Without a check (open at the top):**
+# **Open-ended, without a check:**
 #
 # - Put the secret into the pages twice, or four times, and draw exposure against step for each. Does it take half as
 #   long?

@@ -16,19 +16,18 @@
 # %% [markdown]
 # # 18 Many GPUs
 #
-# *Several processes train one model, so that what they compute together is what one would have computed alone; they
-# survive when one of them dies; and you plan on paper what you can't run. It is the last notebook of the course.*
+# *Several processes train one model together, and compute what one would have computed alone. The run survives when one
+# of them dies. What you can't run, you plan on paper. It is the last notebook of the course.*
 #
 # **After this notebook you can**
 #
 # - split a batch among processes and prove that their gradient is the gradient of the whole,
 # - say what they send to each other, and what each of them must store, with whole copies or with shards,
-# - stop a run, kill it, and continue so that no digit differs; with another number of processes, so that no step is
-#   lost,
+# - kill a run and resume it so that no digit differs, or with another number of processes so that no step is missing,
 # - estimate the days and the cards of a run before you pay for it, and say which part of the estimate is a guess,
-# - split a budget between parameters and tokens, and foretell the loss of a larger model from smaller ones.
+# - split a budget between parameters and tokens, and predict the loss of a larger model from smaller ones.
 #
-# **It builds on** training (10) and above all on GPU training (17): gradient accumulation, the account of memory, MFU.
+# **It builds on** training (10) and above all on GPU training (17): gradient accumulation, where the memory goes, MFU.
 # **It takes** about 45 minutes to read and about a minute and a half to run on two CPU cores, with 1 GB of memory in
 # each of at most three processes. No GPU is needed. Two processes on two CPU cores run the same program that would run
 # on eight cards.
@@ -91,16 +90,17 @@ for size in ("124M", "1558M"):
     print(f"GPT-2 {size}: {seconds / 3600 / 24:.0f} days; {held:.0f} GB before the first activation is stored")
 
 # %% [markdown]
-# A week for the smallest, a season for the largest, and that one is from 2019. Models of today are hundreds of times as
-# large. Their weights, gradients and averages don't fit on any card at all, and in months of running something will
-# break. So there are three problems: share the *work*, share the *memory*, and survive. We take them in turn.
+# About a week for the smallest, about three months for the largest, and that one is from 2019. The largest models of
+# today are hundreds of times as large. Their weights, gradients and averages don't fit on any card at all, and in
+# months of running something will break. So there are three problems: share the *work*, share the *memory*, and
+# survive. We take them in turn.
 #
 # ## Share the work
 #
 # You have the main idea already. Gradient accumulation cut a batch into parts *one after the other* and added up the
-# gradients, weighed by tokens. Now let the parts be computed *at the same time*, each by a process of its own with its
-# own copy of the model. Such a process is called a **rank**. After the backward pass the ranks add up their gradients,
-# then all make the same step, and so the copies stay equal. This is **data parallel** training.
+# gradients, weighted by tokens. Now let the parts be computed *at the same time*, each by a process of its own with its
+# own copy of the model. Such a process is called a **rank**. After the backward pass the ranks add up their gradients
+# in the same way, then all take the same step, and so the copies stay equal. This is **data parallel** training.
 #
 # *Before you run the next cell:*
 
@@ -127,14 +127,14 @@ print("two halves, put together, equal to the whole within 1e-6:", apart < 1e-6)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# a. The same sum, added up in another order. Each half has as many tokens here, so the mean of the two is right; in
-# general they are weighed by their tokens.
+# a. It is the same sum in another order. Each rank's loss is a mean over its own tokens, so its gradient is weighted by
+# its share of the tokens, here ½. Without the weights the sum would be twice too large.
 # </details>
 #
 # The two "ranks" took turns in one process. For real ones the first question is who reads what. With 7 rows and 3
-# ranks, the shares are as large as 7 / 3 rounded up: rows 0, 1, 2, then 3, 4, 5, and the last rank gets row 6. The
-# mistake to avoid is silent: if every rank reads everything, the loss looks perfectly fine, and you pay for three
-# machines to do the work of one.
+# ranks, a share is 7 / 3 rounded up: rows 0, 1, 2, then 3, 4, 5, and the last rank gets row 6. The mistake to avoid is
+# silent: if every rank reads everything, the loss looks perfectly fine, and you pay for three machines to do the work
+# of one.
 
 # %% [markdown]
 # **Your turn: `cluster.1`** · *core* · 10 minutes
@@ -158,7 +158,7 @@ check("cluster.1", own_rows)
 
 # %% [markdown]
 # Now the real thing. Here is the whole program of a rank. `all_reduce` adds a tensor up over all ranks and gives
-# everybody the sum; it is the only line in which the ranks speak to each other.
+# everybody the sum; it is the only line in which the ranks exchange numbers.
 
 # %%
 PROGRAM = """
@@ -188,10 +188,11 @@ folder = Path(tempfile.mkdtemp())
 _ = (folder / "rank.py").write_text(PROGRAM)
 
 # %% [markdown]
-# Never start ranks inside the process of a notebook. **torchrun**, PyTorch's own launcher, runs beside it: it starts
-# the processes, tells each its number, and ends all of them when one fails. `cluster.launch` calls it with a time
-# limit. On a CPU the ranks talk through *gloo*; on NVIDIA cards that word would be *NCCL*, and each rank would put its
-# model and its rows on a card of its own. Starting takes a few seconds, because each rank imports torch.
+# Never start ranks inside the process of a notebook, because one that hangs takes your session with it. **torchrun**,
+# PyTorch's own launcher, runs beside it: it starts the processes, tells each its rank, and ends all of them when one
+# fails. `cluster.launch` calls it with a time limit. On a CPU the ranks talk through *gloo*; on NVIDIA cards that word
+# would be *NCCL*, and each rank would put its model and its rows on a card of its own. Starting takes a few seconds,
+# because each rank imports torch.
 
 # %% tags=["nbval-check-output"]
 launched = cluster.launch([str(folder / "rank.py"), str(folder / "gradients")], world_size=2, time_limit=300)
@@ -201,8 +202,8 @@ worst = max(float((alone[name] - together[name]).abs().max()) for name in alone)
 print("gradients of two ranks equal those of one within 1e-6:", worst < 1e-6)
 
 # %% [markdown]
-# In the package, `cluster.RowsOfRank` is the line `own = …`, and PyTorch's `DistributedDataParallel` is the loop over
-# the parameters. It is a little smarter: it begins to send while the backward pass is still under way.
+# In the package, `cluster.RowsOfRank` does the work of the line `own = …`, and PyTorch's `DistributedDataParallel` that
+# of the loop over the parameters. It is a little smarter: it begins to send while the backward pass is still under way.
 #
 # ### What does adding up cost?
 #
@@ -252,8 +253,8 @@ def sent_bytes(numbers, ranks, width): ...
 check("cluster.2", sent_bytes)
 
 # %% [markdown]
-# Look at both lines for GPT-2's gradients. The one rises with every rank; the other levels off below twice the size of
-# the gradient, whether eight cards train or eight thousand.
+# Look at both lines for GPT-2's gradients. One rises with every rank; the other levels off below twice the size of the
+# gradient, whether eight cards train or eight thousand.
 
 # %%
 size = 4 * gpu.count_parameters(GPTConfig.gpt2("124M")) / 1e9  # GB of gradients in float32
@@ -266,8 +267,9 @@ pictures.lines(traffic, "ranks", "GB that each rank sends in a step", log="xy", 
 
 # %% [markdown]
 # This **ring all-reduce** (Patarasuk and Yuan 2009) is why data parallel training scales. It doesn't make the traffic
-# free: links inside one machine carry hundreds of gigabytes per second, links between machines ten times less, and a
-# step that is shorter than the sending waits for it. Large batches help here, too.
+# free: links inside one machine carry hundreds of gigabytes per second, links between machines about a tenth of that,
+# and a step that is shorter than the sending waits for it. Large batches help, because they make a step longer and the
+# gradient no larger.
 #
 # ## Share the memory
 #
@@ -278,9 +280,9 @@ predict("cluster.c", ...)
 
 # %% [markdown]
 # Must every rank store everything? AdamW's averages, for example, are needed once per step, each by the rank that
-# updates that weight. So let each rank keep only its share of them, a **shard**, and update only that part. The same
-# can be done with the gradients, and even with the weights: a rank fetches the weights of a block from the others when it
-# comes to that block, and forgets them afterwards ([Rajbhandari et al. 2020](https://arxiv.org/abs/1910.02054), who
+# updates that weight. So let each rank store only its share of them, a **shard**, and update only that part. The same
+# can be done with the gradients, and even with the weights: a rank fetches the weights of a block from the others when
+# it comes to that block, and forgets them afterwards ([Rajbhandari et al. 2020](https://arxiv.org/abs/1910.02054), who
 # call these ZeRO stages 1, 2 and 3).
 #
 # Take a model of 100 parameters on 4 GPUs. Everything on each is 1,600 bytes. With sharded averages it is 400 + 400 +
@@ -325,15 +327,15 @@ pictures.table(rows, ["GPUs", "GPT-2 1558M", "GB on each, activations not counte
 # </details>
 #
 # The planner counts 16 bytes per parameter and a 16-bit copy of the matrices for the products. PyTorch calls stage 3
-# **FSDP**, fully sharded data parallel; its second form, FSDP2, is the function `fully_shard`. Nothing about the result
-# changes, which you'll see proven below, in a run that changes from copies to shards half-way.
+# **FSDP**, fully sharded data parallel; its second form, FSDP2, is the function `fully_shard`. The result stays the
+# same except for rounding, as you'll see below in a run that changes from copies to shards on the way.
 #
 # ## Runs that survive
 #
-# A run of four days will be interrupted: a power cut, a quota, a laptop that is closed. A **checkpoint** holds what is
-# needed to go on. What is that? Let's find out by breaking things. First a small run that nothing happens to. All of
-# this part runs on the CPU on every machine: there the same arithmetic gives the same bits, while a GPU adds some sums
-# in changing order, and two runs agree to a few digits.
+# A run of four days is likely to be interrupted: a power cut, a quota, a laptop that is closed. A **checkpoint** holds
+# what is needed to go on. What is that? Let's find out by breaking things. First a small run that nothing happens to.
+# All of this part runs on the CPU on every machine: there the same arithmetic gives the same bits, while a GPU adds
+# some sums in changing order, so that two runs agree only to a few digits.
 
 # %%
 base = runs.RECIPES["fables"]
@@ -411,10 +413,11 @@ print("weights only, the same at step 21:", naive[20] == whole.losses[20])
 #
 # ### How often to save?
 #
-# With many machines something always breaks. Llama 3's 405B, on 16,384 GPUs, was interrupted 466 times in 54 days
-# (Llama team 2024, section 3.3.4). Saving often costs time; saving rarely costs more work when something fails. Suppose
-# that a checkpoint takes 1 minute and is made every 10 minutes, and that a single GPU fails once in 100 minutes. Then
-# saving wastes 0.1 of a minute for each minute of work, and failing wastes 5 minutes in 100, another 0.05.
+# With many machines something always breaks. Llama 3's 405B, on 16,384 GPUs, was interrupted 466 times in 54 days, nine
+# times out of ten unplanned (Llama team 2024, section 3.3.4). Saving often costs time; saving rarely costs more work
+# when something fails. Suppose that a checkpoint takes 1 minute and is made every 10 minutes, and that a single GPU
+# fails once in 100 minutes. Then saving wastes 0.1 of a minute for each minute of work, and failing wastes 5 minutes in
+# 100, another 0.05.
 
 # %% [markdown]
 # **Your turn: `cluster.4`** · *stretch* · 10 minutes
@@ -439,7 +442,7 @@ check("cluster.4", wasted)
 
 # %% [markdown]
 # Now with Llama's figures, and two minutes for a checkpoint, which is our assumption. Look for the lowest point of the
-# sum, and compare it with the printed root.
+# sum, and compare it with the square root that is printed above the picture.
 
 # %%
 between = 54 * 24 * 60 / 466  # minutes from one interruption to the next
@@ -458,7 +461,8 @@ pictures.lines(lost, "minutes between checkpoints", "wasted (% of the work)", lo
 # %% [markdown]
 # The lowest point lies where both costs are equal. Set the two terms equal and you find the interval $\sqrt{2 \cdot
 # \text{saving} \cdot \text{between}}$, which is J. W. Young's formula of 1974. It is as if each GPU failed once in
-# several years; sixteen thousand of them then fail every few hours.
+# several years; among sixteen thousand, one then fails every few hours. The real checkpoints must have been quicker
+# than ours, since the team reports that more than 90 % of the time was useful.
 #
 # ### A rank that dies
 #
@@ -513,8 +517,8 @@ print("exit code:", launched.code, launched.reason, "  steps:", len(losses), "  
 print("two ranks, one killed, then two with shards; all losses within 1e-4 of one process:", apart < 1e-4)
 
 # %% [markdown]
-# They aren't equal to the last bit, because two ranks add their gradients in another order than one. But no step was
-# lost and nothing was read twice.
+# They aren't equal to the last bit, because two ranks add their gradients in another order than one. But no step is
+# missing, and no batch counted twice.
 #
 # ### The commands
 #
@@ -533,27 +537,30 @@ print("two ranks, one killed, then two with shards; all losses within 1e-4 of on
 #     -m gptlab train nanogpt-gpu --folder /shared/runs/sixteen --resume
 # ```
 #
-# With Slurm, a file for `sbatch`. Its SIGTERM comes 90 seconds before the time is over, the run saves a checkpoint, the
-# job goes back into the queue, and `--resume` continues, or begins where there is nothing yet:
+# With Slurm, a file for `sbatch`. Its SIGTERM comes 90 seconds before the time is over, and the run saves a checkpoint.
+# Submit the file again, and `--resume` continues; the first time it begins from nothing. After a node has failed,
+# `--requeue` lets Slurm put the job back into the queue by itself:
 #
 # ```
+# #!/bin/bash
 # #SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 --cpus-per-task=32 --time=04:00:00
 # #SBATCH --signal=TERM@90 --requeue
 # first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 # srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 --rdzv-id "$SLURM_JOB_ID" \
 #     --rdzv-backend c10d --rdzv-endpoint "$first:29500" \
-#     -m gptlab train nanogpt-gpu --folder /shared/runs/"$SLURM_JOB_ID" --resume
+#     -m gptlab train nanogpt-gpu --folder /shared/runs/mine --resume
 # ```
 #
 # What has been tried for this notebook is the first kind, with two processes on a CPU, in the cells above. The lines
 # for several GPUs, several hosts and Slurm have not been run.
 #
-# ## Past this machine, on paper
+# ## Beyond this machine, on paper
 #
 # You have everything that a plan needs: FLOPs, bytes, a rate and a utilisation. `cluster.plan` puts them together for
-# any configuration and any number of cards. It tries every way to spread the model over them: copies, shards, matrices
-# that are cut (**tensor parallel**, Shoeybi et al. 2019), blocks that are dealt out (**pipeline parallel**, Huang et
-# al. 2019), and takes the fastest that fits. First nanoGPT's four days:
+# any configuration and any number of cards. It tries four ways to spread the model over them, also combined: copies,
+# shards, **tensor parallel**, where each card holds a slice of every matrix (Shoeybi et al. 2019), and **pipeline
+# parallel**, where each holds some of the blocks and passes activations on (Huang et al. 2019). It takes the fastest
+# layout that fits. First nanoGPT's GPT-2, trained on eight A100:
 
 # %% tags=["nbval-check-output"]
 def print_plan(found):
@@ -564,8 +571,8 @@ def print_plan(found):
 print_plan(cluster.plan(GPTConfig.gpt2("124M"), gpus=8, gpu="A100", tokens=300e9, T=1024, mfu=0.35))
 
 # %% [markdown]
-# nanoGPT's README says about four days. But the `mfu` is an input here, a usual value. (Left out, it is a guess of the
-# planner.) How good is such a plan? Compare it with runs whose figures were published. Read the last column.
+# nanoGPT's README says about four days. But the `mfu` is an input here, a usual value; leave it out, and the planner
+# guesses one. How good is such a plan? Let's compare it with runs whose figures were published. Read the last column.
 
 # %% tags=["nbval-check-output"]
 gpt3 = GPTConfig(vocab_size=50257, context=2048, n_layer=96, n_head=96, n_embd=12288)
@@ -589,9 +596,9 @@ pictures.table(rows, header, align="lrrrrr")
 # 2024](https://arxiv.org/abs/2407.21783).
 #
 # The first two rows are within 15 %, because the speed that those runs reached was published and the plan was given it.
-# The last two are not. For the 8B and the 70B no speed was published; with that of the 405B they would have been done
-# much sooner than they were. **Parameters, FLOPs and memory follow from the configuration. Hours follow only from a
-# speed that somebody has measured.** A plan without a measured speed is a guess.
+# The last two are not. For the 8B and the 70B no speed was published, and at the speed of the 405B they would have
+# taken far fewer hours than they did. **Parameters, FLOPs and memory follow from the configuration. Hours follow only
+# from a speed that somebody has measured.** A plan without a measured speed is a guess.
 #
 # And the layout that the planner advises for the 405B?
 
@@ -599,14 +606,15 @@ pictures.table(rows, header, align="lrrrrr")
 print_plan(published[1][1])
 
 # %% [markdown]
-# The real run used another one: tensor 8, pipeline 16, data 128 (their table 4). Both cut matrices only inside a
-# **node**, which is one machine with its eight GPUs, where the links are fast, and both shard the optimizer. The
-# planner leaves out that many small messages are slow, and that hardware breaks.
+# *Checkpointing* in that plan is the activation checkpointing of notebook 17. The real run used another layout: tensor
+# 8, pipeline 16, data 128 (their table 4). Both cut matrices only inside a **node**, which is one machine with its
+# eight GPUs, where the links are fast, and both shard the optimizer. The planner leaves out that many small messages
+# are slow, and that hardware breaks.
 #
 # ## How large, on how many tokens?
 #
-# Your budget fixes the work, 6 N D. Should the model be large and see little, or be small and see much? Hoffmann et al.
-# ([2022](https://arxiv.org/abs/2203.15556)) trained over 400 models to find out.
+# Your budget fixes the work, $6 N D$ for N parameters and D tokens. Should the model be large and see little, or be
+# small and see much? Hoffmann et al. ([2022](https://arxiv.org/abs/2203.15556)) trained over 400 models to find out.
 
 # %%
 predict("cluster.b", ...)
@@ -620,11 +628,13 @@ header = ["size of", "parameters (10⁹)", "approach 1", "approach 2", "approach
 pictures.table(rows, header, align="lrrrr")
 
 # %% [markdown]
-# The table says how many tokens for each parameter. Approaches 1 and 2 are two of their ways to look at their runs; the
-# third has been corrected since ([Besiroglu et al. 2024](https://arxiv.org/abs/2404.10102), called 4 here).
+# b, about 20: each entry is a number of tokens per parameter. Approaches 1 and 2 are two ways in which they analysed
+# their runs. Their third was corrected later ([Besiroglu et al. 2024](https://arxiv.org/abs/2404.10102)) and is called
+# 4 here.
 #
 # So a budget buys a certain pair. With 1,200,000 FLOPs and 20 tokens per parameter you would train 100 parameters on
-# 2,000 tokens, since 6 · 100 · 2,000 is exactly that amount.
+# 2,000 tokens, since 6 · 100 · 2,000 is exactly that amount. If you solved the second exercise of notebook 16, you have
+# the answer already.
 
 # %% [markdown]
 # **Your turn: `cluster.5`** · *core* · 10 minutes
@@ -647,9 +657,10 @@ def split_budget(flops, ratio): ...
 check("cluster.5", split_budget)
 
 # %% [markdown]
-# How much does it matter? Their formula, $L = E + A/N^{\alpha} + B/D^{\beta}$, drawn for three budgets. The work is the
-# same along each line, and each has a lowest point: left of it the model is too small for its tokens, right of it it
-# has seen too few.
+# How much does it matter? Their formula, $L = E + A/N^{\alpha} + B/D^{\beta}$, adds up what the text costs even a
+# perfect model, what too few parameters cost, and what too few tokens cost. Here it is for three budgets. The work is
+# the same along each line, and each has a lowest point: to its left the model is too small for its tokens, to its right
+# the model has seen too few.
 
 # %%
 curves = {}
@@ -662,19 +673,19 @@ pictures.lines(curves, "parameters N (millions)", "loss (nats per token)", log="
 
 # %% [markdown]
 # The lines are the formula on *their* data, not a measurement of ours. And "best" means best for the price of training
-# alone. A model that many people use is trained on far more tokens, because a smaller one is cheaper to run for ever:
-# Llama 3 8B saw about 1,900 tokens for each of its parameters.
+# alone. A model that many people use is trained on far more tokens, because a smaller one is cheaper each time it's
+# used: Llama 3 8B saw about 1,900 tokens for each of its parameters.
 #
 # ## A law from small runs
 #
-# Can you foretell the loss of a model that you haven't trained? The makers of large models have to, because they can
-# train them only once. Train a ladder of small ones, all for the same number of steps, and look at how the loss depends
-# on the size. Here the floor E is known, the entropy of fables, so two numbers are left to fit:
+# Can you predict the loss of a model that you haven't trained? The makers of large models have to, because they can
+# afford to train them only once. Train a ladder of small ones, all for the same number of steps, and look at how the
+# loss depends on the size. Here the floor E is known, the entropy of fables, so two numbers are left to fit:
 #
 # $$ L(N) = E + \frac{A}{N^{\alpha}} \qquad\Longleftrightarrow\qquad \ln(L - E) = \ln A - \alpha \ln N . $$
 #
 # In logarithms that is a straight line. Three runs of sizes $10^4$, $4 \cdot 10^4$ and $16 \cdot 10^4$ with losses 3, 2
-# and 1.5 above a floor of 1: each factor of four halves what is above the floor, so α = ½, and A = 200.
+# and 1.5, and a floor of 1: each factor of four halves what is above the floor, so α = ½, and A = 200.
 
 # %% [markdown]
 # **Your turn: `cluster.6`** · *stretch* · 20 minutes
@@ -682,8 +693,10 @@ pictures.lines(curves, "parameters N (millions)", "loss (nats per token)", log="
 # Some runs of different sizes $N$ ended at different losses, and the entropy floor $E$ is known. Fit $L(N) = E + A /
 # N^{\alpha}$: take natural logarithms, $\ln(L - E) = \ln A - \alpha \ln N$, and find the straight line with the least
 # squares of the differences in $\ln(L - E)$. Its slope is the covariance of the two logarithms divided by the variance
-# of the first; it goes through both means.\n\nInput: `sizes` and `losses`, each a `list` of `float`; `floor`, a `float`
-# below all losses. Result: two `float`, A and α.
+# of the first; it goes through both means.
+#
+# Input: `sizes` and `losses`, each a `list` of `float`; `floor`, a `float` below all losses. Result: two `float`, A and
+# α.
 #
 # ```python
 # def fit_law(sizes: list[float], losses: list[float], floor: float) -> tuple[float, float]
@@ -697,7 +710,7 @@ def fit_law(sizes, losses, floor): ...
 check("cluster.6", fit_law)
 
 # %% [markdown]
-# Now a real ladder: four sizes, two seeds each. (A seed chooses first weights and stories.)
+# Now a real ladder: four sizes with two seeds each, where a seed decides the first weights and the stories.
 
 # %%
 words = StoryWords()
@@ -727,7 +740,7 @@ for C in (16, 24, 32, 48):
 
 # %% [markdown]
 # Before you go beyond the ladder, test the method inside it. Hide the largest rung, fit the law to the others, and see
-# whether it foretells what you hid. The interval is where a new run should lie in 95 of 100 cases, if the law holds.
+# whether it predicts what you hid. The interval is where a new run should lie in 95 of 100 cases, if the law holds.
 
 # %%
 known = cluster.fit_scaling_law(*zip(*ladder[:6], strict=True), floor=judge.floor)
@@ -758,10 +771,11 @@ x, y = "parameters N", "above the floor (nats per story)"
 pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 
 # %% [markdown]
-# Left of the upright line are the runs that the law has seen, right of it the ones that it foretold. How good was the
+# Left of the upright line are the runs that the law has seen, right of it the ones that it predicted. How good was the
 # forecast, one size up? Don't trust it much further. These runs end before the recalled facts are learned (notebook
 # 10), and that comes suddenly: a larger model may get there within eighty steps with one seed and not with another. A
-# law knows nothing of what hasn't happened yet in any of its runs, and the interval knows the noise of these eight.
+# law knows nothing of what hasn't happened yet in any of its runs, and the interval knows only the noise of these
+# eight.
 #
 # ## Long runs, outside a notebook
 #
@@ -854,7 +868,7 @@ pictures.course_map("cluster", figures=tally())
 #   Read it as a colleague: what would you do differently today? Notebook 12 has four answers.
 # - **A whole large model.** Llama team 2024, [*The Llama 3 Herd of Models*](https://arxiv.org/abs/2407.21783), and
 #   DeepSeek 2024, [*DeepSeek-V3 Technical Report*](https://arxiv.org/abs/2412.19437) (after 17 and 18). They are long,
-#   and hardly a page of them is out of your reach any more.
+#   and you can now follow most of their pages.
 # - **Machines.** Hugging Face's *Ultra-Scale Playbook* (2025) and *How to Scale Your Model* by Austin et al. (2025),
 #   both free and online (after this one).
 # - **What goes on inside.** Elhage et al. 2021, *A Mathematical Framework for Transformer Circuits* (after 06 and 08).
@@ -865,11 +879,11 @@ pictures.course_map("cluster", figures=tally())
 #
 # Reading is half of it. Each of these is a week or two, and each starts from a file of this course:
 #
-# - **A model of your own texts**, large enough to be useful: your mails, your language, your code. `python -m gptlab
+# - **A model of your own texts**, large enough to be useful: your e-mails, your language, your code. `python -m gptlab
 #   train my.txt` is the beginning; a careful split, early stopping and an honest look at what it memorised are the
 #   work.
-# - **A mixture of experts**: eight MLPs in a block in the place of one, and a router that sends each token to two of
-#   them. `gptlab/parts.py`, and a test that it equals one MLP when all experts are the same.
+# - **A mixture of experts**: eight MLPs in a block instead of one, and a router that sends each token to two of them.
+#   `gptlab/parts.py`, and a test that it equals one MLP when all experts are the same.
 # - **A faster decoder**: speculative decoding, in which a small model proposes and a large one checks, so that the text
 #   is exactly what the large one alone would have written. `gptlab/sampling.py`, and notebook 11's property test.
 # - **An assistant for one task**, fine-tuned (14), rewarded (15), and measured against the prompt that you would have
@@ -880,8 +894,8 @@ pictures.course_map("cluster", figures=tally())
 # %% [markdown]
 # ## What to remember
 #
-# - Ranks share a batch and add up their gradients, weighed by tokens; in a ring that costs about twice the gradient's
-#   size, however many they are.
+# - Ranks share a batch and add up their gradients, weighted by tokens; in a ring each sends less than twice the
+#   gradient's size, however many they are.
 # - Data parallel shares the work. Shards share the memory too, and change nothing about the result.
 # - To resume exactly takes weights, optimizers, step and random numbers, in a checkpoint that appears in one piece.
 # - FLOPs and memory follow from a configuration. Hours follow only from a speed that somebody has measured.
