@@ -23,8 +23,9 @@ On two hosts without a scheduler, the same line on each; the folder is on a disk
     torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint host1:29500 --rdzv-id fables \\
         -m gptlab train nanogpt-gpu --folder /shared/runs/sixteen --resume
 
-With Slurm, a file for `sbatch`. The time limit's SIGTERM comes 90 seconds early, the run saves a checkpoint, and the
-job is put back into the queue; `--resume` starts from the beginning only where there is no checkpoint::
+With Slurm, a file for `sbatch`. The time limit's SIGTERM comes 90 seconds early and the run saves a checkpoint; submit
+the same file again to go on. `--requeue` is for a node that fails. `--resume` starts from the beginning only where there
+is no checkpoint::
 
     #!/bin/bash
     #SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 --cpus-per-task=32 --time=04:00:00
@@ -32,7 +33,7 @@ job is put back into the queue; `--resume` starts from the beginning only where 
     first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
     srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node 8 --rdzv-id "$SLURM_JOB_ID" \\
         --rdzv-backend c10d --rdzv-endpoint "$first:29500" \\
-        -m gptlab train nanogpt-gpu --folder /shared/runs/"$SLURM_JOB_ID" --resume
+        -m gptlab train nanogpt-gpu --folder /shared/runs/sixteen --resume
 
 From a notebook, never start ranks inside the kernel: `gptlab.cluster.launch` starts `torchrun` beside it.
 """

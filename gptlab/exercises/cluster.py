@@ -707,7 +707,8 @@ _LAW = Exercise(
     prompt=r"Some runs of different sizes $N$ ended at different losses, and the entropy floor $E$ is known. Fit "
     r"$L(N) = E + A / N^{\alpha}$: take natural logarithms, $\ln(L - E) = \ln A - \alpha \ln N$, and find the straight "
     r"line with the least squares of the differences in $\ln(L - E)$. Its slope is the covariance of the two "
-    r"logarithms divided by the variance of the first; it goes through both means.\n\nInput: `sizes` and `losses`, "
+    r"logarithms divided by the variance of the first; it goes through both means."
+    "\n\nInput: `sizes` and `losses`, "
     "each a `list` of `float`; `floor`, a `float` below all losses. Result: two `float`, A and α.",
     signature="def fit_law(sizes: list[float], losses: list[float], floor: float) -> tuple[float, float]",
     inputs=_law_inputs,
@@ -872,7 +873,7 @@ PREDICTIONS = [
     ),
     Prediction(
         id="cluster.d",
-        question="Two ranks read half of a batch each, and their gradients are added up. How do they differ from the "
+        question="Two ranks read half of a batch each, and their gradients are added up, weighted by tokens. How do they differ from the "
         "gradients of one process that read the whole batch?",
         kind="choice",
         choices=("not at all, or in the last digits", "by a factor of about two", "they are noisier"),
@@ -885,7 +886,7 @@ QUESTIONS = [
     Question(
         about="gpu",
         question="A batch is cut into parts, one after the other, and their gradients are added up. By what is each "
-        "weighed?",
+        "weighted?",
         choices=("by nothing: all count alike", "by its number of rows", "by its number of tokens that count"),
         answer="c",
         explanation="The loss is a mean over tokens, so a part with more of them says more.",

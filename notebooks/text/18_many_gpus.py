@@ -542,7 +542,7 @@ print("two ranks, one killed, then two with shards; all losses within 1e-4 of on
 # `--requeue` lets Slurm put the job back into the queue by itself:
 #
 # ```
-# #!/bin/bash
+# !/bin/bash
 # #SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 --cpus-per-task=32 --time=04:00:00
 # #SBATCH --signal=TERM@90 --requeue
 # first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
