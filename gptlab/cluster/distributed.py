@@ -24,8 +24,8 @@ On two hosts without a scheduler, the same line on each; the folder is on a disk
         -m gptlab train nanogpt-gpu --folder /shared/runs/sixteen --resume
 
 With Slurm, a file for `sbatch`. The time limit's SIGTERM comes 90 seconds early and the run saves a checkpoint; submit
-the same file again to go on. `--requeue` is for a node that fails. `--resume` starts from the beginning only where there
-is no checkpoint::
+the same file again to go on. `--requeue` is for a node that fails. `--resume` starts from the beginning only where
+there is no checkpoint::
 
     #!/bin/bash
     #SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 --cpus-per-task=32 --time=04:00:00

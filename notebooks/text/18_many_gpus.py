@@ -537,12 +537,12 @@ print("two ranks, one killed, then two with shards; all losses within 1e-4 of on
 #     -m gptlab train nanogpt-gpu --folder /shared/runs/sixteen --resume
 # ```
 #
-# With Slurm, a file for `sbatch`. Its SIGTERM comes 90 seconds before the time is over, and the run saves a checkpoint.
-# Submit the file again, and `--resume` continues; the first time it begins from nothing. After a node has failed,
-# `--requeue` lets Slurm put the job back into the queue by itself:
+# With Slurm, a file for `sbatch`. Its SIGTERM comes 90 seconds before the time is over, and the run saves a
+# checkpoint. Submit the file again, and `--resume` continues; the first time it begins from nothing. After a node has
+# failed, `--requeue` lets Slurm put the job back into the queue by itself. The file's first line is `#!/bin/bash`, and
+# then:
 #
 # ```
-# !/bin/bash
 # #SBATCH --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 --cpus-per-task=32 --time=04:00:00
 # #SBATCH --signal=TERM@90 --requeue
 # first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
