@@ -873,8 +873,8 @@ PREDICTIONS = [
     ),
     Prediction(
         id="cluster.d",
-        question="Two ranks read half of a batch each, and their gradients are added up, weighted by tokens. How do they "
-        "differ from the gradients of one process that read the whole batch?",
+        question="Two ranks read half of a batch each, and their gradients are added up, weighted by tokens. How do "
+        "they differ from the gradients of one process that read the whole batch?",
         kind="choice",
         choices=("not at all, or in the last digits", "by a factor of about two", "they are noisier"),
         answer="a",
