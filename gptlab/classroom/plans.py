@@ -52,7 +52,7 @@ LONG = (
     Step(12, "The whole journey", "{start_here}, *How does it do that?* and *It remembers: change one word*",
          "predict, then run; pairs on one laptop"),
     Step(10, "Whose text?", "a pupil's text as tokens; {tokens}, *The five puzzles*, the first",
-         "choose a text of 30,000 characters or more: a book that is free, or the class's own stories"),
+         "choose a text of 30,000 characters or more: a book out of copyright, or the class's own stories"),
     Step(8, "Start the training", "`python3 -m gptlab train my.txt` in a terminal; read its two lines together",
          "start it, and bet: how will it write in ten minutes?"),
     Step(20, "Write the loop", "{start_here}, *The loop that writes*: the exercise, and hints only when asked",
@@ -101,16 +101,17 @@ def plan_long() -> str:
         "[All sheets and plans](../README.md) · notebooks [{start_here}](../{start_here.file}.ipynb), "
         "[{tokens}](../{tokens.file}.ipynb), [{training}](../{training.file}.ipynb) · sheets "
         "[{start_here}]({start_here.file}.md), [{tokens}]({tokens.file}.md), [{training}]({training.file}.md)",
-        "**For** a class that has written a loop in Python before. **You need** a laptop for every two, with "
-        "the course "
-        "installed (`classroom release` makes a package without a network), and a text of your own as a reserve.",
+        "**For** a class that has written a loop in Python before. **You need** one laptop per pair, with "
+        "the course installed (`classroom release --wheels` makes a zip that needs no network), and a text of your "
+        "own as a reserve.",
         "**They leave with** a model that writes like their text, and with the difference between learning "
         "and learning "
         "by heart.",
         _table(LONG),
         "**Skip** tokenizers beyond one picture, and every formula. A class without Python does *Take it apart* of the "
         "45 minutes in place of *Write the loop*. **If the training is slow**, have a finished `runs/my` on a stick.",
-        "**Before you begin:** try the training on the slowest laptop; ask for consent where a text is of people.",
+        "**Before you begin:** try the training on the slowest laptop; ask for consent if a text is by or about "
+        "living people.",
     )
 
 
@@ -126,9 +127,9 @@ def plan_term() -> str:
     return _joined(
         "# A term: one notebook a week",
         "[All sheets and plans](../README.md)",
-        f"**For** a course with a double lesson of {LESSON} minutes a week. The time to read is measured "
-        "(words and lines "
-        "of code), the time for exercises is declared with each, and what is left of the lesson is split between "
+        f"**For** a course with a double lesson of {LESSON} minutes a week. Reading time is estimated "
+        "from words and lines "
+        "of code, the time for exercises is stated with each, and what is left of the lesson is split between "
         "the projector and discussion.",
         "\n".join(rows),
         "**How a week goes.** Pupils read up to the first core exercise at home. In class: the opening of "
@@ -169,8 +170,8 @@ def syllabus() -> str:
         )
     return _joined(
         "# The notebooks, and how to teach them",
-        "They build on each other: the order is the order of reading. Each has warm-ups of a few minutes, two or three "
-        "core exercises that take at most half an hour together, and stretch exercises that are open at the top.",
+        "They build on each other, so read them in order. Each has one to three core exercises that take at most half "
+        "an hour together; most add warm-ups of a few minutes, and stretch exercises for those who want more.",
         "\n".join(rows),
         "## Lesson plans",
         f"- [{_total(SHORT)} minutes]({FOLDER}/plan_45_minutes.md): how does a machine write? For a class "
@@ -180,7 +181,7 @@ def syllabus() -> str:
         "`python3 -m gptlab classroom` hands the course out, collects and marks what comes back, and makes slides of a "
         "notebook: `python3 -m gptlab classroom slides attention`.",
         "## The words of the course",
-        "Each standard word of the field stands in the column of the notebook that introduces it. A dot: the text uses "
+        "Each standard term of the field is in the column of the notebook that introduces it. A dot: the text uses "
         "it. A square: an exercise practises it.",
         f"![A chart with a line for each word and a column for each notebook; the same is printed in words by "
         f"gptlab.pictures.concept_map()]({MAP})",

@@ -145,7 +145,7 @@ def _way(parts: list[Section], skip: tuple[str, ...]) -> str:
 def _exercise(exercise: Exercise) -> str:
     usual = [f"- *{mistake.name}:* {_line(mistake.tell)}" for mistake in exercise.mistakes[:MISTAKES]]
     more = len(exercise.mistakes) - len(usual)
-    rest = f"\n\nThe check knows {more} more by name." if more > 0 else ""
+    rest = f"\n\nThe check recognises {more} more." if more > 0 else ""
     return (
         f"### {exercise.id} {exercise.title} ({exercise.minutes} minutes)\n\n{_line(exercise.hints[0])}\n\n"
         f"Likely wrong answers, and what to say:\n\n" + "\n".join(usual) + rest

@@ -19,8 +19,8 @@
 # *You find out where the time and the memory of a training step go, change one thing after another, and train on
 # whatever machine you have, with the figures of a real GPU beside your own.*
 #
-# The model doesn't change in this notebook. Everything is about the machine under it. We measure, change one thing,
-# and measure again, so that in the end you can say of each trick what it is for and what it brings *on your machine*.
+# The model doesn't change in this notebook. Everything is about the machine under it. We measure, change one thing, and
+# measure again, so that in the end you can say what each trick is for, and what it gains *on your machine*.
 #
 # **After this notebook you can**
 #
@@ -31,7 +31,7 @@
 # - say how much of a machine a run uses, and how long the next one will take.
 #
 # **It builds on** batches (04), attention (06), the model (08), training (10) and the parts of Llama (12). **It takes**
-# about 55 minutes to read, and about a minute and a half to run on two CPU cores, with 1 GB of memory. With an NVIDIA
+# about 65 minutes to read, and about a minute and a half to run on two CPU cores, with 1 GB of memory. With an NVIDIA
 # card the same cells choose larger sizes and take a few minutes; 8 GB of card memory are enough.
 
 # %%
@@ -150,7 +150,7 @@ print("loss as on the CPU:", close[0], "  gradient as on the CPU:", close[1])
 # %% [markdown]
 # You have an NVIDIA card, and the line says `cpu`? Then torch can't reach it; `python -m gptlab doctor` says why. Often
 # the installed build of torch is one for CPUs only. Apple's MPS is taken only if you ask, `pick_device("mps")`, because
-# some of its operations have been silently wrong in some releases, and then too the comparison decides.
+# some of its operations have been silently wrong in some releases. Even then the comparison decides.
 #
 # ### The machine that you may not have
 #
@@ -182,9 +182,9 @@ def recorded_table(words):
 # ### Something to measure
 #
 # We take fables with the word tokens of notebook 06, and a small GPT with the parts of notebook 12. Nothing in the
-# program asks for a GPU; between machines only sizes differ. The larger one also has a head of its own: its blocks
-# begin as the identity, so with tied weights and so many channels its first guess would be the token it has read last,
-# and it would be very sure of it.
+# program asks for a GPU; between machines only sizes differ. The larger one doesn't share its output matrix with the
+# embedding: its blocks begin as the identity, so with tied weights and that many channels it would begin by predicting
+# the token that it has just read, with great confidence.
 
 # %%
 words = StoryWords()
@@ -244,13 +244,13 @@ for name, (early, late) in readings.items():
 print("the clock was read too early:", all(early > 2 * late for early, late in readings.values()))
 
 # %% [markdown]
-# The first number is a wonder, and nonsense: it says how fast work can be *ordered*. A rate above what the maker of a
-# card promises is nearly always this mistake.
+# The first number is spectacular and meaningless: it says how fast work can be *queued*. A rate above what the maker of
+# a card promises is nearly always this mistake.
 #
-# So wait before you start the clock, and wait before you read it. Leave out the first runs, in which memory is claimed
-# and kernels are chosen; a **kernel** is a program that runs on the device. And take the median, so that one disturbed
-# run doesn't count. Suppose that three runs take 3.0, 0.5 and 0.6 seconds and the first is the warm-up: the answer is
-# 0.55.
+# So wait before you start the clock, and wait before you read it. Leave out the first runs, in which memory is
+# allocated and kernels are chosen; a **kernel** is a program that runs on the device. And take the median, so that one
+# disturbed run doesn't count. Suppose that three runs take 3.0, 0.5 and 0.6 seconds and the first is the warm-up: the
+# answer is 0.55.
 
 # %% [markdown]
 # **Your turn: `gpu.2`** · *core* · 15 minutes
@@ -292,10 +292,10 @@ check("gpu.2", seconds_of)
 #
 # ## Two ceilings
 #
-# Why is one operation slow and another fast? A machine has two limits. It can do so many FLOPs per second, and it can
-# move so many bytes per second between its memory and the place where the arithmetic happens. Take a pencil. Adding two
-# vectors of n numbers is n FLOPs, while 3n numbers travel, two in and one out, of 4 bytes each. Multiplying two n × n
-# matrices is $2n^3$ FLOPs, while only $3n^2$ numbers travel.
+# Why is one operation slow and another fast? A machine has two limits. It can do only so many FLOPs per second, and
+# move only so many bytes per second between its memory and the place where the arithmetic happens. Adding two vectors
+# of n numbers is n FLOPs, while 3n numbers travel, two in and one out, of 4 bytes each. Multiplying two n × n matrices
+# is $2n^3$ FLOPs, while only $3n^2$ numbers travel.
 #
 # FLOPs per byte that travels are the **arithmetic intensity**. *Before you run the next cell:*
 
@@ -323,10 +323,10 @@ pictures.table(rows, ["work, in float32", "FLOPs per byte"], align="lr")
 # $$ \text{FLOP/s} \le \min(\text{rate},\ \text{intensity} \cdot \text{bandwidth}) $$
 #
 # Drawn against the intensity this looks like a roof, and is called the **roofline** (Williams, Waterman and Patterson
-# 2009). A machine with 100 GFLOP/s and 10 GB/s has its ridge at 10 FLOPs per byte. Left of the ridge work waits for
-# memory, and faster arithmetic would gain nothing; right of it work waits for arithmetic. For one row times a [4, 3]
-# matrix in float32, on a machine with 1 byte per second and all the arithmetic in the world, 24 FLOPs meet 76 bytes:
-# 0.32 FLOP/s.
+# 2009). A machine with 100 GFLOP/s and 10 GB/s has its **ridge**, the point where the slope meets the flat part, at 10
+# FLOPs per byte. Left of the ridge work waits for memory, and faster arithmetic would gain nothing; right of it work
+# waits for arithmetic. For one row times a [4, 3] matrix in float32, on a machine with 1 byte per second and all the
+# arithmetic in the world, 24 FLOPs meet 76 bytes: 0.32 FLOP/s.
 
 # %% [markdown]
 # **Your turn: `gpu.3`** · *core* · 10 minutes
@@ -350,8 +350,8 @@ def attainable(m, k, n, width, rate, bandwidth): ...
 check("gpu.3", attainable)
 
 # %% [markdown]
-# Now the two limits of this machine, measured with a large product and a large copy. Ceilings are the best that was
-# ever seen, so here we take the maximum of several tries.
+# Now the two limits of this machine, measured with a large product and a large copy. A ceiling is the best that a
+# machine can do, so here we take the maximum of several tries; the average in the first cell may be well below it.
 
 # %%
 roof = gpu.Roofline(
@@ -363,8 +363,8 @@ print(f"memory:     {roof.bandwidth / 1e9:,.1f} GB/s")
 print(f"the ridge:  {roof.ridge:.1f} FLOPs per byte")
 
 # %% [markdown]
-# And cards? The first four rows are what NVIDIA's data sheets promise for 16 bits. The last is what was measured on the
-# recorded card, so that you can see how far a promise carries.
+# And cards? The first four rows are what NVIDIA's data sheets promise for dense matrices in 16 bits. The last is what
+# was measured on the recorded card, so that you can see how much of the promise is kept.
 
 # %%
 rows = []
@@ -484,7 +484,7 @@ print("256 + 1 =", total.item())
 # </details>
 #
 # Adding many small things to a large one goes wrong in 16 bits. That is why sums, the softmax, the loss and the weights
-# themselves stay in float32, and only matrix products are made in 16 bits. The name is **mixed precision**, and
+# themselves stay in float32, and only matrix products are computed in 16 bits. The name is **mixed precision**, and
 # PyTorch's word for it is `autocast`. What happens to very small and very large numbers?
 
 # %% tags=["nbval-check-output"]
@@ -605,15 +605,15 @@ for name, measured in stored.items():
 # per query, and so twice as much.
 # </details>
 #
-# And the time? Every score that counts is still computed, so both lines rise with the square of T. What the kernel
-# saves is traffic.
+# And the time? Every score that counts is still computed, so the work of both grows with the square of T. What the
+# kernel saves is traffic. Single points may stick out on a busy machine.
 
 # %%
 pictures.lines(times, "T (tokens)", "forward and backward (ms)", log="xy")
 
 # %% [markdown]
 # But how can you take a softmax without having the whole row? In pieces. For each query keep the highest score so far,
-# the sum of the exponentials, and the average under way. When a higher score turns up, shrink what you have.
+# the sum of the exponentials, and the running average. When a higher score turns up, scale down what you have.
 
 
 # %% tags=["nbval-check-output"]
@@ -635,10 +635,11 @@ q, k, v = torch.randn(5, 4), torch.randn(13, 4), torch.randn(13, 4)
 print("equal within 1e-6:", bool((in_pieces(q, k, v, piece=3) - attention.attend(q, k, v)).abs().max() < 1e-6))
 
 # %% [markdown]
-# In the backward pass the scores of each piece are made again, from q, k and two stored numbers per query. With pieces
-# that fit into the small fast memory of a GPU, this is **flash attention**
-# ([Dao et al. 2022](https://arxiv.org/abs/2205.14135); the running softmax is Milakov and Gimelshein's, 2018). It does
-# *more* FLOPs than the plain way, and is faster. After the roofline you know why.
+# In the backward pass the scores of each piece are computed again from q and k, and the one number stored per query,
+# the logarithm of its `total` with `highest` added, turns them into weights. With pieces that fit into the small fast
+# memory of a GPU, this is **flash attention** ([Dao et al. 2022](https://arxiv.org/abs/2205.14135); the running softmax
+# is Milakov and Gimelshein's, 2018). It does *more* FLOPs than the plain way, and is faster. After the roofline you
+# know why.
 #
 # ## Many small operations
 #
@@ -673,12 +674,12 @@ print(f"to start so many, at the price of the smallest addition: {in_a_step * ro
 
 # %% [markdown]
 # On a CPU core an addition of about a thousand numbers takes as long as an addition of one, and the operations of a
-# model are larger than that, so starting them is a small part of its step. On a GPU the flat part reaches much further.
-# It adds many thousands of numbers at once, while Python starts its kernels one by one. A step in which starting takes
-# longer than computing is called **launch-bound**.
+# model are larger than that, so starting them is a small part of its step. On a GPU the flat part reaches much further,
+# because the card adds many thousands of numbers at once, while Python starts its kernels one by one. A step in which
+# starting takes longer than computing is called **launch-bound**.
 #
-# That isn't a rare accident. Look at the recorded card. For each of its runs the table has the time of a step, and the
-# time that its arithmetic alone would have needed at the measured rate. Look for the run that wastes least.
+# That is common. For each run of the recorded card the table has the time of a step, and the time that its arithmetic
+# alone would have needed at the measured rate. Look for the run that wastes least.
 
 # %%
 rows = []
@@ -695,12 +696,12 @@ header = ["RECORDED, compiled", "million parameters", "a step (ms)", "of it arit
 pictures.table(rows, header, align="llrr")
 
 # %% [markdown]
-# The two small models leave the card idle for most of each step, although they are compiled. GPT-2, with 32 sequences
-# of 1,024 tokens, keeps it busy for more than half. There are two remedies, both meant for GPUs.
+# The two small models leave the card's arithmetic units idle for most of each step, although they are compiled. GPT-2,
+# with 32 sequences of 1,024 tokens, keeps them busy for more than half. There are two remedies, both meant for GPUs.
 #
 # **torch.compile** (Ansel et al. 2024) reads the operations of your model and joins neighbours into one kernel, so that
-# a norm, an activation and a sum become a single pass over memory. It takes its time at the first call, half a minute
-# and more, so it isn't run here on a CPU.
+# a norm, an activation and a sum become a single pass over memory. The first call is slow, often half a minute or more,
+# so it isn't run here on a CPU.
 
 # %%
 if on_gpu:
@@ -714,13 +715,13 @@ recorded_table("training")
 
 # %% [markdown]
 # Two libraries train GPT-2 on the recorded card, both compiled, with the same batch: Hugging Face's `transformers` and
-# this course. The compiler levels the field. What is left between the two is small beside what either of them leaves unused.
+# this course. They are about equally fast, and the difference is small beside what either of them leaves unused.
 #
 # **CUDA graphs** (in PyTorch since 1.10, 2021) record a sequence of kernels once, and then start all of them with one
 # call. The recording repeats exactly what it did, on the same memory, so nothing may change its shape. Generating with
 # a cache is the place for it, since each token is hundreds of tiny kernels. The cache gets its full size from the
 # start, the position is a tensor, and a mask hides what isn't written yet. `GraphedDecoder` is that step; on CUDA it is
-# recorded, elsewhere it runs as it is, and the tokens must be the same either way.
+# recorded, elsewhere it runs as it is, and in float32 the tokens must be the same either way.
 
 # %% tags=["nbval-check-output"]
 storyteller, tokenizer = checkpoints.committed("fables")
@@ -744,10 +745,10 @@ recorded_table("generating")
 # on* is honest bookkeeping: in 16 bits two programs round differently, and where two tokens are nearly as likely, the
 # texts part.
 #
-# A training step can be recorded, too, and that is what the course's command does by now. On CUDA, `train --compile
-# True` records a whole compiled step as one graph, moves all matrices of Muon together, and reads the losses of twenty
-# steps at once (`--sync-every`), because to read a number from a GPU is to wait for it. The records above are older
-# than that, so what it brings isn't in them.
+# A training step can be recorded, too, and the course's command does so. On CUDA, `train --compile True` records a
+# whole compiled step as one graph, moves all matrices of Muon together, and reads the losses of twenty steps at once
+# (`--sync-every`), because to read a number from a GPU is to wait for it. The records above are older than that, so
+# they don't show what it gains.
 #
 # The optimizer is made of small operations, too. AdamW is a dozen of them for each tensor. PyTorch has it three times:
 # as a loop over the tensors, with one call for many tensors (`foreach`), and in one kernel (`fused`). Same arithmetic:
@@ -773,9 +774,9 @@ print("the same weights after a step, within 1e-6:", apart < 1e-6)
 pictures.compare(milliseconds, "one AdamW step (ms)", title=f"{gpu.count_parameters(config):,} parameters on {device}")
 
 # %% [markdown]
-# On a CPU, where an operation is cheap to start, the three may lie close together, in any order. On a GPU each
-# operation of the loop would have to be launched. Wherever this course trains with AdamW, it takes the fused one; it
-# costs one word.
+# On a CPU, where an operation is cheap to start, `loop` and `foreach` are often close together. On a GPU each operation
+# of the loop would have to be launched. Wherever this course trains with AdamW, it takes the fused one; it costs one
+# word.
 #
 # ## How large a batch?
 #
@@ -794,9 +795,10 @@ pictures.lines({"forward and backward": rates}, "stories in a batch, B", "tokens
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# On a CPU the rate rises at first and is soon level: from then on twice the stories take twice the time. On a GPU small
-# batches leave most units idle, so the rate keeps rising with B, almost for free. **What a GPU changes is not the speed
-# of one step but how much fits into it.** A batch that is too small is the commonest reason for a slow GPU.
+# On a CPU the rate rises at first and is soon level, apart from the noise of a busy machine: from then on twice the
+# stories take twice the time. On a GPU small batches leave most units idle, so the rate rises with B, almost for free,
+# until they are busy. **What a GPU changes is not the speed of one step but how much fits into it.** A batch that is
+# too small is the commonest reason for a slow GPU.
 # </details>
 #
 # More stories per step aren't the same as more steps, though. Up to some size a larger batch makes a better gradient;
@@ -840,9 +842,10 @@ print("mean of the two means, equal to the whole batch:", bool(((long + short) /
 # Ten times. Each part gets half of the weight: a sixth for each of 3 tokens, a sixtieth for each of 30.
 # </details>
 #
-# It isn't. Each part's loss is a mean over its own tokens, so a token of the short row counts for more than one of the
-# long row. `transformers` did this until October 2024, and hardly anybody noticed, because the loss still falls. What
-# is right? Two parts have gradients 2 and 8, and 1 and 3 tokens that count; then the whole batch has 6.5.
+# So the obvious way is wrong. Each part's loss is a mean over its own tokens, so a token of the short row counts for
+# more than one of the long row. `transformers` did this until October 2024, and hardly anybody noticed, because the
+# loss still falls. What is right? If two parts have gradients 2 and 8, and 1 and 3 tokens that count, the gradient of
+# the whole batch is 6.5.
 
 # %% [markdown]
 # **Your turn: `gpu.5`** · *warm-up* · 10 minutes
@@ -889,8 +892,8 @@ print("four steps, at once and in four parts, the same losses within 1e-4:", apa
 # %% [markdown]
 # ## Where the memory goes
 #
-# When a GPU stops with *out of memory*, it helps to know the account. A training step holds four things. Three of them
-# depend on the model alone; in float32 a number takes 4 bytes.
+# When a GPU stops with *out of memory*, it helps to know what filled it. A training step holds four things. Three of
+# them depend on the model alone; in float32 a number takes 4 bytes.
 #
 # | what | how much |
 # |---|---|
@@ -920,7 +923,7 @@ one, two = (
 print(f"measured, for one block more: {(two - one) / (8 * 104 * 4 * 96):.0f} times C")
 
 # %% [markdown]
-# Now the whole step. `gpu.estimate_memory` makes the account from the configuration alone, line by line, at five
+# Now the whole step. `gpu.estimate_memory` predicts its memory from the configuration alone, line by line, at five
 # moments of the step; *workspace* is what single operations need for themselves. `gpu.measure_memory` follows every
 # tensor of a real step from its birth to its end. Both are for the CPU here, so that the figures are the same
 # everywhere.
@@ -955,13 +958,13 @@ pictures.memory_timeline({"alive": real}, {"predicted peak": estimate.total}, ma
 # %% [markdown]
 # <details><summary>Answer to the prediction</summary>
 #
-# d, the activations, by far. That is typical of small models with many tokens per step, and it holds for large ones,
-# too, unless something is done about it.
+# d, the activations, by far. That is typical of small models with many tokens per step, and, as you will see, of GPT-2
+# with plain attention.
 # </details>
 #
 # Read the picture from left to right. In the forward pass memory climbs, four steps for four blocks. At the top is the
 # loss, whose gradient over all logits [B, T, V] comes on top of everything else. In the backward pass it falls block by
-# block, while the gradients of the weights take the place of the activations. The grey ground is what stays between two
+# block, while the gradients of the weights take the place of the activations. The grey area is what stays between two
 # steps.
 
 # %% tags=["nbval-check-output"]
@@ -969,7 +972,7 @@ print("predicted within 15 % of measured:", abs(estimate.total / real.peak - 1) 
 print("bytes for each parameter, its gradient and AdamW:", 4 + 4 + 8)
 
 # %% [markdown]
-# On a card PyTorch counts for itself, `torch.cuda.max_memory_allocated`. Does the account hold there? Look at the last
+# On a card PyTorch counts for itself, `torch.cuda.max_memory_allocated`. Does the estimate hold there? Look at the last
 # column: 1 is a perfect prediction, and below 1 the card needed more than we said.
 
 # %%
@@ -980,11 +983,11 @@ if on_gpu:
 recorded_table("memory")
 
 # %% [markdown]
-# GPT-2 is predicted to a fraction of a percent. With the modern parts the account, as it was on that day, came out ten
-# percent short, and so it told its makers where to look. The activation function of those parts is a square,
-# `relu(x).square()`, and on CUDA autocast computes powers in float32: the square was stored a second time, at twice the
-# size, and nobody had noticed. Written as a product of a tensor with itself it stays in 16 bits, and that is how the
-# package has it now. A prediction that is checked can be wrong in a useful way.
+# GPT-2 is predicted to a fraction of a percent. With the modern parts the estimate of that day came out about ten
+# percent short, which told us where to look. The activation function of those parts is a square, `relu(x).square()`,
+# and on CUDA autocast computes powers in float32: the square was stored a second time, at twice the size, and nobody
+# had noticed. Written as a product of a tensor with itself it stays in 16 bits, and that is how the package has it now.
+# A prediction that is checked can be wrong in a useful way.
 #
 # ### Forget, and compute again
 #
@@ -1011,14 +1014,15 @@ print("the same gradients:", bool((gradients_of(False) - gradients_of(True)).abs
 print("blocks run forward in a step: 4 before,", 4 + 4, "now")
 
 # %% [markdown]
-# About a third more work, because the forward pass is one of three thirds and is done twice, for less memory; the more
-# blocks, the more is saved. In `TrainConfig` it is one word, `gradient_checkpointing=True`.
+# This buys memory with about a third more FLOPs, because the forward pass is a third of a step's work and is done
+# twice; the time may grow by more or less. The more blocks, the more is saved. In `TrainConfig` it is one word,
+# `gradient_checkpointing=True`.
 #
 # ### And GPT-2?
 #
-# The account needs no model, so you can ask it for one that wouldn't fit here. Take GPT-2 124M and sequences of 1,024
-# tokens. What lies in the memory of a card at the worst moment, and how many sequences fit into one with 24 GB, of
-# which 22 can be used?
+# The estimate needs no model in memory, so you can ask for one that wouldn't fit here. Take GPT-2 124M and sequences of
+# 1,024 tokens. What lies in the memory of a card at the worst moment, and how many sequences fit into one with 24 GB,
+# of which 22 can be used?
 
 # %% tags=["nbval-check-output"]
 gpt2 = dataclasses.replace(GPTConfig.gpt2("124M"), dropout=0.0)  # nanoGPT trains it without dropout
@@ -1040,11 +1044,12 @@ pictures.shares(wholes, "GB", title="GPT-2 124M, B = 12, T = 1,024: the worst mo
 
 # %% [markdown]
 # Look at what is left when the activations are gone: the logits. GPT-2 has 50,257 of them per token, and the loss wants
-# them in float32, with their gradient. So when memory runs out there are these ways, each for one line of the account:
+# them in float32, with their gradient. So when memory runs out there are these ways, each for one or two lines of the
+# table:
 #
 # - a smaller B with accumulation, for activations and logits,
 # - 16 bits, for up to half of the activations,
-# - flash attention, for its weights,
+# - flash attention, for the attention weights,
 # - checkpointing, for all but the blocks' inputs,
 # - a loss computed on some rows at a time, so that all logits never exist together (`gptlab.fast_forms`, which the
 #   training command uses on a card),
@@ -1069,10 +1074,10 @@ milliseconds = {
 pictures.compare(milliseconds, f"milliseconds, B = {B}", best=None)
 
 # %% [markdown]
-# The faster the device, the longer the first bar looks beside the last. What can be done once shouldn't be done at each
-# step, so `python -m gptlab prepare` writes such files, in parallel, for a corpus of any size. And what remains can be
-# hidden: while the device computes a step, a second thread fetches the next batch. It is **prefetched**. To see what
-# that is worth, take a disk that is slow on purpose.
+# The faster the device, the longer the first bar looks beside the last. So `python -m gptlab prepare` writes such
+# files, in parallel, for a corpus of any size. And what remains can be hidden: while the device computes a step, a
+# second thread fetches the next batch. It is **prefetched**. To see what that is worth, take a disk that is slow on
+# purpose.
 
 
 # %%
@@ -1106,15 +1111,15 @@ ahead = Prefetched(on_disk)
 print("the same batches:", all(torch.equal(ahead.batch(n)[0], on_disk.batch(n)[0]) for n in range(5)))
 
 # %% [markdown]
-# The wait disappears where a step is longer than it. Where the step is shorter, a part of the wait is left, and more
-# threads or larger reads are needed.
+# The wait disappears if a step takes longer than the wait. If it doesn't, part of the wait is left, and more threads or
+# larger reads are needed.
 #
 # ## How much of the machine do you use?
 #
-# Tokens per second say how fast you are, not how good. For that you have to know what a token costs. Count for yourself
-# before you look. Take one block with C = 2 and T = 3, and V = 5: its six matrices have $4 \cdot 4 + 2 \cdot 16 = 48$
-# entries, attention meets 3 keys and averages 3 values of 2 channels (12), the head has 10. That is 70 multiplications
-# and as many additions; forward and backward, three times that, 420 FLOPs per token.
+# Tokens per second say how fast you are, but not how much of the machine you use. For that you have to know what a
+# token costs. Count for yourself before you look. Take one block with C = 2 and T = 3, and V = 5: its six matrices have
+# $4 \cdot 4 + 2 \cdot 16 = 48$ entries, attention meets 3 keys and averages 3 values of 2 channels (12), the head has
+# 10. That is 70 multiplications and as many additions; forward and backward, three times that, 420 FLOPs per token.
 
 # %% [markdown]
 # **Your turn: `gpu.4`** · *stretch* · 15 minutes
@@ -1197,8 +1202,8 @@ history = go_on(until=steps // 4)
 early = history.tokens / history.seconds
 
 # %% [markdown]
-# That was the first quarter. The words are in place; what is mostly missing is the memory for what was said earlier in
-# a story. The large model, with its larger batches, may be past that point already.
+# That was the first quarter. Most words are in place; what is mostly missing is the memory for what was said earlier in
+# a story. The larger model of a GPU, with its larger batches, may be past that point already.
 
 # %%
 history = go_on(until=5 * steps // 8)
@@ -1220,9 +1225,9 @@ for at, written in stories.items():
 pictures.excess(history, fall=False, title=f"{steps} steps on {device}: above the best possible loss")
 
 # %% [markdown]
-# Form is learned at once: the stories look like stories before they make sense. The recalled facts come later, and they
-# come suddenly. How many stories end up without a fault varies with the seed and the machine; the loss varies less. The
-# height of the picture is the distance to the entropy of the grammar, so there is nothing below its ground.
+# Form is learned first: the stories look like stories before they make sense. The recalled facts take much longer. How
+# many stories end up without a fault varies with the seed and the machine; the loss varies less. Zero in this picture
+# is the entropy of the grammar, the best loss that is possible.
 #
 # The clock counted the steps only, not the evaluations. And your guess?
 
@@ -1239,8 +1244,8 @@ answered
 # for them, and padding, which is computed and teaches nothing. Small models use little of a machine.
 # </details>
 #
-# With it you can foretell a run before it ends: the work of the whole run, divided by what the first quarter reached.
-# Every plan in notebook 18 is made of this division.
+# With it you can predict how long a run will take: the work of the whole run, divided by what the first quarter
+# reached. Every plan in notebook 18 comes from this division.
 
 # %%
 work = gpu.flops_per_token(config, T) * history.tokens
@@ -1250,12 +1255,13 @@ print(f"foretold after a quarter: {foretold:.1f} s of training; it took {history
 # %% [markdown]
 # ## The real card beside it
 #
-# Fables are to understand with. To compare with the world, take Tiny Shakespeare, character by character. nanoGPT's
-# README (2022 and 2023) gives a loss of 1.4697 for its GPU settings, on the tenth of the text that was held back, after
-# about three minutes on one A100: 5,000 steps of 64 rows of 256 characters. Two recipes of this course were recorded on
-# a card: `nanogpt-gpu`, which is nanoGPT's settings, and `shakespeare-gpu`, a model of the same size with the parts of
-# notebook 12 and Muon. And one was recorded on two CPU cores, on purpose without dropout (notebook 08). The picture has
-# the two runs of the card. Look at where each line is lowest; the table after it has all three.
+# Fables are for understanding. To compare with others, take Tiny Shakespeare, character by character. nanoGPT's README
+# (2022 and 2023) gives a loss of 1.4697 for its GPU settings, on the tenth of the text that was held back, after about
+# three minutes on one A100: 5,000 steps of 64 rows of 256 characters. Two recipes of this course were recorded on a
+# card: `nanogpt-gpu`, which has nanoGPT's settings, and `shakespeare-gpu`, a model of the same size with the parts of
+# notebook 12 and Muon. A third record comes from two CPU cores: `shakespeare-gpu` with half the batch, about half the
+# steps and no dropout (notebook 08). The picture has the two runs of the card. Look at where each line is lowest; the
+# table after it has all three.
 
 # %%
 curves, rows = {}, []
@@ -1279,18 +1285,19 @@ header = ["RECORDED run", "day", "tokens per second", "best at step", "after sec
 pictures.table(rows, header, align="lrrrrrr")
 
 # %% [markdown]
-# Three things to see. The card comes to nanoGPT's figure in seconds; two CPU cores worked for many minutes and stopped
-# well above it. Other work ran beside them, so their seconds are too many, but no factor of two would change the
-# picture. The recipe with the newer parts gets as far in fewer steps. And a run that goes on past its best gets worse:
+# The card reaches nanoGPT's figure, to three digits, in seconds; two CPU cores worked for many minutes and stopped well
+# above it. Other work ran beside them, so their seconds are too many, but a factor of two wouldn't change the picture.
+# The recipe with the newer parts gets as far in fewer steps. And a run that goes on past its best gets worse:
 # `nanogpt-gpu` had learned what it could from a million characters, and from then on it learned them by heart. That is
-# overfitting, and on a fast machine you meet it sooner. `train --patience 3` ends a run after three evaluations without
-# a new best.
+# overfitting, and on a fast machine you meet it sooner. `train --early-stopping 3` ends a run after three evaluations
+# without a new best.
 #
-# Before you compare with others, know two conventions. nanoGPT estimates its loss on random pieces of the held-out
-# part, we take all of it once; and it reports the best evaluation of a run. And the line across the picture is no
-# floor: nobody knows the entropy of Shakespeare.
+# Two conventions differ. nanoGPT estimates its loss on random pieces of the held-out part, while we take all of it
+# once; and nanoGPT reports the best evaluation of a run. The line across the picture is no floor: nobody knows the
+# entropy of Shakespeare.
 #
-# With a GPU you can make such records. Each command stores its figures with all that one must know to believe them:
+# With a GPU you can make such records. Each command stores its figures with the device, the date and the commit. The
+# recipe `shakespeare-gpu` has been tuned since its record was made, so its figures will differ:
 #
 # ```
 # python -m gptlab train nanogpt-gpu --compile True --record data/recorded/mine.json
