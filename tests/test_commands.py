@@ -73,7 +73,8 @@ def documented():
         r"((?:train|bench|prepare|export|sample|fetch|wheels|doctor)\b.*)"
     )
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "notebooks" / "text").glob("*.py"))):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        text = re.sub(r" \\\n#? *", " ", path.read_text(encoding="utf-8"))  # a backslash goes on in the next line
+        for line in text.splitlines():
             if (found := told.fullmatch(line)) and "--help" not in line:
                 yield path.name, found[1]
 

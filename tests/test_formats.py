@@ -129,7 +129,11 @@ def some_progress(folder):
 
 
 def read_progress(path):
+    before = path.read_bytes()
     found = store._from_disk(path)
+    if found is None:  # a newer course has written it: it stays as it is
+        assert path.read_bytes() == before
+        return
     assert set(found) == {"exercises", "predictions", "quiz"}
     assert all(isinstance(entry, dict) for part in found.values() for entry in part.values())
 

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from gptlab.config import GPTConfig
-from gptlab.html import BOX, BOX_EDGE, FRONT, HERE, INK, PALE, STRIPE
+from gptlab.html import BOX, BOX_EDGE, CHIPS, FRONT, HERE, INK, PALE, STRIPE
 from gptlab.pictures.style import SERIES, Picture, canvas, finish, styled
 
 WIDE, HIGH, STEP = 3.7, 0.62, 0.95  # a box, and from one row to the next
@@ -98,7 +98,7 @@ def _parts(config: GPTConfig) -> tuple[list[_Part], list[_Part], list[_Part]]:
     return before, inside, [_Part(norm, "", _count(model.norm), "norm"), head]
 
 
-COLOURS = {"table": FRONT, "norm": "white", "mix": "#bfe0f5", "mlp": HERE}
+COLOURS = {"table": FRONT, "norm": "white", "mix": CHIPS[0], "mlp": HERE}
 
 
 def _box(axes, x: float, y: float, part: _Part) -> None:

@@ -184,7 +184,7 @@ def recorded_table(words):
 # We take fables with the word tokens of notebook 06, and a small GPT with the parts of notebook 12. Nothing in the
 # program asks for a GPU; between machines only sizes differ. The larger one doesn't share its output matrix with the
 # embedding: its blocks begin as the identity, so with tied weights and that many channels it would begin by predicting
-# the token that it has just read, with great confidence.
+# the token that it has read last, with great confidence.
 
 # %%
 words = StoryWords()

@@ -319,8 +319,8 @@ MUTANTS = [
     Mutant(
         "padding is learned",
         "model",
-        "targets.flatten().long(), ignore_index",
-        "targets.flatten().long().clamp(min=0), ignore_index",
+        "F.cross_entropy(exact, targets, ignore_index",
+        "F.cross_entropy(exact, targets.clamp(min=0), ignore_index",
         "tests/test_model.py::test_targets_to_ignore_cost_nothing",
     ),
     # Backpropagation
