@@ -22,12 +22,12 @@ function sparkline(weights) {
 function mostAttended(passage, { start, weights }, count) {
   return ranked(weights, count)
     .filter((t) => weights[t] >= 0.05)
-    .map((t) => `${quoted(passage.shown(start + t))} ${percent(weights[t])}`);
+    .map((t) => `${quoted(passage.shown(start + t))} with ${percent(weights[t])}`);
 }
 
 function drawWhere(page, chosen) {
   const { passage } = page;
-  const before = passage.ids.slice(0, chosen).map((_, i) => passage.shown(i)).slice(-6).join("");
+  const before = passage.ids.slice(0, chosen).map((_, i) => passage.shown(i)).slice(-6).join("").replace(/^[.,;:!?]+ */, "");
   const where = byId("inside-where");
   if (chosen === 0) {
     where.textContent = "Nothing stands before the first token, so nothing predicts it. Choose a later one.";
@@ -54,9 +54,11 @@ function drawExpected(page, chosen) {
   const stands = chosen < passage.ids.length ? passage.ids[chosen] : null;
   const { before } = drawBars(page, list, logits, stands, (id) => putToken(page, chosen, id));
   note.textContent = stands === null
-    ? "Pale: the model’s own probabilities. Full: after temperature, top-k and top-p. Click one to put it there."
+    ? "Pale: the model’s own probabilities. Full, and in figures: after the sliders below. ␣ is a space. " +
+      "Click a token to put it there."
     : `${quoted(passage.shown(chosen))} had a chance of ${percent(before[stands])}, which is a loss of ` +
-      `${passage.surprise(chosen).toFixed(2)} nats. Click another token to put it there instead.`;
+      `${passage.surprise(chosen).toFixed(2)} nats. Pale: the model’s own probabilities. Full, and in figures: ` +
+      "after the sliders below. Click another token to put it there instead, and the text ends with it.";
 }
 
 /** Another token at a place; what stood behind it no longer follows from anything, so it goes. */

@@ -75,7 +75,7 @@ export function checkStory(page, passage) {
   const found = formError.found.split(" ").slice(0, 4).join(" ");
   return {
     kind: "other",
-    sentence: `This is not a fable, or not any more: in place of “${found} …”, “${formError.expected}” would have to stand.`,
+    sentence: `This is not a fable, or not any more: a fable would go on with “${formError.expected}” here, not with “${found} …”.`,
   };
 }
 

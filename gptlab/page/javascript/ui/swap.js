@@ -67,7 +67,7 @@ class Swap {
     byId("swap-readout").hidden = true;
     byId("swap-note").textContent = this.choices.length
       ? ""
-      : "There is no fact to swap yet: write a story above, or begin one as the fables begin.";
+      : "There is no fact to swap yet: write a story above first, one that begins as the fables do.";
   }
 
   run() {
@@ -107,8 +107,9 @@ class Swap {
     });
     this.drawTable();
     const fell = this.moves.filter((move) => move && move.after < move.before - 0.1).length;
-    byId("swap-note").textContent = `“${mark.text}” became “${words}”. ${fell} later ${fell === 1 ? "token" : "tokens"} lost more ` +
-      "than 10 points of probability. ▼ marks what fell, ▲ what rose; the taller the bar, the more.";
+    const more = fell === 0 && !this.page.stops.has(old.ids.at(-1)) ? " The story is not finished: write it to its end first." : "";
+    byId("swap-note").textContent = `“${mark.text}” became “${words}”. ${fell || "No"} later ${fell === 1 ? "token" : "tokens"} ` +
+      `lost more than 10 points of probability.${more} ▼ marks what fell, ▲ what rose; the taller the bar, the more.`;
   }
 
   /** What the model now expects most at place i. */

@@ -110,7 +110,7 @@ class SwitchBoard {
       return found.reduce((a, b) => a + b, 0) / found.length;
     };
     byId("switch-note").textContent = names
-      ? `On the text to the left, the loss goes from ${mean({}).toFixed(2)} to ${mean({ switches }).toFixed(2)} nats per token.`
+      ? `On the text “As it is”, the loss goes from ${mean({}).toFixed(2)} to ${mean({ switches }).toFixed(2)} nats per token.`
       : "Everything is on, so both texts are the same.";
   }
 

@@ -1,7 +1,7 @@
 // A text as a row of tokens that can be reached with the keyboard, shaded and chosen.
 import { element, quoted } from "./dom.js";
 
-const READ_ME = "Point at a token, tap it, or move there with the arrow keys, to see its number.";
+const READ_ME = "Point at a token, tap it, or move there with the arrow keys, to see its numbers.";
 const KEYS = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
 
 export class TokenView {
