@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptlab import checkpoints, page, sampling
+from gptlab import checkpoints, commands, page, sampling
 from gptlab.chat_template import ChatTemplate
 from gptlab.config import GPTConfig
 from gptlab.corpora import fables
@@ -132,6 +132,20 @@ def test_the_first_prediction_is_there_within_a_second(visit):
     expect(tab.locator(".lead")).to_contain_text(
         "This page holds a whole GPT: 0.5 million parameters, no server, no network."
     )
+
+
+def test_three_commands_lead_from_a_text_to_a_page_that_writes(visit, files, tmp_path, monkeypatch, capsys):
+    """train, sample, page, as README has them; then the page is opened, and writes with the letters of that text."""
+    monkeypatch.chdir(tmp_path)
+    Path("my.txt").write_text("the vole and the owl went out.\n\nthe owl sang to the vole.\n\n" * 60)
+    sizes = ["--n-layer", "1", "--n-embd", "16", "--context", "16", "--batch-size", "2"]
+    assert commands.run(["train", "my.txt", "--steps", "2", *sizes]) == 0
+    assert commands.run(["sample", "runs/my"]) == 0
+    assert commands.run(["page", "runs/my", "--out", str(files / "mine.html")]) == 0
+    tab = visit("mine")
+    before = story(tab)
+    write_story(tab)
+    assert len(story(tab)) > len(before) and set(story(tab)) <= set(Path("my.txt").read_text())
 
 
 def test_a_browser_without_the_features_gets_a_sentence(visit, browser, files):
