@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_texts import texts
+from small_models import VARIANTS, draw_ids, small
 
 from gptlab import checkpoints, commands, page, sampling
 from gptlab.chat_template import ChatTemplate
 from gptlab.config import GPTConfig
 from gptlab.corpora import fables
 from gptlab.model import GPT
+from gptlab.page import packing
 from gptlab.tokens import CharTokenizer
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, which drives a browser")
@@ -27,14 +30,6 @@ MODELS = Path(__file__).parents[1] / "data" / "models"
 MODULES = [str(Path(__file__).parents[1] / "node_modules"), *os.environ.get("NODE_PATH", "").split(os.pathsep)]
 AXE = next((path for folder in MODULES if (path := Path(folder) / "axe-core" / "axe.min.js").is_file()), None)
 FLAWED = fables.tell(1, seed=0)[0].text  # a story, and below the same one with another animal near its end
-STRINGS = [
-    "",
-    "Once, in a dark forest",
-    "naïve 🦊 漢字 Straße",
-    " \n\t two  spaces ",
-    "<|endoftext|>",
-    "I'll don't 12345",
-]
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +154,7 @@ def test_a_browser_without_the_features_gets_a_sentence(visit, browser, files):
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_greedy_text_and_ids_are_those_of_the_course(visit, committed):
+def test_greedy_text_is_that_of_the_course(visit, committed):
     model, tokenizer = committed["fables"]
     tab = visit()
     tab.locator("#temperature").fill("0")
@@ -169,8 +164,30 @@ def test_greedy_text_and_ids_are_those_of_the_course(visit, committed):
         model, tokenizer, [tokenizer.end, *tokenizer.encode(prompt)], 200, stop=tokenizer.end, temperature=0
     )
     assert story(tab) == prompt + "".join(stream)
-    got = tab.evaluate("(texts) => texts.map((text) => Array.from(gptlab.tokenizer.encode(text)))", STRINGS)
-    assert got == [list(tokenizer.encode_ordinary(text)) for text in STRINGS]
+
+
+def test_ids_in_the_browser_are_pythons_on_ten_thousand_texts(visit, committed):
+    """Without lone surrogates, which do not travel to a browser; tests/test_page.py has them too."""
+    tokenizer, tab = committed["fables"][1], visit()
+    written = [text for text in texts(12_000) if not re.search("[\ud800-\udfff]", text)][:10_000]
+    assert len(written) == 10_000
+    got = tab.evaluate("(texts) => texts.map((text) => Array.from(gptlab.tokenizer.encode(text)))", written)
+    assert got == [list(tokenizer.encode_ordinary(text)) for text in written]
+
+
+@pytest.mark.parametrize("changes", VARIANTS[:3], ids=["gpt2", "llama", "modern"])
+def test_logits_in_the_browser_are_pythons_for_every_family(visit, files, changes):
+    model = small(**changes)
+    letters = CharTokenizer.from_text("".join(map(chr, range(97, 97 + model.config.vocab_size))))
+    (files / "family.html").write_text(page.build(model, letters, "family"), encoding="utf-8")
+    ids = draw_ids(1, 12)
+    with torch.no_grad():
+        for name, numbers in packing.rounded(model, model.config.vocab_size, "float16").items():
+            model.get_parameter(name).copy_(numbers)
+        expected = model(ids)[0].flatten()
+    tab = visit("family")
+    got = tab.evaluate("(ids) => Array.from(gptlab.forward(gptlab.model, ids, {}).logits)", ids[0].tolist())
+    assert (torch.tensor(got) - expected).abs().max() < 2e-5 * expected.abs().max()
 
 
 def test_a_seed_gives_its_text_again_and_another_story_has_another_seed(visit):
