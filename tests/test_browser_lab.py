@@ -1,13 +1,11 @@
 """The course in JupyterLab, in a real browser: a reader runs cells with the keyboard and sees what the course shows.
 
-Chromium opens a server of its own on this machine. `GPTLAB_ALL_BROWSER=1` also runs four whole notebooks cell by cell;
-`GPTLAB_SCREENSHOTS=FOLDER` keeps a picture of each page, to be looked at.
+Chromium opens a server of its own on this machine. `GPTLAB_ALL_BROWSER=1` also runs four whole notebooks cell by cell.
 """
 
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import browsing
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
@@ -22,13 +21,10 @@ from nbformat.v4 import new_code_cell, new_notebook
 from gptlab.commands import environment, working_copy
 
 ROOT = Path(__file__).resolve().parents[1]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser")
+playwright = browsing.api()
 pytestmark = [
-    pytest.mark.browser,
+    *browsing.MARKS,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: its package is called chromium"),
     pytest.mark.skipif(sys.platform == "win32", reason="the server is started as on Linux and macOS"),
 ]
 WHOLE = ("00_start_here", "02_bpe", "06_attention", "14_finetuning")
@@ -87,10 +83,8 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with browsing.chromium() as opened:
+        yield opened
 
 
 class Reader:
@@ -126,13 +120,6 @@ class Reader:
                 re.compile(r"\[\d+\]:"), timeout=1000 * seconds
             )
         return done
-
-    def picture(self, name):
-        if folder := os.environ.get("GPTLAB_SCREENSHOTS"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.page.set_viewport_size({"width": 1024, "height": 3000})
-            self.page.wait_for_timeout(800)
-            self.page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def _set_theme(lab, theme):
@@ -192,7 +179,7 @@ def test_a_reader_sees_cards_chips_and_pictures_with_the_keyboard_alone(browser,
     expect(reader.runs()).to_contain_text("def attend")
     expect(reader.runs()).to_contain_text("you are here")
     expect(reader.runs()).to_contain_text("loss")
-    reader.picture(f"kinds {theme[-5:].strip().lower()}")
+    browsing.keep(reader.page, f"kinds {theme[-5:].strip().lower()}", 3000)
     assert reader.page.evaluate(CONTRAST) == []
     assert reader.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert reader.complaints == []
@@ -208,7 +195,7 @@ def test_a_whole_notebook_runs_cell_by_cell(browser, lab, name):
         place = reader.runs(300)
         if cell["cell_type"] == "code" and "raises-exception" not in cell["metadata"].get("tags", []):
             playwright.expect(place.locator('[data-mime-type="application/vnd.jupyter.error"]')).to_have_count(0)
-    reader.picture(name)
+    browsing.keep(reader.page, name, 3000)
     assert reader.page.evaluate(CONTRAST) == []
     assert reader.complaints == []
     reader.page.context.close()

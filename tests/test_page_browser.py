@@ -1,12 +1,12 @@
 """Opened from the disk, in a real browser and without a network, every control of the page does what it says."""
 
-import os
 import re
-import shutil
 from pathlib import Path
 
+import browsing
 import pytest
 import torch
+from browsing import AXE
 from random_texts import texts
 from small_models import VARIANTS, draw_ids, small
 
@@ -18,27 +18,18 @@ from gptlab.model import GPT
 from gptlab.page import packing
 from gptlab.tokens import CharTokenizer
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, which drives a browser")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed, in which the page is opened"),
-]
-expect = playwright.expect
+pytestmark = browsing.MARKS
+expect = browsing.api().expect
 
 MODELS = Path(__file__).parents[1] / "data" / "models"
-MODULES = [str(Path(__file__).parents[1] / "node_modules"), *os.environ.get("NODE_PATH", "").split(os.pathsep)]
-AXE = next((path for folder in MODULES if (path := Path(folder) / "axe-core" / "axe.min.js").is_file()), None)
 FLAWED = fables.tell(1, seed=0)[0].text  # a story, and below the same one with another animal near its end
 
 
 @pytest.fixture(scope="module")
 def browser():
     expect.set_options(timeout=10_000)
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with browsing.chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -453,6 +444,7 @@ def test_every_width_shows_everything_and_accessibility_rules_hold(visit, scheme
     for width in (400, 700, 1024, 1920):
         tab.set_viewport_size({"width": width, "height": 900})
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        browsing.keep(tab, f"page {width} {scheme}", 2000)
     ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground))) > 380) == (scheme == "light")
     tab.click("#theme")

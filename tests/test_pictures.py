@@ -196,10 +196,11 @@ def test_a_figure_shows_itself_once_with_its_alternative_text(figures, files):
         assert len(pictures.describe(figure)) > 30 and "nan" not in pictures.describe(figure), name
         assert len(files[name]) < 60_000 and figure.get_size_inches()[0] <= 9.0, name
     data, metadata = figures["training"]._repr_mimebundle_()
-    assert set(data) == {"text/html", "text/plain"} and data["text/plain"] == repr(figures["training"])
+    png, alt = base64.b64encode(files["training"]).decode(), pictures.describe(figures["training"])
+    assert set(data) == {"image/png", "text/html", "text/plain"} and data["text/plain"] == repr(figures["training"])
+    assert data["image/png"] == png and metadata == {"image/png": {"alt": alt}}
     shown = dict(re.findall(r' (src|alt)="([^"]*)"', data["text/html"]))
-    assert shown["src"] == f"data:image/png;base64,{base64.b64encode(files['training']).decode()}"
-    assert shown["alt"] == escape(pictures.describe(figures["training"])) and metadata == {}
+    assert shown == {"src": f"data:image/png;base64,{png}", "alt": escape(alt)}
     assert plt.get_fignums() == []  # nothing for the notebook to draw a second time
 
 

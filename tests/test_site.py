@@ -1,13 +1,13 @@
 """The site has what the notebooks have, loads nothing from elsewhere, has no dead link, and replaces only itself."""
 
 import json
-import os
 import re
 import shutil
 import sys
 from pathlib import Path
 from urllib.parse import unquote
 
+import browsing
 import bs4
 import nbformat
 import pytest
@@ -420,21 +420,12 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch, capsys):
 
 # ── In a browser, from the disk ──────────────────────────────────────────────────────────────────────────────────────
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MODULES = [str(Path(__file__).parents[1] / "node_modules"), *os.environ.get("NODE_PATH", "").split(os.pathsep)]
-AXE = next((path for folder in MODULES if (path := Path(folder) / "axe-core" / "axe.min.js").is_file()), None)
 
-
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed, in which the pages are opened")
+@browsing.in_a_browser
 def test_in_a_browser_without_a_network_everything_works(built):
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed, which drives a browser"
-    )
     out, _ = built
     troubles = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with browsing.chromium() as browser:
         for width, theme in ((400, "light"), (1920, "dark")):
             context = browser.new_context(
                 viewport={"width": width, "height": 900}, offline=True, color_scheme=theme, reduced_motion="reduce"
@@ -448,17 +439,18 @@ def test_in_a_browser_without_a_network_everything_works(built):
                 tab.goto((out / name).as_uri())
                 assert tab.evaluate("document.documentElement.scrollWidth") == width, f"{name} scrolls at {width}"
                 assert tab.evaluate("document.documentElement.dataset.theme") == theme
-                if AXE and name != "06_attention.html":  # which has too much in it to look at all of it each time
-                    tab.add_script_tag(path=AXE)
+                if (
+                    browsing.AXE and name != "06_attention.html"
+                ):  # which has too much in it to look at all of it each time
+                    tab.add_script_tag(path=browsing.AXE)
                     found = tab.evaluate("axe.run({ preload: false, runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa'] })")[
                         "violations"
                     ]
                     assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == [], f"{name}, {theme}"
             shown = tab.evaluate("document.querySelector('.formula math').getBoundingClientRect().height")
             assert shown > 20  # a fraction with a root below it, not the letters in a row
-            use_the_keyboard(tab, playwright.expect, wide=width > 1000)
+            use_the_keyboard(tab, browsing.api().expect, wide=width > 1000)
             context.close()
-        browser.close()
     assert not troubles
 
 

@@ -2,9 +2,9 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
+import browsing
 import pytest
 
 from gptlab import commands
@@ -114,11 +114,9 @@ def test_a_real_notebook_becomes_one_file_that_loads_nothing(tmp_path, topic):
     assert path.stat().st_size < 3_000_000
 
 
+@browsing.in_a_browser
 def test_keys_turn_the_pages_in_a_browser_and_no_request_leaves(tmp_path):
     """At the width of an old projector, with the keyboard alone."""
-    api = pytest.importorskip("playwright.sync_api")
-    if (chromium := shutil.which("chromium") or shutil.which("google-chrome")) is None:
-        pytest.skip("no browser here")
     cells = [
         markdown("# T"), code("import math"), markdown("## One"),
         code("1", stream("the answer"), tags=["answers-prediction"]), markdown("The note."), markdown("## Two\n\n- x"),
@@ -126,8 +124,7 @@ def test_keys_turn_the_pages_in_a_browser_and_no_request_leaves(tmp_path):
     page = tmp_path / "deck.html"
     page.write_text(slides.make(json.loads(json.dumps({"cells": cells})), "T"), encoding="utf-8")
     asked, said = [], []
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with browsing.chromium() as browser:
         tab = browser.new_page(viewport={"width": 1024, "height": 768})
         tab.on("request", lambda request: asked.append(request.url))
         tab.on("console", lambda message: said.append(message.text))
@@ -145,5 +142,4 @@ def test_keys_turn_the_pages_in_a_browser_and_no_request_leaves(tmp_path):
         assert counter.inner_text() == "3 of 3" and tab.locator("h2 >> text=Two").is_visible()
         tab.keyboard.press("ArrowLeft")
         assert counter.inner_text() == "2 of 3"
-        browser.close()
     assert asked == [page.as_uri()] and not said

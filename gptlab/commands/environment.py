@@ -42,6 +42,7 @@ PYTEST_OPTIONS = [
     "--nbval-lax",  # every cell must run; the outputs of those tagged nbval-check-output must be the stored ones
     "--nbval-current-env",
     "--nbval-cell-timeout=660",
+    f"--nbval-sanitize-with={Path(__file__).resolve().parents[2] / 'tests' / 'nbval.cfg'}",
     "--ignore=notebooks/text",  # the text twins are the same notebooks again
     "--dist=loadfile",  # a notebook's cells stay together, in one process
     "--no-loadscope-reorder",  # tests/conftest.py has put the files that take longest first

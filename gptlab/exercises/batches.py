@@ -66,7 +66,7 @@ _SHIFT = Exercise(
         Mistake(
             "the last input has no target",
             lambda ids: (ids, ids[1:]),
-            "There is one input more than targets. What follows the last id is not known, so it is no input.",
+            "There is one input more than targets. What follows the last id is not known, so it isn't an input.",
         ),
         Mistake(
             "the last target is the first id",

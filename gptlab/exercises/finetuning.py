@@ -267,7 +267,7 @@ _TARGETS = Exercise(
     minutes=8,
     difficulty=2,
     prompt="From a conversation as ids, and for each id whether the model learns to write it, make inputs and targets. "
-    "The target of a position is the next id if that one counts, and -100 if it doesn't. The last id is no input, "
+    "The target of a position is the next id if that one counts, and -100 if it doesn't. The last id isn't an input, "
     "because nothing follows it.\n\nInput: `ids` and `counts`, each a `list`, of one length of at least 2. Result: two "
     "lists, one shorter. `[5, 6, 7, 8]` with `[False, False, True, True]` becomes `[5, 6, 7]` and `[-100, 7, 8]`.",
     signature="def masked_targets(ids: list[int], counts: list[bool]) -> tuple[list[int], list[int]]",
@@ -321,7 +321,7 @@ _TARGETS = Exercise(
         Mistake(
             "the last id is still an input",
             lambda ids, counts: (ids, [i if c else -100 for i, c in zip(ids[1:], counts[1:], strict=True)]),
-            "Nothing follows the last id, so it has no target and is no input: `ids[:-1]`.",
+            "Nothing follows the last id, so it has no target and can't be an input: `ids[:-1]`.",
         ),
         Mistake(
             "the inputs lose their first id",

@@ -60,7 +60,7 @@ _STYLE = {
 
 
 class Picture(Figure):
-    """A matplotlib figure that shows itself once, as PNG, with its alternative text (`alt`) beside it.
+    """A matplotlib figure that shows itself once, as a PNG with its alternative text (`alt`).
 
     It never enters pyplot's list of figures, so no cell draws it a second time, and the reader's own settings of
     matplotlib do not change it.
@@ -92,10 +92,11 @@ class Picture(Figure):
         return small.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        # As HTML, since JupyterLab shows an `image/png` without its alternative text.
-        source = f"data:image/png;base64,{base64.b64encode(self.png()).decode('ascii')}"
+        # JupyterLab prefers HTML, and shows an `image/png` without its text; other readers and exports take the PNG.
+        png = base64.b64encode(self.png()).decode("ascii")
+        source = f"data:image/png;base64,{png}"
         image = f'<img src="{source}" alt="{escape(self.alt)}" style="background: white; max-width: 100%">'
-        return {"text/html": image, "text/plain": repr(self)}, {}
+        return {"image/png": png, "text/html": image, "text/plain": repr(self)}, {"image/png": {"alt": self.alt}}
 
     def __repr__(self) -> str:
         width, height = self.get_size_inches() * self.dpi

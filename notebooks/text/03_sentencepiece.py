@@ -685,7 +685,7 @@ pictures.table(rows, header, caption="script, spaces: tokens per character of ç‹
 # - **spaces**: low where a run of spaces is one token. Remove `allow_whitespace_only_pieces` and see what happens.
 # - **MB per second**: SentencePiece is C++, ours is Python with a memory for words.
 #
-# Fewer tokens are no merit in themselves. A vocabulary of whole sentences would need very few, and no model could
+# Fewer tokens aren't a merit in themselves. A vocabulary of whole sentences would need very few, and no model could
 # learn it.
 #
 # ## The fair measure

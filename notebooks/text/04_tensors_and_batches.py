@@ -877,7 +877,7 @@ print("another seed differs:    ", not torch.equal(other.batch(7).ids, through[7
 #
 # Make a batch of texts of different lengths. T is one less than the length of the longest. Shorter inputs are padded on
 # the right with `pad`; where the input is padding, the target is −100. An id of a text may happen to equal `pad`, and
-# then it is no padding. Each row has at least two ids; leave the rows unchanged. Return inputs and targets as lists.
+# then it isn't padding. Each row has at least two ids; leave the rows unchanged. Return inputs and targets as lists.
 #
 # ```python
 # def pad_batch(rows: list[list[int]], pad: int) -> tuple[list[list[int]], list[list[int]]]: ...

@@ -773,7 +773,7 @@ pictures.table(rows, ["model", "parameters", "nats per token, held out"])
 #
 # Using one table for both is called **weight tying** (Press and Wolf [2017](https://arxiv.org/abs/1608.05859), Inan and
 # others [2017](https://arxiv.org/abs/1611.01462)). They report better losses with it on small corpora; our single run
-# is no test of that. GPT-2 ties its weights, and so does this course's model of the fables; Llama 3 with 8 billion
+# doesn't test that. GPT-2 ties its weights, and so does this course's model of the fables; Llama 3 with 8 billion
 # parameters doesn't. A table that writes has no idle rows, by the way: every logit takes part in the softmax, so every
 # row gets a gradient.
 #

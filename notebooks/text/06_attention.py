@@ -1062,7 +1062,7 @@ for claim, holds in claims.items():
 #   recognise. Remember our cheat from the beginning. For the hen's key to say that she belongs to Bo, the hen must
 #   first have received something from the name before her. In a single layer without neighbours she hasn't. Two layers
 #   with positions can do it, because the first passes the name on to the hen, and so can one layer with a little
-#   convolution in front. The two are no rivals: each does what the other can't.
+#   convolution in front. The two aren't rivals: each does what the other can't.
 #
 # Fact by fact, counting only what was last mentioned beyond the window: 0 is perfect knowledge, and guessing between
 # two equally likely answers once per story costs $\ln 2$, about 0.7 nats.

@@ -885,9 +885,9 @@ losses = {"sees everything": seer_loss, "causal": writer_loss}
 pictures.compare(losses, "nats per token", floor={"the entropy floor": floor}, best=None)
 
 # %% [markdown]
-# The honest loss is the higher one, and its model can write. Look at the dotted line: below it there is no success, only
-# a leak or a text learned by heart. What lies between the causal bar and the line is what a small model hasn't learned
-# in 300 steps, and what 24 tokens of context are too few to know. Notebook 10 closes that gap.
+# The honest loss is the higher one, and its model can write. Look at the dotted line: below it there is nothing to
+# gain, only a leak or a text learned by heart. What lies between the causal bar and the line is what a small model
+# hasn't learned in 300 steps, and what 24 tokens of context are too few to know. Notebook 10 closes that gap.
 #
 # ## At size: what a mask costs
 #
@@ -1439,7 +1439,7 @@ recap("masking")
 #
 # Our sentence, one step further on its way, and a last look at the two models from the beginning while they read it. For
 # each model we show the head that looks most at the next token, or would if it could. Compare the cells above the
-# diagonal. On the left there is weight in the future, where the answers are; on the right there is none, ever.
+# diagonal. On the left there is weight in the future, where the answers are; on the right there is never any.
 
 # %%
 ids = torch.tensor([tokenizer.encode(fables.TRAVELLER)[:14]])  # [1, T]  the first of its two sentences

@@ -583,7 +583,7 @@ pictures.training({"targets not shifted": wrong}, floor={"entropy floor": per_to
 #
 # It falls to almost nothing, far below the floor, because copying is easy. A beautiful curve, and a model that can
 # only repeat itself. The first point was a warning already: it is well below ln V, because a model that reads and
-# answers with the same table leans towards the token that it sees. **A loss below the floor is no success. It is an
+# answers with the same table leans towards the token that it sees. **A loss below the floor isn't a success. It is an
 # alarm.** Most of the time you don't know the floor; then reading a sample is the test.
 # </details>
 

@@ -1147,7 +1147,7 @@ for name, low, other, high in claims:
 print(f"the grammar: {fables.entropy():.1f} nats; all its stories equally likely: {math.log(fables.count()):.1f} nats")
 
 # %% [markdown]
-# Settings clearly to the right of the dashed line must produce texts that are no fables at all; there is no other way
+# Settings clearly to the right of the dashed line must produce texts that aren't fables at all; there is no other way
 # to get so much variety.
 #
 # The picture is about one small model of one simple language. For a large model there is no `fables.read`; people judge

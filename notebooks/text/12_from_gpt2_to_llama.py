@@ -640,7 +640,7 @@ pictures.lines(lengths, "position of the last token of a stretch", "loss (nats p
 # A story alone costs the same at any position. In a row, the loss is much higher from the second story on. So positions
 # are not the trouble. Two other things are new for the model: **distances**, because the angles between a query and a
 # key 300 tokens back never came up in training, and the other stories in sight. The picture can't tell the two apart.
-# Either way, RoPE doesn't *refuse* a longer text, but that is no promise that the model reads it well. Long texts have
+# Either way, RoPE doesn't *refuse* a longer text, but that doesn't promise that the model reads it well. Long texts have
 # to be trained for; further down you'll see how Llama 3.1 does it.
 #
 # ## Break it: the wrong pairing

@@ -304,7 +304,7 @@ pictures.conversation(row.ids[0, :width], row.targets[0, :width], its_tokenizer,
 # **Your turn: `finetuning.3`** · *core* · 8 minutes
 #
 # From a conversation as ids, and for each id whether the model learns to write it, make inputs and targets. The
-# target of a position is the next id if that one counts, and -100 if it doesn't. The last id is no input, because
+# target of a position is the next id if that one counts, and -100 if it doesn't. The last id isn't an input, because
 # nothing follows it.
 #
 # Input: `ids` and `counts`, each a `list`, of one length of at least 2. Result: two lists, one shorter. `[5, 6, 7,
@@ -585,7 +585,7 @@ pictures.training(runs, what="fables", unit=unit, title="How much of the fables 
 #
 # ## LoRA: learn a little beside what is there
 #
-# There is another way to change a model: leave its matrices alone. (That tends to forget less; it is no guarantee. The
+# There is another way to change a model: leave its matrices alone. (That tends to forget less, without a guarantee. The
 # run below mixes in old fables, too.) **LoRA** (Hu et al. 2021, *Low-Rank Adaptation*) freezes each matrix $W$ and
 # learns a product of two thin ones beside it,
 #

@@ -1293,7 +1293,7 @@ pictures.table(rows, header, align="lrrrrrr")
 # without a new best.
 #
 # Two conventions differ. nanoGPT estimates its loss on random pieces of the held-out part, while we take all of it
-# once; and nanoGPT reports the best evaluation of a run. The line across the picture is no floor: nobody knows the
+# once; and nanoGPT reports the best evaluation of a run. The line across the picture isn't a floor: nobody knows the
 # entropy of Shakespeare.
 #
 # With a GPU you can make such records. Each command stores its figures with the device, the date and the commit. The

@@ -779,8 +779,9 @@ pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 #
 # ## Long runs, outside a notebook
 #
-# A notebook is no place for hours. The command that you have killed above saves checkpoints and continues from them, on
-# the course's texts, on yours, or on any number of files that `prepare` has turned into tokens:
+# A notebook isn't the place for hours of training. The command that you have killed above saves checkpoints and
+# continues from them, on the course's texts, on yours, or on any number of files that `prepare` has turned into
+# tokens:
 #
 # ```
 # python -m gptlab prepare --help
