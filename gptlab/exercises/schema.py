@@ -8,7 +8,7 @@ from typing import Any
 
 KINDS = {
     "warm-up": "a first small step; skip it if it bores you",
-    "core": "the idea of the notebook, written by you: two or three, at most half an hour together",
+    "core": "the idea of the notebook, written by you: up to three, at most half an hour together",
     "stretch": "for more than one evening",
 }
 
