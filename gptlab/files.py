@@ -14,6 +14,7 @@ is on the disk before it gets its name, so this holds after a power cut too. Sta
 """
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -170,8 +171,9 @@ def _put_in_place(draft: Path, folder: Path) -> None:
                 os.replace(folder, aside)
         try:
             os.replace(draft, folder)
-        except OSError:
-            if not folder.is_dir():  # a real obstacle; else another writer was faster, so try again
+        except OSError as error:
+            # Another writer was faster, whose folder a third may have moved by now: try again. Or a real obstacle.
+            if not folder.is_dir() and error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 if aside.exists():
                     os.replace(aside, folder)
                 raise

@@ -200,6 +200,24 @@ def test_many_replacements_of_one_folder_at_once_never_fail_and_never_mix(tmp_pa
     assert len(set(content(tmp_path).values())) == 1 and content(tmp_path).keys() == {"m/one", "m/two"}
 
 
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_slower_writer_tries_again_though_a_third_has_moved_the_folder_of_the_faster(tmp_path, monkeypatch, before):
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    folder, put, met = tmp_path / "m", os.replace, []
+    if before is not None:
+        fill(folder, before)
+
+    def replace(source, target):
+        if target == folder and not met:
+            met.append(target)
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))  # and is gone when one looks
+        put(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    fill(folder, "new")
+    assert met and content(tmp_path) == {"m/one": b"new", "m/two": b"new"}
+
+
 @needs_fork
 @pytest.mark.parametrize("in_one_step", [True, False])
 @pytest.mark.parametrize("before", [None, "old"])
