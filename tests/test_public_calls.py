@@ -433,12 +433,24 @@ def accepts(row: str, name: str, annotation: object, value: object, result: obje
 
 
 def in_our_words(error: BaseException, name: str, value: object) -> bool:
-    """Whether an error was raised by a `raise` of this package, and says what it is about."""
+    """Whether an error was raised by a `raise` of this package, and names the argument in some way."""
     from gptlab import entrances
 
     if isinstance(error, OSError) and str(value) in str(error):
         return True  # Python names the file
-    return entrances._ours(error) and (len(str(error)) > 20) and not isinstance(error, AttributeError | KeyError)
+    ours = entrances._ours(error) and len(str(error)) > 20 and not isinstance(error, AttributeError | KeyError)
+    return ours and any(word in str(error) for word in about(name, value))
+
+
+def about(name: str, value: object) -> list[str]:
+    """How a message may name an argument: by its name, its value or type, or by one of its sizes."""
+    words = [name, name.replace("_", " "), repr(value), type(value).__name__]
+    if hasattr(value, "dtype"):
+        words += [str(list(value.shape)), *(f"={size}" for size in value.shape), *(f"[{B}," for B in value.shape[:1])]
+        words += [str(value.dtype).removeprefix("torch."), str(value.device)]
+    elif isinstance(value, str | list | tuple) and value:
+        words += [repr(type(value[0]).__name__), f"{len(value)} tokens"]
+    return words
 
 
 def run(call: Callable, given: dict) -> object:
