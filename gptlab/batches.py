@@ -105,7 +105,7 @@ class Batches(Epochs):
         seed: of the random starting points.
 
     Raises:
-        ValueError: for a text that is too short, or is not one row of integers; for sizes below 1 or another order.
+        ValueError: for a text that is too short, or is no row of integers; for sizes below 1 or another order.
 
     >>> batches = Batches(list(range(100)), B=2, T=5, order="ordered")
     >>> batches.batch(0).ids.tolist()
@@ -120,6 +120,8 @@ class Batches(Epochs):
         if order not in ("random", "ordered"):
             raise ValueError(f"unknown order {order!r}: choose 'random' or 'ordered'")
         _check_sizes(B=B, T=T)
+        if isinstance(ids, str | bytes):
+            raise ValueError(f"ids are text ({ids[:20]!r}), not numbers: pass tokenizer.encode(text)")
         _check_length(len(ids), T if order == "random" else 1)
         self.ids = np.asarray(ids) if isinstance(ids, Sequence | Tensor) else ids
         some = np.asarray(self.ids[:2])

@@ -245,6 +245,7 @@ def test_a_split_loses_nothing():
         (lambda: rolling_windows([1], 3, pad=0), "1 tokens is shorter"),
         (lambda: rolling_windows([1, 2], 0, pad=0), "T=0 must be at least 1"),
         (lambda: growing_contexts([1, 2], 0), "T=0 must be at least 1"),
+        (lambda: Batches("Once there was a fox", 1, 1), r"ids are text \('Once there was a fox'\).*tokenizer\.encode"),
         (lambda: Batches(np.array([0.5, 1.5, 2.5]), 1, 1), "type float64: pass one long row of integers"),
         (lambda: Batches(torch.zeros(4, 3, dtype=torch.long), 1, 1), r"shape \[4, 3\]"),
         (lambda: Batches([1, 2, 3], 1, 1).batch(-1), "step=-1"),
