@@ -146,7 +146,7 @@ print("gradient of 6 ln p(arm 2):", [round(g, 3) for g in theta.grad.tolist()])
 print("a step of 0.5 along it:   ", [round(g, 3) for g in (0.5 * theta.grad).tolist()])
 
 # %% [markdown]
-# *Before you run on:* arm 0 is pulled and pays 4, the least of all three. What happens to its probability?
+# *Before you run on:* arm 0 is pulled and pays 4, the lowest of the three. What happens to its probability?
 
 # %%
 predict("reinforcement.a", ...)
@@ -449,8 +449,13 @@ print(f"expected: at least three times as far without; here {moved['no clip'][1]
 #
 # The policy that came out of pre-training knows a great deal that the reward doesn't ask for. Nothing so far protects
 # it. So we put a price on every nat of distance to a frozen copy of the first model, the **reference**. The distance is
-# the KL divergence, estimated from the tokens that were sampled anyway: with $r = \pi_{\text{ref}} / \pi$, GRPO takes
-# $r - 1 - \ln r$, which is never negative and has the right mean ([Schulman
+# the **KL divergence**: the mean of $\ln \pi - \ln \pi_{\text{ref}}$ over what the policy samples. In words, by how
+# many nats the policy's own text surprises the reference more than the policy itself. It is 0 where both agree, and
+# above 0 wherever they don't.
+#
+# It can be estimated from the tokens that were sampled anyway. With $r = \pi_{\text{ref}} / \pi$ each token gives
+# $-\ln r$, which is right on average, but a single one may be negative. GRPO takes $r - 1 - \ln r$ instead. Its mean is
+# the same, because the mean of $r$ is 1, and it is never negative ([Schulman
 # 2020](http://joschu.net/blog/kl-approx.html)).
 
 # %% [markdown]
@@ -550,7 +555,7 @@ for one in complete(happy, tokenizer, [Prompt([tokenizer.end])] * 4, tokenizer.e
 # good at choosing among the things that a model can already do.
 #
 # Is it the reward that did this, or would any training? The control has the same steps, the same number of stories and
-# the same rewards, but they are dealt to the stories at random. Expect the share of happy ends to drift, in either
+# the same rewards, but each reward goes to the wrong story. Expect the share of happy ends to drift, in either
 # direction; what it shouldn't do is climb:
 
 # %%
@@ -801,10 +806,10 @@ progress("reinforcement")
 #   reward.
 # - No success, no signal: reinforcement chooses among what a model can already do.
 #
-# **New terms.** Policy · action · trajectory (rollout, episode) · reward, return · REINFORCE, policy gradient · baseline ·
-# advantage · GRPO (`GRPOTrainer` in trl; `group_size` is `num_generations`, `kl` is `beta`) · clipping (`epsilon`) ·
-# importance ratio · reference model, KL penalty · mode collapse · reward hacking · verifiable reward (RLVR) · preference,
-# Bradley–Terry model, reward model · RLHF · DPO (`DPOTrainer`).
+# **New terms.** Policy · action · trajectory (rollout, episode) · reward, return · REINFORCE, policy gradient ·
+# baseline · advantage · GRPO (`GRPOTrainer` in trl; `group_size` is `num_generations`, `kl` is `beta`) · clipping
+# (`epsilon`) · importance ratio · reference model, KL divergence, KL penalty · mode collapse · reward hacking ·
+# verifiable reward (RLVR) · preference, Bradley–Terry model, reward model · RLHF · DPO (`DPOTrainer`).
 #
 # <details><summary>All rewards of a batch are equal. What is the gradient, and what should a training program do?</summary>
 # Zero, apart from the KL price: every group-relative advantage is zero. It should say so, and stop if that never
