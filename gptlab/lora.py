@@ -94,7 +94,7 @@ class TokenRows(nn.Module):
 
 
 def unread_tokens(known: Iterable[Sequence[int]], to_read: Iterable[Sequence[int]]) -> list[int]:
-    """The ids that a model is to read and has never read, in order: their embeddings are as random as at the start.
+    """The ids that a model is to read and has never read, in order: their embeddings were never an input.
 
     Args:
         known: texts like those that it was trained on, as ids.

@@ -168,7 +168,8 @@ _ENCODE = Exercise(
     "user's.\n\nInput: `messages`, a `list` of pairs (role, ids of the words); `marks`, a `dict` with the ids of "
     "`'user'`, `'assistant'` and `'end'`. Result: two lists of one length, the ids and, for each, True or False. "
     "`[('user', [10]), ('assistant', [11])]` with the marks 1, 2 and 3 becomes `[1, 10, 3, 2, 11, 3]` and `[False, "
-    "False, False, False, True, True]`.",
+    "False, False, False, True, True]`. If the user spoke last, the ids end with the end of that message: unlike "
+    "`finetuning.1`, this function opens no new turn.",
     signature="def encode(messages: list[tuple[str, list[int]]],\n"
     "           marks: dict[str, int]) -> tuple[list[int], list[bool]]",
     inputs=_encode_inputs,
@@ -221,6 +222,15 @@ _ENCODE = Exercise(
                 [c for role, words in messages for c in (False, *[role == "assistant"] * len(words))],
             ),
             "After the words of each message comes `marks['end']`.",
+        ),
+        Mistake(
+            "the assistant's turn is opened after the user's last message",
+            lambda messages, marks: tuple(
+                found + [more] * (messages[-1][0] == "user")
+                for found, more in zip(encode(messages, marks), (marks["assistant"], False), strict=True)
+            ),
+            "That is right when the model is asked for an answer, as in `finetuning.1`. Here the ids end with the last "
+            "message.",
         ),
         Mistake(
             "there is no mark before a message",
@@ -373,7 +383,7 @@ _MEAN = Exercise(
     prompt="The loss of a batch is the mean over all its targets that count, each token weighing the same. Whatever "
     "stands at the other places must not matter, even if it is NaN.\n\nShapes: `losses` is a float tensor [B, T], "
     "the loss of each token; `targets` is an integer tensor [B, T] with -100 where nothing counts. At least one target "
-    "counts. Result: a tensor with one number.",
+    "counts. Result: a tensor with one number. Losses `[[9, 2, 4]]` with targets `[[-100, 7, 8]]` give 3.",
     signature='def masked_mean(losses: Float[Tensor, "B T"], targets: Int[Tensor, "B T"]) -> Float[Tensor, ""]',
     inputs=_mean_inputs,
     solution=masked_mean,
@@ -609,7 +619,8 @@ _SEPARATE = Exercise(
     prompt="Several documents are packed into each row; each begins with the token `begin`. Which positions may a "
     "position attend to? To itself and to earlier ones, and only within its own document.\n\nShapes: `ids` is an "
     "integer tensor [B, T] whose rows begin with `begin`. Result: a boolean tensor [B, T, T], True where the position "
-    "of the row may attend to the position of the column.",
+    "of the row may attend to the position of the column. For `[[9, 5, 9]]` with `begin` 9 the rows are `[True, False, "
+    "False]`, `[True, True, False]` and `[False, False, True]`.",
     signature='def separate(ids: Int[Tensor, "B T"], begin: int) -> Bool[Tensor, "B T T"]',
     inputs=_separate_inputs,
     solution=separate,
@@ -698,7 +709,8 @@ _LORA = Exercise(
     prompt="A linear layer computes `x @ W.T`. Beside the frozen W stand two thin matrices A and B, and their product "
     "is multiplied by alpha / r, where r is the rank, the number of rows of A: y = W x + (alpha / r) B A x for every "
     "position.\n\nShapes: `x` is a float tensor [B, T, C], `W` is [D, C], `A` is [r, C], `B` is [D, r], `alpha` is a "
-    "number. Result: a tensor [B, T, D].",
+    "number. Result: a tensor [B, T, D]. With one position, one channel and rank 1, x = 2, W = 3, A = 1, B = 5 and "
+    "alpha = 4 give 6 + 4 · 10 = 46.",
     signature='def lora_linear(x: Float[Tensor, "batch T C"], W: Float[Tensor, "D C"], A: Float[Tensor, "r C"],\n'
     '                B: Float[Tensor, "D r"], alpha: float) -> Float[Tensor, "batch T D"]',
     inputs=_lora_inputs,
@@ -799,7 +811,8 @@ _ROWS = Exercise(
     difficulty=1,
     prompt="The special tokens are new to a pre-trained model: its embedding table has no rows for them. Add n rows at "
     "the end. Each starts as the mean of all old rows, the vector of an average token.\n\nShapes: `table` is a float "
-    "tensor [V, C], `n` an integer of at least 1. Result: a tensor [V + n, C], whose first V rows are the old ones.",
+    "tensor [V, C], `n` an integer of at least 1. Result: a tensor [V + n, C], whose first V rows are the old ones. "
+    "`[[1, 2], [3, 6]]` with n = 1 becomes `[[1, 2], [3, 6], [2, 4]]`.",
     signature='def add_rows(table: Float[Tensor, "V C"], n: int) -> Float[Tensor, "V+n C"]',
     inputs=_row_inputs,
     solution=add_rows,

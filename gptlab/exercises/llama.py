@@ -56,8 +56,8 @@ _NORM = Exercise(
     difficulty=1,
     prompt="Divide each vector by the root of the mean of its squares, and multiply each channel by its weight. `eps` "
     "is added to the mean of the squares, so that a vector of zeros is not divided by zero.\n\nShapes: `x` is a "
-    "float32 tensor [B, T, C], `weight` is [C], `eps` a number; where `eps` is 0, no vector is. Result: a tensor "
-    "[B, T, C].",
+    "float32 tensor [B, T, C], `weight` is [C], `eps` a number; where `eps` is 0, no vector is all zeros. Result: a "
+    "tensor [B, T, C].",
     signature='def normalise(x: Float[Tensor, "B T C"], weight: Float[Tensor, "C"], eps: float) '
     '-> Float[Tensor, "B T C"]',
     inputs=_norm_inputs,
@@ -396,7 +396,7 @@ _FREQUENCIES = Exercise(
         Mistake(
             "the 2 is missing from the exponent",
             _powers(lambda i, hs: i / hs),
-            "The exponent is 2i / hs. Without the 2 the slowest pair is as slow as the middle one should be.",
+            "The exponent is 2i / hs. Without the 2 the last pair turns as fast as the one in the middle should.",
         ),
         Mistake(
             "the exponent is twice as large",

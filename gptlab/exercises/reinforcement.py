@@ -63,6 +63,11 @@ _BANDIT = Exercise(
             "The probabilities sum to 1, so the gradient of ln p(arm) also pushes the others down: onehot(arm) − p.",
         ),
         Mistake(
+            "only the arm that was pulled moves, by as much as it should",
+            _stepped(lambda p, pulled, arm: pulled * (1 - p)),
+            "Its own number is right. But ln p(arm) depends on every θ, so the others move as well: by −p of each.",
+        ),
+        Mistake(
             "a step down instead of up",
             _stepped(lambda p, pulled, arm: p - pulled),
             "This makes a rewarded arm rarer. A reward is to become larger, so θ moves along the gradient, not against "
@@ -71,8 +76,8 @@ _BANDIT = Exercise(
         Mistake(
             "the gradient of p, not of ln p",
             _stepped(lambda p, pulled, arm: p[arm] * (pulled - p)),
-            "You have the gradient of p(arm), which is p(arm) times that of ln p(arm). Rare arms would learn twice as "
-            "slowly: they are pulled rarely already.",
+            "You have the gradient of p(arm), which is p(arm) times that of ln p(arm). Rare arms would learn too "
+            "slowly: they are pulled rarely, and each of their steps would be small as well.",
         ),
         Mistake(
             "divided by p a second time",
@@ -202,7 +207,8 @@ _GROUPS = Exercise(
     difficulty=2,
     prompt="GRPO's advantage: each reward minus the mean of its group, divided by (the group's standard deviation + "
     "0.0001). Take `torch.std` as it is. A group in which all rewards are equal must give zeros, not NaN.\n\nShapes: "
-    "`rewards` is [G, N], one group in each row; result [G, N].",
+    "`rewards` is [G, N], one group in each row; result [G, N]. Example: [[1, 0, 0]] gives [[1.15, −0.58, −0.58]], "
+    "rounded.",
     signature='def group_advantages(rewards: Float[Tensor, "G N"]) -> Float[Tensor, "G N"]',
     inputs=_group_inputs,
     solution=group_advantages,
@@ -307,7 +313,8 @@ _LOG_PROB = Exercise(
     difficulty=2,
     prompt="Give ln p of each completion: the sum of ln p of its tokens, at the temperature that it was sampled with. "
     "Logits are divided by the temperature before the softmax. A target of −100 (prompt, padding) counts nothing."
-    "\n\nShapes: `logits` [B, T, V], `targets` [B, T]. Result: [B].",
+    "\n\nShapes: `logits` [B, T, V], `targets` [B, T]. Result: [B]. Example: logits [[[0, 0], [0, ln 3]]], targets "
+    "[[−100, 1]] and temperature 1 give [ln 0.75].",
     signature="def completion_log_prob(\n"
     '    logits: Float[Tensor, "B T V"], targets: Int[Tensor, "B T"], temperature: float\n'
     ') -> Float[Tensor, "B"]',
@@ -378,10 +385,11 @@ def clipped_objective(new, old, advantage, clip):
 
 
 def _clip_inputs(rng):
-    logs = [math.log(ratio) for ratio in (0.1, 0.75, 1.25, 2.0)]
-    yield torch.tensor(logs), torch.zeros(4), torch.ones(4), 0.2
-    yield torch.tensor(logs), torch.zeros(4), -torch.ones(4), 0.2
-    yield torch.tensor(logs) - 1, -torch.ones(4), torch.tensor([2.0, -2.0, 3.0, -3.0]), 0.3
+    logs = torch.tensor([math.log(ratio) for ratio in (0.1, 0.75, 1.25, 2.0)])
+    quarter = torch.full((4,), math.log(0.25))
+    yield quarter + logs, quarter, torch.ones(4), 0.2
+    yield quarter + logs, quarter, -torch.ones(4), 0.2
+    yield logs - 1, -torch.ones(4), torch.tensor([2.0, -2.0, 3.0, -3.0]), 0.3
     for n in (6, 9):
         old = -_normal(rng, n).abs()
         yield old + _normal(rng, n, scale=0.5), old, _normal(rng, n), rng.choice((0.1, 0.2, 0.3))
@@ -395,7 +403,8 @@ _CLIP = Exercise(
     difficulty=2,
     prompt="PPO's objective for each token, to be made large: min(ρ A, clip(ρ, 1 − ε, 1 + ε) A), where ρ is the "
     "probability of the token under the new policy divided by that under the old one.\n\nShapes: `new` and `old`, ln p "
-    "of the tokens, [T]; `advantage`, [T]; `clip`, the ε. Result: [T].",
+    "of the tokens, [T]; `advantage`, [T]; `clip`, the ε. Result: [T]. Example: a token that has become twice as "
+    "likely has ρ = 2; with ε = 0.2 it gives 1.2 for A = 1, and −2 for A = −1.",
     signature="def clipped_objective(\n"
     '    new: Float[Tensor, "T"], old: Float[Tensor, "T"], advantage: Float[Tensor, "T"], clip: float\n'
     ') -> Float[Tensor, "T"]',
@@ -488,7 +497,8 @@ _KL = Exercise(
     difficulty=2,
     prompt="Estimate the KL divergence from sampled tokens, one number for each: r − 1 − ln r, where r is the "
     "probability of the token under the *reference* divided by that under the *policy*.\n\nShapes: `policy` and "
-    "`reference`, ln p of the tokens, [T]. Result: [T]; never negative, and 0 where both agree.",
+    "`reference`, ln p of the tokens, [T]. Result: [T]; never negative, and 0 where both agree. Example: policy "
+    "[−1], reference [−2] gives [0.368].",
     signature='def kl_estimate(policy: Float[Tensor, "T"], reference: Float[Tensor, "T"]) -> Float[Tensor, "T"]',
     inputs=_kl_inputs,
     solution=kl_estimate,
@@ -549,7 +559,7 @@ def dpo_loss(chosen, rejected, reference_chosen, reference_rejected, beta):
 
 
 def _dpo_inputs(rng):
-    yield torch.zeros(1), torch.zeros(1), torch.zeros(1), torch.zeros(1), 0.1
+    yield *[torch.full((1,), -3.0)] * 4, 0.1
     yield torch.tensor([-8.0]), torch.tensor([-10.0]), torch.tensor([-9.0]), torch.tensor([-9.0]), 0.5
     yield (
         torch.tensor([-8.0, -5.0]),
@@ -574,14 +584,14 @@ def _margin(chosen: Tensor, rejected: Tensor, r_chosen: Tensor, r_rejected: Tens
 
 _DPO = Exercise(
     id="reinforcement.7",
-    title="Direct preference optimisation",
+    title="Direct preference optimization",
     kind="stretch",
     minutes=15,
     difficulty=3,
     prompt="In Bradley and Terry's model, a completion with score s is preferred to one with score t with probability "
     "σ(s − t). DPO takes β ln(π / π_reference) as the score. Give the mean of −ln(probability that the chosen one is "
-    "preferred).\n\nShapes: four tensors [B] of ln p of whole completions, and β. Result: a scalar. With four zeros "
-    "it is ln 2.",
+    "preferred).\n\nShapes: four tensors [B] of ln p of whole completions, and β. Result: a scalar. Where all four "
+    "are equal it is ln 2.",
     signature="def dpo_loss(\n"
     '    chosen: Float[Tensor, "B"], rejected: Float[Tensor, "B"],\n'
     '    reference_chosen: Float[Tensor, "B"], reference_rejected: Float[Tensor, "B"], beta: float,\n'
@@ -629,6 +639,11 @@ _DPO = Exercise(
             "not negated",
             _from_margin(_margin, lambda m, beta: F.logsigmoid(beta * m).mean()),
             "ln σ is below 0, and a loss is to be made small. Negate it.",
+        ),
+        Mistake(
+            "a ratio of logarithms",
+            _from_margin(lambda c, r, rc, rr: c / rc - r / rr),
+            "The inputs are logarithms already: ln(π / π_reference) is their difference, not their quotient.",
         ),
         Mistake(
             "the mean inside the sigmoid",
@@ -751,12 +766,12 @@ PREDICTIONS = [
     ),
     Prediction(
         id="reinforcement.c",
-        question="The reward is the number of cheerful words. What will the model write after forty steps?",
+        question="The reward is the number of cheerful words. What will the model write after two dozen updates?",
         kind="choice",
         choices=(
             "stories with happy ends",
             "longer stories with more detail",
-            "few kinds of stories, with the cheerful words put in wherever they fit",
+            "worse stories, or none at all, stuffed with cheerful words",
         ),
         answer="c",
         explanation="Nobody asked for a story. The reward counts words, and the shortest way to more words is taken.",
@@ -767,7 +782,7 @@ PREDICTIONS = [
         kind="number",
         answer=28,
         tolerance=0.25,
-        explanation="1 − 0.96⁸ is about 0.28; and in most of these, a single story must tell what was good about it.",
+        explanation="1 − 0.96⁸ is about 0.28; and in most of these a single story has to show what was good.",
     ),
 ]
 

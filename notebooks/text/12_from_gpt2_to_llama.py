@@ -23,8 +23,8 @@
 # from 2019, Llama 3 from 2024; between the largest of each lies a factor of more than two hundred in size. And yet only
 # four kinds of parts were exchanged.
 #
-# We'll take them one after the other: why somebody wasn't content with the old part, the new one by hand in a few
-# lines, and what it does to the loss, measured. Not everything you'll measure is what the papers promise.
+# We'll take them one after the other: why somebody wanted to replace the old part, the new one by hand in a few lines,
+# and what it does to the loss, measured. Not everything you'll measure is what the papers promise.
 #
 # **After this notebook you can**
 #
@@ -259,7 +259,8 @@ pictures.table(rows, ["normalisation of [8, 256, 768]", "ms"])
 # RMSNorm has half the parameters, and on paper it needs one mean less per vector. Whether you notice depends on who
 # wrote the code. In the version by hand, each step walks through memory again, and a single well-made kernel beats that
 # whatever it computes. If layer norm is the fastest on your machine, as it was on ours, that is why: on a CPU torch has
-# one fused kernel for it. What is simpler on paper isn't always faster on the clock.
+# one fused kernel for it. The library's `rms_norm` needn't have one, so it may be no faster than our own line, or even
+# slower. What is simpler on paper isn't always faster on the clock.
 #
 # And the loss?
 
@@ -1183,8 +1184,8 @@ print(huggingface.write_config(GPTConfig.modern(V, 160))["architectures"][0])
 # - **Squared ReLU** ([So et al. 2021](https://arxiv.org/abs/2109.08668)): $\max(0, z)^2$ in place of GELU, in an MLP
 #   without a gate. It was found by an automatic search.
 # - **A short convolution** before attention ([Poli et al. 2023](https://arxiv.org/abs/2302.10866)): each token takes in
-#   its last few neighbours, each channel by itself, and adds them to what it is, so that attention need not find them. You met convolutions in
-#   notebook 06.
+#   its last few neighbours, each channel by itself, and adds them to what it is, so that attention need not find them.
+#   You met convolutions in notebook 06.
 # - **Blocks that begin as nothing** (`init="zero"`): the last matrix of each part starts at zero, so a block adds
 #   nothing at first and the residual stream holds only the tokens.
 
@@ -1316,7 +1317,8 @@ progress("llama")
 # %% [markdown]
 # ## What to remember
 #
-# 1. RMSNorm divides by the root mean square and leaves the mean alone. In our runs no different from layer norm, and simpler.
+# 1. RMSNorm divides by the root mean square and leaves the mean alone. In our runs its loss was no different from layer
+#    norm's, and it is simpler.
 # 2. RoPE rotates queries and keys by an angle per position; the score knows only the distance. Two pairings are in use,
 #    and the wrong one is silent.
 # 3. SwiGLU has one matrix for the content and another for how much of it comes through. With equally many parameters it
@@ -1334,7 +1336,7 @@ progress("llama")
 # | SwiGLU, gate, up, down | `gate_proj`, `up_proj`, `down_proj`; `w1`, `w3`, `w2` in Meta's files |
 # | silu | swish, `hidden_act: "silu"` |
 # | grouped-query attention, `n_kv_head` | GQA, `num_key_value_heads`; with one head MQA |
-# | excess | loss above the entropy floor; nobody else has a known floor |
+# | excess | excess loss, reducible loss; for ordinary texts the floor is only estimated |
 # | seed | random seed, run |
 #
 # **Three questions**
@@ -1376,7 +1378,9 @@ recap("llama")
 # %% [markdown]
 # ## Next
 #
-# You can build and count every model of this family, and yours trains in seconds. The real ones took months on
-# thousands of GPUs. What does it take to train one at speed: precision, memory, many devices? [Notebook
-# 17](17_gpu_training.ipynb) begins with the machine that you have, and [notebook 18](18_many_gpus.ipynb) goes on to
-# many.
+# You can build and count every model of this family, and yours trains in seconds. But all that it does is continue a
+# text. [Notebook 14](14_finetuning.ipynb) turns such a model into one that does what you ask.
+#
+# And the real ones took months on thousands of GPUs. What does it take to train one at speed: precision, memory, many
+# devices? [Notebook 17](17_gpu_training.ipynb) begins with the machine that you have, and
+# [notebook 18](18_many_gpus.ipynb) goes on to many.

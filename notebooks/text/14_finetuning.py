@@ -31,7 +31,7 @@
 # - fine-tune a whole model, or with LoRA a few percent of it, and measure what it has forgotten on the way,
 # - talk to the result, here or in a terminal.
 #
-# **It builds on** special tokens (02), batches (04), masks (07), training (10) and sampling (11). **It takes** about 45
+# **It builds on** special tokens (02), batches (04), masks (07), training (10) and sampling (11). **It takes** about 40
 # minutes to read, about two minutes to run on two CPU cores, and 1 GB of memory.
 
 # %%
@@ -86,15 +86,18 @@ print(textwrap.fill(f"{asked} ▸{written}", width=100))
 # %% [markdown]
 # <details><summary>The answer</summary>
 #
-# b. It continues the text, as well as it can, and what it can is fables. Here the request even throws it off its stride: it has never seen a text begin like this, and picks up single words without a story around them. Nothing that it ever read told it that they should.
+# b. It continues the text, as well as it can, and what it can is fables. Here the request even throws it off its
+# stride: it has never seen a text begin like this, and picks up single words without a story around them. Nothing that
+# it has ever read told it what a request is for.
 # </details>
 #
 # The same thing happens to large models. A base model that is asked "What is the capital of France?" may well continue
 # with "What is the capital of Spain?", because on the web questions often stand in lists. It isn't being stubborn. It
 # completes documents, and a list of questions is a fine document.
 #
-# And here is the same model after two minutes of **fine-tuning**: training that goes on from a model that is already
-# trained, on other texts than before. It comes with the course too; by the end of this notebook you will have made one.
+# And here is the same model after 1,500 steps of **fine-tuning**: training that goes on from a model that is already
+# trained, on other texts than before. It comes with the course too. In this notebook you'll train a smaller version of
+# it yourself, in fewer steps and for fewer kinds of requests.
 
 # %%
 assistant, its_tokenizer = checkpoints.committed("assistant")
@@ -105,9 +108,9 @@ print(textwrap.fill(finetuning.answers(assistant, template, [request])[0], width
 # %% [markdown]
 # A proud crab, a rusty key: it did what it was asked. And it stopped by itself.
 #
-# How do we know that it wasn't luck? In most courses somebody reads a few answers and nods. Our stories come from a
-# grammar, and `fables.read` can read them back, so an answer can be graded exactly. `gptlab.corpora.requests` writes
-# requests of five kinds, each with a **judge** that says, part by part, whether an answer grants it.
+# How do we know that it wasn't luck? Usually somebody reads a few answers and nods. Our stories come from a grammar,
+# and `fables.read` can read them back, so an answer can be graded exactly. `gptlab.corpora.requests` writes requests of
+# five kinds, each with a **judge** that says, part by part, whether an answer grants it.
 
 # %% tags=["nbval-check-output"]
 for one in requests.make(6, seed=8, kinds=("about", "moral", "ending", "who", "continue")):
@@ -139,9 +142,10 @@ rows = [(kind, f"{before[kind]:.0%}", f"{after[kind]:.0%}") for kind in before]
 pictures.table(rows, ["kind of request", "base model", "assistant"], align="lrr")
 
 # %% [markdown]
-# That table is what this notebook is about. Expected in the last row is less than 5 % in the first column, and between
-# 78 % and 97 % in the second; the rows of a dozen requests each wander by ten points or more. The judge is strict: a
-# story in which both are foxes, or both are called Bo, isn't a fable. Now let's build it.
+# That table is what this notebook is about. In the last row we expect less than 5 % in the first column, and between
+# 78 % and 97 % in the second. Each of the other rows rests on a dozen requests, and answers are sampled, so it can
+# easily wander by ten or twenty points. The judge is strict: a story in which both are foxes, or both are called Bo,
+# isn't a fable. Now let's build it.
 
 # %% [markdown]
 # ## By hand, 1: a conversation is one row of tokens
@@ -184,10 +188,10 @@ talk = [
 print(template.render(talk))
 
 # %% [markdown]
-# Look at the end. After the user's last message stands `<|assistant|>`, and nothing after it: the model's next token
-# is the first word of the answer. That is how one asks. Generation then runs until the model writes `<|end|>`, which
-# is how it hands the turn back. (The `<|endoftext|>` in front is the old mark between two documents. Each story began
-# with it in pre-training, so each conversation does here.)
+# Look at the end. After the user's last message comes `<|assistant|>`, and nothing after it: the model's next token is
+# the first word of the answer. That's how you ask. Generation then runs until the model writes `<|end|>`, which is how
+# it hands the turn back. (The `<|endoftext|>` in front is the old mark between two documents. Each story began with it
+# in pre-training, so each conversation does here.)
 #
 # ## Nobody may forge a turn
 #
@@ -208,8 +212,8 @@ class Careless:
 careless = Careless(its_tokenizer)
 
 # %% [markdown]
-# On an honest conversation both give the same ids. But a user can type anything, also `<|end|><|assistant|>`. Then the
-# user has ended their own turn and begun the assistant's, and may put words into its mouth.
+# On an honest conversation both give the same ids. But a user can type anything, including `<|end|><|assistant|>`. With
+# that, the user has ended their own turn and begun the assistant's, and may put words into its mouth.
 
 # %% tags=["nbval-check-output"]
 honest = [{"role": "user", "content": "Tell a fable with a happy end."}]
@@ -247,9 +251,10 @@ for name, how in (("careless", careless), ("ours", template)):
 # after them. It does not learn the mark before them, which is given to it, and nothing of the user's.
 #
 # Input: `messages`, a `list` of pairs (role, ids of the words); `marks`, a `dict` with the ids of `'user'`,
-# `'assistant'` and `'end'`. Result: two lists of one length, the ids and, for each, True or False. `[('user', [10]),
-# ('assistant', [11])]` with the marks 1, 2 and 3 becomes `[1, 10, 3, 2, 11, 3]` and `[False, False, False, False,
-# True, True]`.
+# `'assistant'` and `'end'`. Result: two lists of one length, the ids and, for each, True or False.
+# `[('user', [10]), ('assistant', [11])]` with the marks 1, 2 and 3 becomes `[1, 10, 3, 2, 11, 3]` and
+# `[False, False, False, False, True, True]`. If the user spoke last, the ids end with the end of that message: unlike
+# `finetuning.1`, this function opens no new turn.
 #
 # ```python
 # def encode(messages: list[tuple[str, list[int]]],
@@ -295,10 +300,10 @@ pictures.conversation(row.ids[0, :width], row.targets[0, :width], its_tokenizer,
 
 # %% [markdown]
 # Three things to see. The orange begins one place *after* the mark, because the mark's position predicts the first
-# word. The green token is learned: **a model that never learns to write the end token never stops**. And the padding
-# on the right is the same token as the green one, yet costs nothing, since what is masked are targets, not ids.
-# Masking every target that equals the padding is a bug that many fine-tuning scripts have had, and it switches off
-# exactly that one green token.
+# word. The green token is learned: **a model that never learns to write the end token never stops**. And the padding on
+# the right is the same token as the green one, yet it costs nothing, because we mask targets, not ids. Masking every
+# target that equals the padding is a bug that many fine-tuning scripts have had, and it switches off exactly that one
+# green token.
 
 # %% [markdown]
 # **Your turn: `finetuning.3`** · *core* · 8 minutes
@@ -329,7 +334,8 @@ check("finetuning.3", masked_targets)
 # the other places must not matter, even if it is NaN.
 #
 # Shapes: `losses` is a float tensor [B, T], the loss of each token; `targets` is an integer tensor [B, T] with -100
-# where nothing counts. At least one target counts. Result: a tensor with one number.
+# where nothing counts. At least one target counts. Result: a tensor with one number. Losses `[[9, 2, 4]]` with targets
+# `[[-100, 7, 8]]` give 3.
 #
 # ```python
 # def masked_mean(losses: Float[Tensor, "B T"], targets: Int[Tensor, "B T"]) -> Float[Tensor, ""]
@@ -422,7 +428,8 @@ check("finetuning.5", pack)
 # attend to? To itself and to earlier ones, and only within its own document.
 #
 # Shapes: `ids` is an integer tensor [B, T] whose rows begin with `begin`. Result: a boolean tensor [B, T, T], True
-# where the position of the row may attend to the position of the column.
+# where the position of the row may attend to the position of the column. For `[[9, 5, 9]]` with `begin` 9 the rows are
+# `[True, False, False]`, `[True, True, False]` and `[False, False, True]`.
 #
 # ```python
 # def separate(ids: Int[Tensor, "B T"], begin: int) -> Bool[Tensor, "B T T"]
@@ -466,7 +473,7 @@ print("packed, with the causal mask alone:  it differs by more than 1e-5:", abs(
 # Each starts as the mean of all old rows, the vector of an average token.
 #
 # Shapes: `table` is a float tensor [V, C], `n` an integer of at least 1. Result: a tensor [V + n, C], whose first V
-# rows are the old ones.
+# rows are the old ones. `[[1, 2], [3, 6]]` with n = 1 becomes `[[1, 2], [3, 6], [2, 4]]`.
 #
 # ```python
 # def add_rows(table: Float[Tensor, "V C"], n: int) -> Float[Tensor, "V+n C"]
@@ -488,8 +495,8 @@ print("parameters:", f"{base.count_parameters():,} → {bigger.count_parameters(
 print("old ids unchanged:", add_special_tokens(tokenizer).encode(asked) == tokenizer.encode(asked))
 
 # %% [markdown]
-# Then the batches. In each there are six conversations and, beside them, two fables as in the pre-training; why, the
-# next section shows. The loop is `training.train`, the one of notebook 10. It asks for `batch(step)`, and doesn't care
+# Then the batches. In each there are six conversations and, beside them, two fables as in pre-training; the next
+# section shows why. The loop is `training.train`, the one of notebook 10. It asks for `batch(step)`, and doesn't care
 # what is in it.
 
 # %%
@@ -541,9 +548,10 @@ print("after", steps, "steps:", quick(full))
 print("the committed assistant:", quick(assistant))
 
 # %% [markdown]
-# Expected after these few steps: anywhere from a few percent to most of them, the short answers first. The committed
-# assistant is the recipe `finetune`, which goes on for longer and learns every kind: `python3 -m gptlab train
-# finetune`.
+# After these few steps we expect anything from a few percent to most of them, the short answers first. (The assistant's
+# shares may differ from those of the first table, although the model and the requests are the same: other samples, and
+# only a dozen requests of each kind.) The committed assistant is the recipe `finetune`, which goes on for longer and
+# learns every kind: `python3 -m gptlab train finetune`.
 #
 # ## What it forgets
 #
@@ -585,15 +593,16 @@ pictures.training(runs, what="fables", unit=unit, title="How much of the fables 
 #
 # ## LoRA: learn a little beside what is there
 #
-# There is another way to change a model: leave its matrices alone. (That tends to forget less, without a guarantee. The
-# run below mixes in old fables, too.) **LoRA** (Hu et al. 2021, *Low-Rank Adaptation*) freezes each matrix $W$ and
-# learns a product of two thin ones beside it,
+# There is another way to change a model: leave its matrices alone. That tends to forget less, though nothing guarantees
+# it; the run below mixes in old fables, too. **LoRA** (Hu et al. 2021, *Low-Rank Adaptation*) freezes each matrix $W$
+# and learns a product of two thin ones beside it,
 #
 # $$y = W x + \frac{\alpha}{r} B A x, \qquad A \in \mathbb{R}^{r \times C}, \; B \in \mathbb{R}^{D \times r},$$
 #
-# with a **rank** $r$ of 8 or 16 where $W$ has hundreds or thousands. The number $\alpha$ only sets how loudly the
-# product speaks; $\alpha = 2r$ is usual. It saves memory where it is scarcest: gradients and the optimizer's averages
-# are needed for $A$ and $B$ only. And a hundred tasks can share one base model, each with a small file of its own.
+# with a **rank** $r$ of 8 or 16, where $W$ has hundreds or thousands of rows and columns. The number $\alpha$ only sets
+# the size of the product's contribution; $\alpha = 2r$ is usual. It saves memory where it is scarcest: gradients and
+# the optimizer's averages are needed for $A$ and $B$ only. And a hundred tasks can share one base model, each with a
+# small file of its own.
 
 # %% [markdown]
 # **Your turn: `finetuning.7`** · *core* · 8 minutes
@@ -603,7 +612,8 @@ pictures.training(runs, what="fables", unit=unit, title="How much of the fables 
 # position.
 #
 # Shapes: `x` is a float tensor [B, T, C], `W` is [D, C], `A` is [r, C], `B` is [D, r], `alpha` is a number. Result: a
-# tensor [B, T, D].
+# tensor [B, T, D]. With one position, one channel and rank 1, x = 2, W = 3, A = 1, B = 5 and alpha = 4 give 6 + 4 · 10
+# = 46.
 #
 # ```python
 # def lora_linear(x: Float[Tensor, "batch T C"], W: Float[Tensor, "D C"], A: Float[Tensor, "r C"],
@@ -629,12 +639,14 @@ predict("finetuning.c", ...)
 # </details>
 #
 # There is one thing that no product of thin matrices in the blocks can make up for. The base model has read fables and
-# nothing else, so about a hundred tokens of a conversation have never been in front of it: the pieces of *please*, of
-# *who*, even the *A* with which an answer like *Ada found the key* begins. Their embeddings are as random as on the
-# first day. How much does that matter? We trained *all* matrices of the blocks for 600 steps with the table frozen, and
-# 14 % of 140 requests were granted. With LoRA beside the matrices of attention alone, and a table that learns, it was
-# 49 % after as many steps. So the rows of those tokens learn together with the thin matrices. (A large model has read
-# each of its tokens many times; there LoRA usually leaves the table alone.)
+# nothing else, so some ninety tokens of our conversations have never been in front of it: the pieces of *please*, of
+# *who*, even the *A* with which an answer like *Ada found the key* begins. Their rows of the embedding table have never
+# been used as inputs. And because the head uses the same table, every step of pre-training has pushed all of them the
+# same way, towards *a token that never comes*, until they were practically one and the same vector. The model can't
+# tell them apart. How much does that matter? We trained *all* matrices of the blocks for 600 steps with the table
+# frozen, and 14 % of 140 requests were granted. With LoRA beside the matrices of attention alone, and a table that
+# learns, it was 49 % after as many steps. So the rows of those tokens learn together with the thin matrices. (A large
+# model has read each of its tokens many times; there LoRA usually leaves the table alone.)
 #
 # Here is ours. The forward pass is your line; `merged` adds the product to the matrix, so that in the end nothing is
 # left of it but another $W$.
@@ -696,9 +708,10 @@ print(
 pictures.training(memorised, what=("the 24 it reads", "held out"), unit="nats per counted token")
 
 # %% [markdown]
-# The gap between the two lines is what it knows by heart. The lower one goes on falling while the other turns around,
-# and from there it fits its 24 better and others worse. That is why few epochs are usual, and why a held-out set is
-# worth its price. (Loss isn't everything: InstructGPT went on to 16 epochs, because people liked the answers better.)
+# The gap between the two lines is what it knows by heart. The lower one goes on falling while the other turns around.
+# From there on the model fits its 24 better and all others worse. That is why few epochs are usual, and why a held-out
+# set is worth its price. (Loss isn't everything: InstructGPT went on to 16 epochs, because people liked the answers
+# better.)
 #
 # ## In other people's libraries
 #
@@ -791,8 +804,10 @@ progress("finetuning")
 # 2 · 8 · 4096 of 4096²: one in 256, about 0.4 %.
 # </details>
 #
-# **Deeper:** Ouyang et al. 2022, *Training language models to follow instructions with human feedback*, sections 3.2 to
-# 3.4; Hu et al. 2021, *LoRA*; Sebastian Raschka, *Build a Large Language Model (From Scratch)*, chapter 7.
+# **Deeper:** Ouyang et al. 2022, [*Training language models to follow instructions with human
+# feedback*](https://arxiv.org/abs/2203.02155), sections 3.2 to 3.5; Hu et al. 2021,
+# [*LoRA*](https://arxiv.org/abs/2106.09685); Sebastian Raschka, *Build a Large Language Model (From Scratch)*,
+# chapter 7.
 
 # %%
 recap("finetuning")
@@ -802,4 +817,4 @@ recap("finetuning")
 #
 # Everything so far was imitation: the model is shown an answer and learns to write that one. But a request has many
 # good answers, and some things are easy to judge and hard to show. What if we let the model write, and only say how
-# good it was? Notebook 15 learns from a reward.
+# good it was? [Notebook 15](15_reinforcement.ipynb) learns from a reward.

@@ -21,7 +21,7 @@
 # Until now your model has learned by imitation: here is a text, learn to write that. For that you need the texts. But
 # there are things that are easy to judge and hard to show. Does this program pass its tests? Is this proof correct? Did
 # the user like the answer? If all you can give is a score, you need another way to teach. It is called **reinforcement
-# learning**, it is the last step on the way to nearly every assistant that you have talked to, and its core fits into
+# learning**. It is the last step on the way to nearly every assistant that you have talked to, and its core fits into
 # one line.
 #
 # **After this notebook you can**
@@ -32,7 +32,7 @@
 # - say why a reward that hardly ever comes teaches so little,
 # - learn from preferences, with a reward model or, by DPO, without one.
 #
-# **It builds on** training (10), sampling (11) and fine-tuning (14). **It takes** about 55 minutes to read, about two and
+# **It builds on** training (10), sampling (11) and fine-tuning (14). **It takes** about 40 minutes to read, about two and
 # a half minutes to run on two CPU cores, and 1 GB of memory.
 
 # %%
@@ -91,13 +91,15 @@ print(f"coherent   {before['coherent']:.0%} (expected between 76 % and 93 %)")
 # Make it small. Three slot machines stand in a row; each has one arm, and nobody tells you what they pay. (The classic
 # name is a three-armed **bandit**.) You may pull one at a time. Ours pay 4, 5 and 6.
 #
-# A **policy** is a rule for choosing: arm $i$ with probability $\pi_i = \mathrm{softmax}(\theta)_i$. An arm is an
-# **action**, what it pays is the **reward** $R$. A sequence of actions up to the end is a **trajectory** and the sum of
-# its rewards the **return**; with one pull, or with one score at the end of a story, return and reward are the same.
+# A **policy** is a rule for choosing: arm $i$ with probability $\pi_i = \mathrm{softmax}(\theta)_i$. The numbers
+# $\theta$, one for each arm, are all that it has to learn; they play the part of logits. An arm is an **action**, what
+# it pays is the **reward** $R$. A sequence of actions up to the end is a **trajectory** and the sum of its rewards the
+# **return**; with one pull, or with one score at the end of a story, return and reward are the same.
 #
 # We want the expected reward to grow, $J = \sum_i \pi_i R_i$, so we need its gradient. ($\nabla$ is the gradient with
 # respect to $\theta$, $\mathbb{E}$ the mean over what the policy samples.) Now a small trick does all the work. The
-# derivative of $\ln x$ is $1/x$, so $\nabla \pi = \pi \, \nabla \ln \pi$, and therefore
+# derivative of $\ln x$ is $1/x$, so by the chain rule $\nabla \ln \pi = \nabla \pi / \pi$. Read from right to left that
+# is $\nabla \pi = \pi \, \nabla \ln \pi$, and therefore
 #
 # $$ \nabla J = \sum_i R_i \, \nabla \pi_i = \sum_i \pi_i \; R_i \, \nabla \ln \pi_i = \mathbb{E}\big[ R \, \nabla \ln \pi \big]. $$
 #
@@ -106,7 +108,7 @@ print(f"coherent   {before['coherent']:.0%} (expected between 76 % and 93 %)")
 # This is **REINFORCE** ([Williams 1992](https://doi.org/10.1007/BF00992696)), the **policy gradient**.
 #
 # Take a pencil. All $\theta$ are 0, so each arm has probability 1/3. You pulled arm 2, and it paid 6. How does each
-# $\theta_i$ move, at a rate of 0.5? Write it as a function before you read on.
+# $\theta_i$ move, at a learning rate of 0.5? Write it as a function before you read on.
 
 # %% [markdown]
 # **Your turn: `reinforcement.1`** · *warm-up* · 10 minutes
@@ -144,7 +146,7 @@ print("gradient of 6 ln p(arm 2):", [round(g, 3) for g in theta.grad.tolist()])
 print("a step of 0.5 along it:   ", [round(g, 3) for g in (0.5 * theta.grad).tolist()])
 
 # %% [markdown]
-# *Before you run on:* arm 0 is pulled and pays 4, the least of all three. What happens to its probability?
+# *Before you run on:* arm 0 is pulled and pays 4, the lowest of the three. What happens to its probability?
 
 # %%
 predict("reinforcement.a", ...)
@@ -168,7 +170,8 @@ print("after: ", [round(p, 2) for p in (theta + 0.5 * theta.grad).softmax(0).tol
 # That can't be a good way to learn. We would like to say: 4 is *worse than usual*. So subtract what is usual. A
 # **baseline** $b$ that doesn't depend on the action changes nothing on average, because
 # $\mathbb{E}[\nabla \ln \pi] = \sum_i \pi_i \nabla \ln \pi_i = \nabla \sum_i \pi_i = \nabla 1 = 0$. But it changes the
-# noise. What remains, $A = R - b$, is called the **advantage**.
+# noise: how far the gradient of a single pull lies from that mean. (Its mean square is the variance.) What remains of
+# the reward, $A = R - b$, is called the **advantage**.
 #
 # *Before you run on:* add 100 to every reward. What does that do to REINFORCE without a baseline?
 
@@ -192,8 +195,8 @@ for name, rewards, baseline in (("4, 5, 6", pays, 0), ("104, 105, 106", pays + 1
 pictures.table(rows, ["rewards", "mean gradient", "noise of one pull"])
 
 # %% [markdown]
-# The mean gradient is the same in all three rows: on average, nothing has changed. The last column is what you pay.
-# With rewards around 105 the noise of a single pull is almost two hundred times as large as with a baseline.
+# The mean gradient is the same in all three rows: on average, nothing has changed. The last column is the price. With
+# rewards around 105 the noise of a single pull is almost two hundred times as large as with a baseline.
 #
 # Where does a baseline come from? You don't know in advance what is usual. But if you pull several times, you can
 # compare each pull with **the others**. That is fair, because the others don't depend on this one ([Kool and others
@@ -263,7 +266,8 @@ pictures.lines(curves, "step of four pulls", "probability of the best arm, mean 
 # Give ln p of each completion: the sum of ln p of its tokens, at the temperature that it was sampled with. Logits are
 # divided by the temperature before the softmax. A target of −100 (prompt, padding) counts nothing.
 #
-# Shapes: `logits` [B, T, V], `targets` [B, T]. Result: [B].
+# Shapes: `logits` [B, T, V], `targets` [B, T]. Result: [B]. Example: logits [[[0, 0], [0, ln 3]]], targets [[−100, 1]]
+# and temperature 1 give [ln 0.75].
 #
 # ```python
 # def completion_log_prob(
@@ -302,8 +306,8 @@ for one, reward, advantage in zip(completions[:5], rewards, A, strict=False):
     print(f"{one.text!r:16} reward {reward:.2f}   advantage {advantage:+.2f}")
 
 # %% [markdown]
-# The loss is made for its gradient: $-A \ln \pi$ for each token that was sampled. Its value means nothing, and it
-# doesn't have to fall while the reward grows. So in this notebook we never plot a loss.
+# This loss exists only for its gradient: $-A \ln \pi$ for each token that was sampled. Its value means nothing, and it
+# doesn't have to fall while the reward grows. So you'll find no picture of it in this notebook.
 
 # %% tags=["nbval-check-output"]
 ids, targets = as_batch([row[:1] for row in rows], rows)
@@ -315,9 +319,9 @@ print("the loss written out is the same number:", abs(by_hand - loss.item()) < 1
 print("the prompt and the padding count nothing:", bool((log_p[targets == -100] == 0).all()))
 
 # %% [markdown]
-# Now repeat: sample, judge, step. `reinforce` does that, with the training loop that you know from notebook 10; only its
-# batches come from the model itself. In the picture the rewards are larger by 10, once with the baseline of the others
-# and once without. Three seeds each, because one run would prove nothing.
+# Now repeat: sample, judge, step. `reinforce` does that, with the training loop that you know from notebook 10; only
+# its batches come from the model itself. In the picture the rewards are larger by 10 again, once with the baseline of
+# the others and once without. Three seeds each, because one run would prove nothing.
 
 # %%
 quick = TrainConfig(steps=20, learning_rate=0.01, warmup=0, evaluate_every=0)
@@ -349,10 +353,10 @@ print(f"gain with the baseline {gains[0]:+.2f} (expected above 0.15), without {g
 # %% [markdown]
 # ## GRPO: compare within a group
 #
-# Now the recipe that many recent models were trained with: **group-relative policy optimisation**, GRPO
-# ([Shao and others 2024](https://arxiv.org/abs/2402.03300)). Its first idea you have already had. For each prompt,
-# sample a *group* of completions, and let the group be its own baseline. Earlier recipes (PPO) trained a second network
-# of the same size to predict the reward; GRPO saves it.
+# Now the recipe that many recent models were trained with: **group relative policy optimization**, GRPO ([Shao and
+# others 2024](https://arxiv.org/abs/2402.03300)). You have already had its first idea. For each prompt, sample a
+# *group* of completions, and let the group be its own baseline. Its predecessor PPO trains a second network, usually of
+# about the same size, to predict the reward; GRPO does without.
 #
 # Its second idea: divide by the standard deviation of the group. Then a prompt whose rewards lie close together speaks
 # as loudly as one whose rewards lie far apart.
@@ -363,7 +367,8 @@ print(f"gain with the baseline {gains[0]:+.2f} (expected above 0.15), without {g
 # GRPO's advantage: each reward minus the mean of its group, divided by (the group's standard deviation + 0.0001).
 # Take `torch.std` as it is. A group in which all rewards are equal must give zeros, not NaN.
 #
-# Shapes: `rewards` is [G, N], one group in each row; result [G, N].
+# Shapes: `rewards` is [G, N], one group in each row; result [G, N]. Example: [[1, 0, 0]] gives [[1.15, −0.58, −0.58]],
+# rounded.
 #
 # ```python
 # def group_advantages(rewards: Float[Tensor, "G N"]) -> Float[Tensor, "G N"]
@@ -376,9 +381,9 @@ def group_advantages(rewards): ...
 check("reinforcement.3", group_advantages)
 
 # %% [markdown]
-# Leave the division out (the baseline is then that of the others, which only stretches all numbers alike), and see what
-# two prompts have to say, one with rewards around 1 and one with rewards around 0.01. The third prompt got the same
-# reward for everything it wrote:
+# Let's see what the division changes. Without it we take the baseline of the others, whose numbers differ from a mean
+# of the whole group by one common factor, $N / (N - 1)$. One prompt has rewards of about 1, the second of about 0.01.
+# The third prompt got the same reward for everything it wrote:
 
 # %% tags=["nbval-check-output"]
 groups = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.01, 0.00, 0.00, 0.03], [0.5, 0.5, 0.5, 0.5]])  # [G, N]
@@ -394,10 +399,11 @@ for name, advantages in {"with": reinforcement.group_advantages, "without": rein
 # ### Clipping: several updates from one sample
 #
 # Sampling is expensive, so we'd like to use each set of completions more than once. But after the first update the
-# policy is no longer the one that sampled. The cure is the ratio $\rho = \pi / \pi_{\text{old}}$ of the new probability
-# and that at sampling time: $\rho A$ in place of $A \ln \pi$. Far away from the old policy this estimate is worth
-# little, so PPO stops pushing a token once its ratio has left $[1 - \varepsilon, 1 + \varepsilon]$ on the side that its
-# advantage favours ([Schulman and others 2017](https://arxiv.org/abs/1707.06347)):
+# policy is no longer the one that sampled. The cure is the **importance ratio** $\rho = \pi / \pi_{\text{old}}$ of the
+# new probability and that at sampling time: $\rho A$ in place of $A \ln \pi$. As long as the two policies agree, both
+# have the same gradient. Far away from the old policy this estimate is worth little, so PPO stops pushing a token once
+# its ratio has left $[1 - \varepsilon, 1 + \varepsilon]$ on the side that its advantage favours ([Schulman and others
+# 2017](https://arxiv.org/abs/1707.06347)):
 #
 # $$ \min\big( \rho A, \; \mathrm{clip}(\rho, 1 - \varepsilon, 1 + \varepsilon) \, A \big) $$
 
@@ -407,7 +413,8 @@ for name, advantages in {"with": reinforcement.group_advantages, "without": rein
 # PPO's objective for each token, to be made large: min(ρ A, clip(ρ, 1 − ε, 1 + ε) A), where ρ is the probability of
 # the token under the new policy divided by that under the old one.
 #
-# Shapes: `new` and `old`, ln p of the tokens, [T]; `advantage`, [T]; `clip`, the ε. Result: [T].
+# Shapes: `new` and `old`, ln p of the tokens, [T]; `advantage`, [T]; `clip`, the ε. Result: [T]. Example: a token that
+# has become twice as likely has ρ = 2; with ε = 0.2 it gives 1.2 for A = 1, and −2 for A = −1.
 #
 # ```python
 # def clipped_objective(
@@ -422,8 +429,9 @@ def clipped_objective(new, old, advantage, clip): ...
 check("reinforcement.5", clipped_objective)
 
 # %% [markdown]
-# Left out, what happens? Eight updates from each set of completions, with the clip and without. The number is how far
-# the policy has moved from where it began, in nats per token, after one set and after two:
+# What happens without it? We make eight updates from each set of completions, with the clip and without. The number is
+# how far the policy has moved from where it began, in nats per token, after one set and after two (the next section
+# says how such a distance is measured):
 
 # %%
 many = replace(quick, steps=24, learning_rate=0.03)
@@ -434,17 +442,21 @@ for name, clip in (("clip 0.2", 0.2), ("no clip", None)):
 print(f"expected: at least three times as far without; here {moved['no clip'][1] / moved['clip 0.2'][1]:.1f} times")
 
 # %% [markdown]
-# Without the clip, sixteen completions decide about everything. In this toy that need not hurt, because *a* is good
-# whatever else you write. Where a reward is noisy, a policy that goes so far on sixteen samples has learned their
-# accidents too.
+# Without the clip, sixteen completions decide everything. In this toy that need not hurt, because *a* is good whatever
+# else you write. Where a reward is noisy, a policy that goes so far on sixteen samples has learned their accidents too.
 #
 # ### KL: stay close to where you came from
 #
-# The policy that came out of pre-training knows a great deal that the reward doesn't ask for. Nothing so far protects it.
-# So a price is put on every nat of distance to a frozen copy of the first model, the **reference**. The distance is the
-# KL divergence, estimated from the tokens that were sampled anyway: with $r = \pi_{\text{ref}} / \pi$, GRPO takes
-# $r - 1 - \ln r$, which is never negative and has the right mean
-# ([Schulman 2020](http://joschu.net/blog/kl-approx.html)).
+# The policy that came out of pre-training knows a great deal that the reward doesn't ask for. Nothing so far protects
+# it. So we put a price on every nat of distance to a frozen copy of the first model, the **reference**. The distance is
+# the **KL divergence**: the mean of $\ln \pi - \ln \pi_{\text{ref}}$ over what the policy samples. In words, by how
+# many nats the policy's own text surprises the reference more than the policy itself. It is 0 where both agree, and
+# above 0 wherever they don't.
+#
+# It can be estimated from the tokens that were sampled anyway. With $r = \pi_{\text{ref}} / \pi$ each token gives
+# $-\ln r$, which is right on average, but a single one may be negative. GRPO takes $r - 1 - \ln r$ instead. Its mean is
+# the same, because the mean of $r$ is 1, and it is never negative ([Schulman
+# 2020](http://joschu.net/blog/kl-approx.html)).
 
 # %% [markdown]
 # **Your turn: `reinforcement.6`** · *warm-up* · 8 minutes
@@ -453,6 +465,7 @@ print(f"expected: at least three times as far without; here {moved['no clip'][1]
 # token under the *reference* divided by that under the *policy*.
 #
 # Shapes: `policy` and `reference`, ln p of the tokens, [T]. Result: [T]; never negative, and 0 where both agree.
+# Example: policy [−1], reference [−2] gives [0.368].
 #
 # ```python
 # def kl_estimate(policy: Float[Tensor, "T"], reference: Float[Tensor, "T"]) -> Float[Tensor, "T"]
@@ -465,8 +478,8 @@ def kl_estimate(policy, reference): ...
 check("reinforcement.6", kl_estimate)
 
 # %% [markdown]
-# Left out, what is lost? Train longer, then let each model write 64 texts, and count how many *different* ones there
-# are:
+# And what is lost without that price? We train longer, let each model write 64 texts, and count how many *different*
+# ones there are:
 
 # %%
 longer = replace(quick, steps=40, learning_rate=0.02)
@@ -481,12 +494,14 @@ for kl in (0.0, 0.1, 0.3):
 
 # %% [markdown]
 # The first line has the highest reward and hardly anything left to say. This is called **mode collapse**: the reward is
-# satisfied by one text, so little else remains. (One run each: don't read an order into the two lower lines.) The price
-# of distance buys variety with some of the reward.
+# satisfied by one text, so little else remains. (One run each: don't read an order into the two lower lines.) The
+# penalty buys variety, and pays with some of the reward.
 #
 # ### The tested block
 #
-# All of it together is one objective for `training.run`. Read it; you have met every part.
+# All of it together is one objective for `training.run`. You have met every part but one. `behaviour` is
+# $\ln \pi_{\text{old}}$; what is new is `mean_over`, which says whether each completion weighs the same, as in GRPO, or
+# each token.
 
 # %%
 show(reinforcement.PolicyObjective)
@@ -505,7 +520,9 @@ print("the published formula, token by token: the same 21 numbers")
 # ## At size: happy ends
 #
 # Back to the stories. The reward is 1 for a story that ends well *and* is coherent, else 0. Each round the model writes
-# 48 of them, in groups of 16, and makes two updates. A few dozen updates have to be enough; pre-training took 4,000.
+# 48 of them, in groups of 16, and makes two updates. A few dozen updates have to be enough; pre-training took 4,000. In
+# the lines below, `flat` counts the groups whose rewards are all equal, `tokens` is the mean length of a story, and
+# `kl` the distance to the reference.
 
 # %%
 def in_rounds(completions):
@@ -521,7 +538,7 @@ learned = grpo(happy, tokenizer, Product(happy_end, coherent), plan, policy, sam
 
 # %%
 points = {name: list(enumerate(learned.curve(name))) for name in ("happy", "coherent")}
-pictures.lines(points, "round of 48 stories", "share of the stories")
+pictures.lines(points, "round of 48 stories", "share of the stories", legend="lower right")
 
 # %%
 after = judge(happy, tokenizer, wanted, n=128, seed=7)
@@ -532,13 +549,14 @@ for one in complete(happy, tokenizer, [Prompt([tokenizer.end])] * 4, tokenizer.e
     print("…", one.text[-95:])
 
 # %% [markdown]
-# Less than a thousand stories, each with one bit of feedback, and the model has found out what to do: let somebody with
-# a virtue find the thing. Nobody told it that the finder's character decides the end. The grammar knows, and the model
-# had learned it in pre-training; the reward had only to bring it out. That is typical. Reinforcement learning is good
-# at choosing among the things that a model can already do.
+# Fewer than a thousand stories, each with one bit of feedback, and the model has found out what to do: let somebody
+# with a virtue find the thing. Nobody told it that the finder's character decides the end. The grammar knows, and the
+# model had learned it in pre-training; the reward had only to bring it out. That is typical. Reinforcement learning is
+# good at choosing among the things that a model can already do.
 #
 # Is it the reward that did this, or would any training? The control has the same steps, the same number of stories and
-# the same rewards, but each reward goes to the wrong story:
+# the same rewards, but each reward goes to the wrong story. Expect the share of happy ends to drift, in either
+# direction; what it shouldn't do is climb:
 
 # %%
 control, _ = checkpoints.committed("fables")
@@ -555,7 +573,7 @@ print(
 # You have seen a reward that says exactly what we want. Most can't. Suppose that you had no `fables.read`, and thought:
 # happy stories have cheerful words in them, so let's count *danced*, *cheered*, *smile*, *kind* and a few others.
 #
-# *Before you run on:* what will the model write after some dozen updates?
+# *Before you run on:* what will the model write after two dozen updates?
 
 # %%
 predict("reinforcement.c", ...)
@@ -605,9 +623,9 @@ print(
 )
 
 # %% [markdown]
-# The penalty holds the model where stories are still stories. It doesn't know what we mean either; it only makes
-# cheating expensive. The real cure is a better reward, and you have seen that one: the product with `coherent`, which
-# can't be had by stuffing words.
+# Compare that with the run without the penalty. Some stories are worse than at the beginning, but they are still
+# stories. The penalty doesn't know what we mean either; it only makes cheating expensive. The real cure is a better
+# reward, and you have seen that one: the product with `coherent`, which can't be had by stuffing words.
 
 # %% [markdown]
 # ## Why a reward that hardly ever comes teaches so little
@@ -640,7 +658,8 @@ check("reinforcement.8", teaching_groups)
 
 # %% [markdown]
 # A bad model is easy to get: sample from the good one at a temperature of 1.9, and it stumbles nearly always. (The
-# policy that is trained is then the model at that temperature.) Look at the number of flat groups, of 4:
+# policy that is trained is then the model at that temperature.) Look at `flat`, the number of groups, out of 4, in
+# which all rewards are equal:
 
 # %% tags=["answers-prediction"]
 stumbling, _ = checkpoints.committed("fables")
@@ -652,10 +671,16 @@ first, last = (sum(sparse.curve("reward")[part]) / 4 for part in (slice(0, 4), s
 print(f"coherent {first:.0%} in the first four rounds, {last:.0%} in the last four (expected: hardly a change)")
 
 # %% [markdown]
+# <details><summary>Answer</summary>
+#
+# About 28: $1 - 0.96^8 - 0.04^8 \approx 0.28$. The other 72 groups are flat.
+#
+# </details>
+#
 # Most of the work of sampling was thrown away, and where one story did succeed, that single story had to speak for all.
 # The cures are those of every large system: start from a model that succeeds sometimes, which is what pre-training and
-# fine-tuning are for; choose problems that are neither hopeless nor solved, where the formula above is largest; or give
-# a reward that has degrees.
+# fine-tuning are for; choose problems that are neither hopeless nor solved, where the probability of exercise
+# `reinforcement.8` is largest; or give a reward that has degrees.
 
 # %% [markdown]
 # ## Preferences
@@ -676,8 +701,8 @@ print("surprise if not:               ", round(float(bradley_terry_loss(torch.ze
 
 # %% [markdown]
 # Our judge compares stories of the first model, and prefers those that end well and are coherent. A **reward model** is
-# a copy of the GPT whose head gives one number instead of $V$ logits. From pairs it learns a score (256 stories make at
-# most 128 pairs; equal ones are left out):
+# a copy of the GPT whose head gives one number instead of $V$ logits. From pairs it learns a score. (256 stories make
+# at most 128 pairs of a good one with a bad one; where the judge sees no difference, there is no pair.)
 
 # %%
 base, _ = checkpoints.committed("fables")
@@ -709,7 +734,7 @@ print(f"an unseen happy story scores higher than a sad one in {right:.0%} of all
 # In Bradley and Terry's model, a completion with score s is preferred to one with score t with probability σ(s − t).
 # DPO takes β ln(π / π_reference) as the score. Give the mean of −ln(probability that the chosen one is preferred).
 #
-# Shapes: four tensors [B] of ln p of whole completions, and β. Result: a scalar. With four zeros it is ln 2.
+# Shapes: four tensors [B] of ln p of whole completions, and β. Result: a scalar. Where all four are equal it is ln 2.
 #
 # ```python
 # def dpo_loss(
@@ -735,21 +760,22 @@ print(f"coherent after DPO {chosen['coherent']:.0%}, after GRPO {after['coherent
 
 # %% [markdown]
 # The same goal from a fixed set of pairs, without sampling while it trains, with the plain training loop. What it can't
-# do is find out: it never sees what its own new stories are like. GRPO does, every round.
+# do is explore: it never sees what its own new stories are like. GRPO does, every round.
 
 # %% [markdown]
 # ## What large systems do
 #
-# - **InstructGPT** ([Ouyang and others 2022](https://arxiv.org/abs/2203.02155)), the model behind the first ChatGPT's
-#   recipe: fine-tuning on about 13,000 demonstrations, a reward model from rankings for about 33,000 prompts, then PPO
-#   on about 31,000 prompts, with a KL penalty, as here. About 40 people did the writing and ranking. People preferred
-#   the answers of its 1.3-billion-parameter version to those of the plain GPT-3 with 175 billion.
-# - **DeepSeek-R1-Zero** ([DeepSeek 2025](https://arxiv.org/abs/2501.12948)): GRPO from a base model, with rewards that a
-#   program can check, as `fables.read` does: is the final answer right, is the format kept? On problems of the AIME 2024
-#   it went from 15.6 % to 71.0 % correct at the first try, and its answers grew longer by themselves. Such rewards are
-#   called **verifiable**.
-# - **In between** stands all the engineering: most of the time goes into sampling, on other machines than the training,
-#   so that the policy that samples is always a little old; which is what the ratio and the clip are for.
+# - **InstructGPT** ([Ouyang and others 2022](https://arxiv.org/abs/2203.02155)), whose recipe the first ChatGPT
+#   followed: fine-tuning on about 13,000 demonstrations, a reward model from rankings for about 33,000 prompts, then
+#   PPO on about 31,000 prompts, with a KL penalty, as here. About 40 people did the writing and ranking. People
+#   preferred the answers of its 1.3-billion-parameter version to those of the plain GPT-3 with 175 billion.
+# - **DeepSeek-R1-Zero** ([DeepSeek 2025](https://arxiv.org/abs/2501.12948)): GRPO from a base model, with rewards that
+#   a program can check, as `fables.read` does: is the final answer right, is the format kept? On problems of the AIME
+#   2024 it went from 15.6 % to 71.0 % correct at the first try, and its answers grew longer by themselves. Such rewards
+#   are called **verifiable**.
+# - **Between us and them** lies a lot of engineering. Most of the time goes into sampling, often on other machines than
+#   the training, so the policy that samples is always a little out of date. That is what the ratio and the clip are
+#   for.
 #
 # And what is the same, from our half a million parameters to theirs: a policy, a group of completions, a score, an
 # advantage, and $-A \ln \pi$.
@@ -772,21 +798,22 @@ progress("reinforcement")
 # %% [markdown]
 # ## What to remember
 #
-# - The gradient of an expected reward is the mean of $R \, \nabla \ln \pi$ over what the policy samples. The reward needs
-#   no gradient.
+# - The gradient of an expected reward is the mean of $R \, \nabla \ln \pi$ over what the policy samples. The reward
+#   needs no gradient.
 # - A baseline leaves the mean as it is and takes away noise. GRPO's baseline is the group.
-# - The clip holds back how far one set of samples carries the policy; the KL price, how far all of them do.
-# - The model does what is rewarded, not what was meant. Read samples, always, and measure something that you did not
+# - The clip limits how far one set of samples can carry the policy, the KL penalty how far all of them together can.
+# - The model does what is rewarded, not what was meant. Always read samples, and measure something that you did not
 #   reward.
 # - No success, no signal: reinforcement chooses among what a model can already do.
 #
-# **New terms.** Policy · action · trajectory (rollout, episode) · reward, return · REINFORCE, policy gradient · baseline ·
-# advantage · GRPO (`GRPOTrainer` in trl; `group_size` is `num_generations`, `kl` is `beta`) · clipping (`epsilon`) ·
-# importance ratio · reference model, KL penalty · mode collapse · reward hacking · verifiable reward (RLVR) · preference,
-# Bradley–Terry model, reward model · RLHF · DPO (`DPOTrainer`).
+# **New terms.** Policy · action · trajectory (rollout, episode) · reward, return · REINFORCE, policy gradient ·
+# baseline · advantage · GRPO (`GRPOTrainer` in trl; `group_size` is `num_generations`, `kl` is `beta`) · clipping
+# (`epsilon`) · importance ratio · reference model, KL divergence, KL penalty · mode collapse · reward hacking ·
+# verifiable reward (RLVR) · preference, Bradley–Terry model, reward model · RLHF · DPO (`DPOTrainer`).
 #
 # <details><summary>All rewards of a batch are equal. What is the gradient, and what should a training program do?</summary>
-# Zero, apart from the KL price: every group-relative advantage is zero. It should say so, and stop if it never changes; ours raises FlatRewards.
+# Zero, apart from the KL price: every group-relative advantage is zero. It should say so, and stop if that never
+# changes; ours raises `FlatRewards`.
 # </details>
 # <details><summary>Why must the end token be among the tokens that receive the advantage?</summary>
 # Ending was an action of the policy. If it gets no gradient, the policy can never learn when to stop.
