@@ -1386,7 +1386,7 @@ PREDICTIONS = [
         kind="choice",
         choices=("to 0", "to the entropy of the fables", "it falls without end"),
         answer="b",
-        explanation="Some choices in a fable are drawn at random, and no model can know them beforehand.",
+        explanation="Some choices in a fable are random, and no model can know them beforehand.",
     ),
     Prediction(
         id="training.c",

@@ -70,7 +70,8 @@ quiz("backpropagation", [..., ..., ...])
 # direction is that?
 #
 # One idea needs no mathematics at all. Take one parameter, increase it a little, run the model again, and see whether
-# the loss went up or down. Then do the same for the next one. Let's try it.
+# the loss went up or down. Then do the same for the next one. Let's try it. The change will be tiny, so `.double()`
+# makes the model compute in float64, with about 16 digits in place of 7.
 
 # %%
 trained, tokenizer = checkpoints.committed("fables")
@@ -290,7 +291,8 @@ show(Value.__init__, Value.__mul__, Value.tanh, Value.backward)
 # %% [markdown]
 # Here is something a little more like a network: one **neuron**. It has two inputs, a weight for each, and a bias, and
 # it sends the weighted sum through an activation function – here `tanh`, an S-shaped curve from −1 to 1 whose slope is
-# $1 - \tanh^2$, as you can measure. The picture below is not drawn by hand. It is the graph that Python recorded while it computed `y`.
+# $1 - \tanh^2$, as you can measure. The picture below is not drawn by hand. It is the graph that Python recorded while
+# it computed `y`.
 
 # %%
 x1, w1, x2, w2, b = named(x1=2.0, w1=-3.0, x2=0.5, w2=1.0, b=6.9)
@@ -573,8 +575,8 @@ curves = {f"slope of {name}": torch.stack([x, y], dim=1).tolist() for name, y in
 pictures.lines(curves, "x", "slope")
 
 # %% [markdown]
-# Look at the left side. Where the slope is 0, nothing comes through: a unit whose input is far below 0 gets almost no
-# gradient, whatever the loss would like it to do. ReLU has this on its whole left half. GELU's slope leaves 0
+# Look at the left side. Where the slope is 0, nothing comes through: an inner channel whose input is far below 0 gets
+# almost no gradient, whatever the loss would like it to do. ReLU has this on its whole left half. GELU's slope leaves 0
 # gradually, and even dips below it.
 #
 # ## Residual connections
@@ -633,7 +635,8 @@ print(agree(lambda x: x.softmax(-1), found, x, dy=dp))
 
 # %% [markdown]
 # What counts, then, is not whether the loss wants a weight to grow, but whether it wants that more than it does *on
-# average*. And a weight of 0 gets no gradient at all.
+# average*. That is also why a row of the result sums to 0: add the same number to all scores of a row and no weight
+# changes, so no gradient can ask for it. And where a weight is 0, its score gets no gradient at all.
 #
 # ## Layer norm
 #
