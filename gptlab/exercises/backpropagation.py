@@ -339,7 +339,7 @@ _LOSS = Exercise(
         Mistake(
             "divided by the number of logits",
             _loss_over(lambda logits, targets: logits.numel()),
-            "There are B·T losses, one a position, not one for each of the V tokens: divide by `targets.numel()`.",
+            "There are B·T losses, one per position, not one for each of the V tokens: divide by `targets.numel()`.",
         ),
         Mistake(
             "the sign is wrong",
@@ -439,7 +439,7 @@ _LINEAR = Exercise(
     kind="core",
     minutes=10,
     difficulty=2,
-    prompt="Three of four parameters of a GPT sit in layers `y = x @ weight.T + bias`. Given `dy`, the gradient of the "
+    prompt="Most parameters of a GPT sit in layers `y = x @ weight.T + bias`. Given `dy`, the gradient of the "
     "loss with respect to y, return the gradients with respect to x, weight and bias. Each has the shape of what it "
     "belongs to, and for the two products the shapes alone nearly tell you what to write. The same weight and bias "
     "serve all B·T positions, and each of them has its say.\n\nExample: with one position, x = [2, 3], weight = "

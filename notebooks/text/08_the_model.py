@@ -462,7 +462,7 @@ pictures.table(rows, ["model", "norm", "kind"], align="lll")
 #
 # ## By hand: the MLP
 #
-# Attention fetches, and all it can make of what it fetches is a weighted average. What computes with it? A small
+# Attention fetches, and all it can make of what it fetches is a weighted average. What computes with the result? A small
 # network that every position runs on its own, in three steps: an **up-projection**, a matrix from $C$ to $4C$
 # channels; an **activation function**, applied to each number; and a **down-projection** back to $C$. It's called the
 # **MLP**, for multi-layer perceptron, or the *feed-forward network* in the transformer paper.

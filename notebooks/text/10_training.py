@@ -482,8 +482,8 @@ print(f"first loss {history.losses[0]:.2f} nats per token; expected: within 0.3 
 # %% [markdown]
 # We've paused after 150 steps. What does it write by now? Here are three stories, each followed by the verdict of
 # `fables.read`, which knows the grammar: first whether the *form* is right, then the first contradiction of a fact.
-# Read the stories yourself before you believe it. (Where it speaks of the *hero* and the *friend*, it means the first
-# and the second animal of a story, whichever of the two turns out to be the finder.)
+# Where it speaks of the *hero* and the *friend*, it means the first and the second animal of a story, whichever of the
+# two turns out to be the finder. Read the stories yourself before you believe it.
 
 # %%
 for text in sampling.tell_stories(model, tokenizer, n=3, end=end, seed=3):

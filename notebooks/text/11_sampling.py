@@ -144,7 +144,7 @@ pictures.next_token(logits_after(before).softmax(-1), tokenizer, k=8, actual=fox
 # The model has not learned this rule of the grammar. It gives *fox* about the share that foxes have among all animals,
 # here at least, although *fox* came before, and that share is small: more than nine times out of ten, another animal
 # would come. But it happens to be the largest of twenty small shares, so greedy decoding makes the mistake *every
-# single time*. Rolling dice would make it rarely.
+# single time*. Rolling dice would make it only rarely.
 #
 # So the most likely token is not the safe choice that it seems to be. Greedy also hides what the model knows: that
 # there are twelve traits and twenty animals. What we want is text as varied as the model believes it should be – and no
@@ -519,7 +519,8 @@ for setting in ({"top_k": 12}, {"top_p": 0.9}, {"min_p": 0.1}):
     print(f"{setting!s:14} at temperature 1, 2, 3: {stay}")
 
 # %% [markdown]
-# Top-k and min-p hold at all three, so they can be combined with a high temperature. Top-p bursts.
+# Top-k and min-p hold at all three, so they can be combined with a high temperature. Top-p
+# doesn't: with so heavy a tail, it needs more than a hundred tokens to reach 0.9.
 #
 # Of the package's functions, top-p is the one worth reading; the lines that matter are the same as yours. The first two
 # checks are what a tested block adds: an error that says what to do, and the case where rounding could go wrong.
