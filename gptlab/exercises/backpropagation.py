@@ -339,7 +339,7 @@ _LOSS = Exercise(
         Mistake(
             "divided by the number of logits",
             _loss_over(lambda logits, targets: logits.numel()),
-            "There are B·T losses, one a position, not one for each of the V tokens: divide by `targets.numel()`.",
+            "There are B·T losses, one per position, not one for each of the V tokens: divide by `targets.numel()`.",
         ),
         Mistake(
             "the sign is wrong",
@@ -439,7 +439,7 @@ _LINEAR = Exercise(
     kind="core",
     minutes=10,
     difficulty=2,
-    prompt="Three of four parameters of a GPT sit in layers `y = x @ weight.T + bias`. Given `dy`, the gradient of the "
+    prompt="Most parameters of a GPT sit in layers `y = x @ weight.T + bias`. Given `dy`, the gradient of the "
     "loss with respect to y, return the gradients with respect to x, weight and bias. Each has the shape of what it "
     "belongs to, and for the two products the shapes alone nearly tell you what to write. The same weight and bias "
     "serve all B·T positions, and each of them has its say.\n\nExample: with one position, x = [2, 3], weight = "
@@ -456,7 +456,7 @@ _LINEAR = Exercise(
             "`weight` is [O, C], so its gradient is, too. Yours is [C, O]: exchange the factors.",
         ),
         Mistake(
-            "the weight is transposed on the way back",
+            "the weight is transposed in the backward pass",
             lambda dy, x, weight: (dy @ weight.T, *linear_layer_backward(dy, x, weight)[1:]),
             "Forward it was `weight.T`, from C to O. Backward goes from O to C: `dy @ weight`.",
         ),
@@ -474,6 +474,11 @@ _LINEAR = Exercise(
             "the weight has one gradient for each sequence",
             _linear(dweight=lambda dy, x, weight: dy.transpose(1, 2) @ x),
             "This is [B, O, C]. One weight served all sequences: sum over B, or flatten B and T first.",
+        ),
+        Mistake(
+            "weight and bias have one gradient for each sequence",
+            _linear(dweight=lambda dy, x, weight: dy.transpose(1, 2) @ x, dbias=lambda dy, x, weight: dy.sum(1)),
+            "These are [B, O, C] and [B, O]. One weight and one bias served all sequences: sum over B as well.",
         ),
         Mistake(
             "the weight's gradient sees the first sequence only",
@@ -494,6 +499,11 @@ _LINEAR = Exercise(
             "the bias is summed over the batch only",
             _linear(dbias=lambda dy, x, weight: dy.sum(0)),
             "This is [T, O]. The bias serves all positions of a sequence as well: `sum(dim=(0, 1))`.",
+        ),
+        Mistake(
+            "the bias has one gradient for each sequence",
+            _linear(dbias=lambda dy, x, weight: dy.sum(1)),
+            "This is [B, O]. The bias serves all sequences of the batch as well: `sum(dim=(0, 1))`.",
         ),
         Mistake(
             "the bias is summed over the channels",
@@ -1223,17 +1233,17 @@ _HEADS = Exercise(
     solution=heads_backward,
     mistakes=[
         Mistake(
-            "the scale is forgotten on the way back",
+            "the scale is forgotten in the backward pass",
             _heads(scale=lambda hs: 1.0),
             "Forward, the scores were divided by √hs, so their gradient is, too.",
         ),
         Mistake(
-            "divided by hs on the way back",
+            "divided by hs in the backward pass",
             _heads(scale=lambda hs: 1 / hs),
             "The factor is the same as forward: 1/√hs.",
         ),
         Mistake(
-            "multiplied by √hs on the way back",
+            "multiplied by √hs in the backward pass",
             _heads(scale=math.sqrt),
             "The derivative of x / √hs is 1/√hs: the same factor as forward.",
         ),
@@ -1265,13 +1275,19 @@ _HEADS = Exercise(
         Mistake(
             "the weights are not transposed for v",
             _heads_after(lambda dq, dk, dv, dy, q, k, v: (dq, dk, _weights(q, k) @ dy)),
-            "Forward, row t of the weights collects from the past. Backward, a value hears from every query that used "
-            "it: column s, so `weights.mT @ dy`.",
+            "Forward, row t of the weights collects from the past. Backward, a value collects from every query that "
+            "used it: column s, so `weights.mT @ dy`.",
         ),
         Mistake(
             "the scores' gradient is not transposed for k",
             _dscores_untransposed,
             "Rows of the scores are queries, columns are keys. A key collects along its column: `dscores.mT @ q`.",
+        ),
+        Mistake(
+            "nothing is transposed in the backward pass",
+            lambda dy, q, k, v: (*_dscores_untransposed(dy, q, k, v)[:2], _weights(q, k) @ dy),
+            "The shapes fit either way, so they can't warn you. Rows belong to queries, and keys and values collect "
+            "along columns: `weights.mT @ dy` for dv and `dscores.mT @ q` for dk.",
         ),
         Mistake(
             "queries and keys are exchanged",

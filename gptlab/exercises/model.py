@@ -324,6 +324,18 @@ _BLOCK = Exercise(
             "brackets: `x + attention(norm1(x))`.",
         ),
         Mistake(
+            "the stream is normalised before attention",
+            lambda x, attention, mlp, norm1, norm2: (lambda y: y + mlp(norm2(y)))(norm1(x) + attention(norm1(x))),
+            "Attention's output is added to the normalised copy, and the stream itself is lost. Add it to x: "
+            "`x + attention(norm1(x))`.",
+        ),
+        Mistake(
+            "the stream is normalised before the MLP",
+            lambda x, attention, mlp, norm1, norm2: (lambda y: y + mlp(y))(norm2(x + attention(norm1(x)))),
+            "The MLP's output is added to the normalised copy, and the stream itself is lost. Add it to x: "
+            "`x + mlp(norm2(x))`.",
+        ),
+        Mistake(
             "both parts read the same x",
             lambda x, attention, mlp, norm1, norm2: x + attention(norm1(x)) + mlp(norm2(x)),
             "The MLP should read what attention has added. (Such parallel blocks exist, GPT-J and PaLM have them, but "
@@ -732,11 +744,11 @@ _INIT = Exercise(
     minutes=10,
     difficulty=2,
     prompt="From the name of a parameter, say with which standard deviation it is initialised, as this course, nanoGPT "
-    "and Hugging Face's GPT-2 do it. (OpenAI's own code draws the positions with 0.01.) Matrices and tables: 0.02. The "
+    "and Hugging Face's GPT-2 do it. (OpenAI's own code gives the positions 0.01.) Matrices and tables: 0.02. The "
     "two matrices of a block whose output is added to the residual stream are called `….attention.output.weight` and "
     "`….mlp.down.weight`; for them 0.02 is divided by the root of the number of such matrices in the whole model. "
-    'Biases and norms are not drawn: `None`.\n\nInput: `name`, a `str` such as "blocks.3.mlp.up.weight"; `L`, an '
-    "`int`, the number of blocks. Result: a `float` or `None`.",
+    'Biases and norms do not begin at random: `None`.\n\nInput: `name`, a `str` such as "blocks.3.mlp.up.weight"; `L`, '
+    "an `int`, the number of blocks. Result: a `float` or `None`.",
     signature="def first_deviation(name: str, L: int) -> float | None",
     inputs=_name_inputs,
     solution=first_deviation,
@@ -798,27 +810,27 @@ _INIT = Exercise(
             "OpenAI's code does this; the convention asked for here gives all tables 0.02.",
         ),
         Mistake(
-            "tables are not drawn",
+            "tables do not begin at random",
             _deviation(other=lambda name, L: None if "embedding" in name else 0.02),
-            "The tables of tokens and positions are drawn like the matrices, with 0.02.",
+            "The tables of tokens and positions begin like the matrices, with 0.02.",
         ),
         Mistake(
-            "biases and norms are drawn too",
+            "biases and norms begin at random too",
             _deviation(none=lambda name: 0.02),
-            "Biases begin at 0 and gains at 1. Nothing is drawn for them: None.",
+            "Biases begin at 0 and gains at 1. Nothing about them is random: None.",
         ),
         Mistake(
-            "norms are drawn too",
+            "norms begin at random too",
             _deviation(none=lambda name: None if name.endswith("bias") else 0.02),
-            "The gain of a norm is called `weight`, but it begins at 1 and is not drawn: None.",
+            "The gain of a norm is called `weight`, but it begins at 1, and not at random: None.",
         ),
         Mistake(
-            "biases are drawn too",
+            "biases begin at random too",
             _deviation(none=lambda name: None if "norm" in name else 0.02),
-            "Biases begin at 0. Nothing is drawn for them: None.",
+            "Biases begin at 0. Nothing about them is random: None.",
         ),
         Mistake(
-            "biases of the output matrices are drawn",
+            "biases of the output matrices begin at random",
             lambda name, L: (
                 0.02 / (2 * L) ** 0.5 if "attention.output" in name or "mlp.down" in name else first_deviation(name, L)
             ),
@@ -828,11 +840,11 @@ _INIT = Exercise(
         Mistake(
             "0 in place of None",
             _deviation(none=lambda name: 0.0),
-            "A deviation of 0 would set the gains of the norms to 0. They are not drawn at all: None.",
+            "A deviation of 0 would set the gains of the norms to 0. They do not begin at random at all: None.",
         ),
     ],
     hints=[
-        "Three cases: not drawn at all, writes into the stream, all the rest.",
+        "Three cases: not random at all, writes into the stream, all the rest.",
         "`name.endswith(('output.weight', 'down.weight'))` finds the matrices that write into the stream. How many are "
         "there in L blocks?",
         "`0.02 / (2 * L) ** 0.5` for those, `None` for names with `norm` in them or `bias` at their end, else 0.02.",
@@ -1198,7 +1210,7 @@ _DROPOUT = Exercise(
     minutes=10,
     difficulty=1,
     prompt="In training, set each number to 0 with probability p, and divide the others by 1 − p, so that the mean "
-    "stays what it was. Outside training, return x unchanged. The random numbers are drawn already: `draws` holds one "
+    "stays what it was. Outside training, return x unchanged. The random numbers are given: `draws` holds one "
     "from 0 to 1 for each number of x. Where it is below p, drop; where it is p or more, keep.\n\nShapes: `x` and "
     "`draws` are float tensors [B, T, C], `p` is a `float` with 0 < p < 1, `training` a `bool`. Result: a float tensor "
     "[B, T, C]; `x` itself stays as it is.",
@@ -1225,7 +1237,7 @@ _DROPOUT = Exercise(
         Mistake(
             "a draw of exactly p is dropped",
             _in_training(lambda x, draws, p: torch.where(draws <= p, 0.0, x / (1 - p))),
-            "Below p is dropped, p itself is kept: `<`. (So that p = 0 drops nothing, though a draw can be 0.)",
+            "Below p is dropped, p itself stays: `<`. (So that p = 0 drops nothing, though a draw can be 0.)",
         ),
         Mistake(
             "p is taken for the probability to be kept",
@@ -1288,10 +1300,10 @@ _DROPOUT = Exercise(
         Mistake(
             "the draws are not used",
             lambda x, draws, p, training: F.dropout(x, p, training),
-            "`F.dropout` draws random numbers of its own. Here they are given: drop where `draws < p`.",
+            "`F.dropout` samples random numbers of its own. Here they are given: drop where `draws < p`.",
         ),
         Mistake(
-            "new random numbers are drawn",
+            "new random numbers are sampled",
             lambda x, draws, p, training: dropout(x, torch.rand_like(x), p, training),
             "The random numbers are given, so that the result is known: drop where `draws < p`.",
         ),

@@ -53,6 +53,8 @@ def compared(
     (False, '1 of 3 right')
     >>> compared(90, 100, "number", tolerance=0.2)
     (True, '')
+    >>> compared(0.75, -0.75, "number"), compared(0.25, -0.75, "number")
+    ((False, 'off by its sign'), (False, 'its sign is wrong, too'))
     >>> compared("B", "b", "choice", choices=["one", "two"])
     (True, '')
     """
@@ -66,7 +68,11 @@ def compared(
             return False, "that is not a number"
         if abs(number - true) <= tolerance * abs(true) + 1e-9:
             return True, ""
-        return False, f"off by a factor of {_factor(number, true)}" if number * true > 0 else "off by its sign"
+        if number * true > 0:
+            return False, f"off by a factor of {_factor(number, true)}"
+        if abs(number + true) <= tolerance * abs(true) + 1e-9:
+            return False, "off by its sign"
+        return False, "its sign is wrong, too" if number * true < 0 else ""
     parts = _parts(guess)
     wanted = _parts(truth)
     same = sum(str(a) == str(b) for a, b in zip(parts, wanted, strict=False))

@@ -1,4 +1,4 @@
-"""Exercises on sampling: what reshapes a distribution, how a token is drawn, and what a cache costs."""
+"""Exercises on sampling: what reshapes a distribution, how a token is sampled, and what a cache costs."""
 
 import functools
 import itertools
@@ -848,6 +848,8 @@ def draw(probabilities: list[float], u: float) -> int:
 def _draw_inputs(rng):
     yield from [([0.25, 0.75], 0.1), ([0.25, 0.75], 0.3), ([0.25, 0.75], 0.25), ([0.0, 1.0], 0.0)]
     yield from [([0.2, 0.3, 0.5], 0.4), ([0.5, 0.3, 0.2], 0.95), ([0.25, 0.0, 0.75], 0.25), ([0.25, 0.0, 0.75], 0.6)]
+    yield [0.3333] * 3, 0.99995  # a gap that a card can print; the next one would be rounded to 1
+    yield [0.3333, 0.3333, 0.3333, 0.0], 0.99995
     yield [0.1] * 10, 1 - 2**-53
     yield [0.1] * 10 + [0.0], 1 - 2**-53
     for _ in range(12):
@@ -880,10 +882,11 @@ _DRAW = Exercise(
     minutes=15,
     difficulty=2,
     prompt="Lay the probabilities side by side on a line from 0 to 1, in the order of the ids. A random number `u` "
-    "falls onto the line; the token whose segment it hits is drawn. A segment includes its left end and not its right "
+    "falls onto the line; the token whose segment it hits is taken. A segment includes its left end and not its right "
     "one.\n\nInput: `probabilities`, a `list` of `float`, and `u`, a `float` with 0 ≤ u < 1. Result: the token's id, "
     "an `int`. Mind two rare cases: a token of probability 0 must never come, and the probabilities may sum to a "
-    "little less than 1 (add 0.1 ten times); if `u` lies above the sum, the last possible token is drawn.",
+    "little less than 1 (three times 0.3333, or ten times 0.1); if `u` lies above the sum, the last possible token is "
+    "taken.",
     signature="def draw(probabilities: list[float], u: float) -> int",
     inputs=_draw_inputs,
     solution=draw,
@@ -893,24 +896,24 @@ _DRAW = Exercise(
             lambda probabilities, u: next(
                 (i for i, e in enumerate(itertools.accumulate(probabilities)) if u <= e), len(probabilities) - 1
             ),
-            "With u = 0 a first token of probability 0 is drawn. It is `u < reached`, not `<=`.",
+            "With u = 0 a first token of probability 0 is taken. It is `u < reached`, not `<=`.",
         ),
         *[
             Mistake(
                 f"where rounding leaves a gap at the end, {what}",
                 _first_above(itertools.accumulate, otherwise),
-                "Ten times 0.1 is a little less than 1 for a computer, and u can lie above it. After the loop, return "
+                "The probabilities may sum to a little less than 1, and u can lie above that. After the loop, return "
                 "the last token whose probability is above 0.",
             )
             for what, otherwise in (
-                ("nothing is drawn", lambda probabilities: None),
-                ("a token beyond the last is drawn", len),
-                ("the first token is drawn", lambda probabilities: 0),
-                ("-1 is drawn", lambda probabilities: -1),
+                ("nothing is taken", lambda probabilities: None),
+                ("a token beyond the last is taken", len),
+                ("the first token is taken", lambda probabilities: 0),
+                ("-1 is taken", lambda probabilities: -1),
             )
         ],
         Mistake(
-            "a token of probability 0 is drawn when rounding leaves a gap",
+            "a token of probability 0 is taken when rounding leaves a gap",
             _first_above(itertools.accumulate, _last_of_all),
             "After the loop you return the last token of all, which may have the probability 0. Return the last one "
             "that is possible.",
@@ -921,7 +924,7 @@ _DRAW = Exercise(
             "The segments lie one behind the other: compare u with the sum so far.",
         ),
         Mistake(
-            "u is compared with each probability alone, and perhaps nothing is drawn",
+            "u is compared with each probability alone, and perhaps nothing is taken",
             _first_above(lambda probabilities: probabilities, lambda probabilities: None),
             "The segments lie one behind the other: compare u with the sum so far. And after the loop, return the last "
             "possible token.",
@@ -965,14 +968,14 @@ _DRAW = Exercise(
         Mistake(
             "the segments are laid from the right",
             lambda probabilities, u: len(probabilities) - 1 - draw(probabilities[::-1], u),
-            "That would draw as fairly. Here the line begins with token 0, so that a check is possible.",
+            "That is as fair. But here the line begins with token 0, so that a check is possible.",
         ),
         Mistake(
             "the largest segment comes first",
             lambda probabilities, u: sorted(range(len(probabilities)), key=lambda i: -probabilities[i])[
                 draw(sorted(probabilities, reverse=True), u)
             ],
-            "That would draw as fairly. Here the segments lie in the order of the ids, so that a check is possible.",
+            "That is as fair. But here the segments lie in the order of the ids, so that a check is possible.",
         ),
         Mistake(
             "another random number decides",
@@ -1018,12 +1021,12 @@ def _wins(score):
 
 _GUMBEL = Exercise(
     id="sampling.7",
-    title="Draw with noise and a maximum",
+    title="Sample with noise and a maximum",
     kind="stretch",
     minutes=15,
     difficulty=2,
-    prompt="Another way to draw, without any sum: to each logit add its own noise, and take the largest. If $u$ is "
-    r"uniform between 0 and 1, the noise is $-\ln(-\ln u)$ (Gumbel 1954), and the token that wins has been drawn with "
+    prompt="Another way to sample, without any sum: to each logit add its own noise, and take the largest. If $u$ is "
+    r"uniform between 0 and 1, the noise is $-\ln(-\ln u)$ (Gumbel 1954), and each token wins with exactly "
     "its softmax probability.\n\nShapes: `logits` and `uniform` are float32 tensors [B, V], all of `uniform` between 0 "
     "and 1, both excluded. Result: the ids, an integer tensor [B].",
     signature='def gumbel_draw(logits: Float[Tensor, "B V"], uniform: Float[Tensor, "B V"]) -> Int[Tensor, "B"]',
@@ -1059,7 +1062,7 @@ _GUMBEL = Exercise(
         Mistake(
             "the noise of 1 - u is taken",
             _wins(lambda logits, uniform: logits + _gumbel(1 - uniform)),
-            "That would draw as well, but another token than this u. The noise is −ln(−ln u).",
+            "That is as fair, but gives another token than this u. The noise is −ln(−ln u).",
         ),
         Mistake(
             "the noise is added to probabilities",
@@ -1110,7 +1113,7 @@ _GUMBEL = Exercise(
         Mistake(
             "these are probabilities",
             lambda logits, uniform: (logits + _gumbel(uniform)).softmax(-1),
-            "With the noise the draw is made already: the token with the largest sum has won, `argmax`.",
+            "With the noise the choice is already made: the token with the largest sum has won, `argmax`.",
         ),
     ],
     hints=[
@@ -1701,7 +1704,7 @@ QUESTIONS = [
         question="A model's loss on new stories is as low as the entropy of the grammar. What is left to learn?",
         choices=("nothing", "the free choices", "the recalled facts"),
         answer="a",
-        explanation="The entropy is the floor. Nobody can know how a draw falls, only how probable each outcome is.",
+        explanation="The entropy is the floor. Nobody can know how the dice fall, only how probable each outcome is.",
     ),
     Question(
         about="model",

@@ -115,7 +115,7 @@ _LOSS = Exercise(
             Mistake(
                 f"the probability is {how} {least} before the logarithm",
                 _guarded(guard),
-                "This hides the underflow: a token that is 1,000 nats away gets a loss of about 20. Compute ln p as "
+                "This hides the underflow: a token that is 1,000 nats away gets a loss below 30. Compute ln p as "
                 "logit minus log-sum-exp; then nothing has to be guarded.",
             )
             for least in ("1e-12", "1e-10", "1e-9", "1e-8", "1e-6")
@@ -1386,7 +1386,7 @@ PREDICTIONS = [
         kind="choice",
         choices=("to 0", "to the entropy of the fables", "it falls without end"),
         answer="b",
-        explanation="Some choices in a fable are drawn at random, and no model can know them beforehand.",
+        explanation="Some choices in a fable are random, and no model can know them beforehand.",
     ),
     Prediction(
         id="training.c",

@@ -179,7 +179,8 @@ print(f"expected: below 3.5 for one layer, and near {frequencies:.2f} (frequenci
 #
 # Look at the stack before any training. How long is $x$ after each sublayer, and how much does the loss notice if you
 # nudge $x$ there? The second is the gradient from notebook 05. Twelve layers are 24 sublayers, so the table goes from
-# 0 to 24. Read the second column downwards, and the third one *upwards*, because that's the way the gradient travels.
+# 0 to 24. Its numbers are in scientific notation: 1.0e-02 means 1.0 · 10⁻², one hundredth. Read the second column
+# downwards, and the third one *upwards*, because that's the way the gradient travels.
 
 
 # %%
@@ -202,15 +203,15 @@ def size_table(way):
 size_table(replace)
 
 # %% [markdown]
-# The notation 1.0e-02 means 1.0 · 10⁻², one hundredth. With every few sublayers $x$ shrinks by some factor, and going
-# backward the gradient shrinks too. What arrives at the first layers is next to nothing. So they don't learn, what
-# they send up is next to nothing as well, and the later layers have nothing to learn from.
+# Every few sublayers $x$ shrinks by some factor, and going backward the gradient shrinks too. What arrives at the
+# first layers is next to nothing, so they don't learn. What they send up is next to nothing as well, so the later
+# layers have nothing to learn from.
 #
 # The trouble is old and has a name, the **vanishing gradient** ([Hochreiter
 # 1991](https://people.idsia.ch/~juergen/SeppHochreiter1991ThesisAdvisorSchmidhuber.pdf)). The matrices aren't to
 # blame; they were initialised with care. But attention takes averages, and an average of vectors that point in
-# different directions is shorter than they are. And the function between the two matrices removes about half of
-# a small number.
+# different directions is shorter than they are. And `F.gelu`, the function between the two matrices, which we'll look
+# at further down, cuts any number near 0 roughly in half.
 #
 # A pencil is enough to see what follows. Suppose every sublayer multiplies by 0.5. Two of them give 0.25, and twelve?
 
@@ -414,12 +415,16 @@ for way in (add, post, pre):
 print("expected: pre below 3, post above 3")
 
 # %% [markdown]
-# With pre-norm twelve layers learn at last, and better than one bare layer did (to be fair, that one had neither sum
-# nor norm: try `with_norms(Stack(1, pre))`). With post-norm, at this rate and in a hundred steps, they don't. Post-norm
-# models can be trained, and the first transformers were: with longer runs, and a warm-up of the learning rate, which
-# notebook 10 explains. [Xiong et al. 2020](https://arxiv.org/abs/2002.04745) found a reason: at the start, the gradient
-# of the *last* layer's matrices is larger with post-norm than with pre-norm, by a factor that grows like $\sqrt{L}$. We
-# can check that for the very last matrix. Compare the last two columns.
+# With `add` alone, the head reads a stream that has grown out of all proportion: the loss starts in the hundreds and
+# doesn't come down. With pre-norm twelve layers learn at last, and better than one bare layer did (to be fair, that
+# one had neither sum nor norm: try `with_norms(Stack(1, pre))`). With post-norm, at this rate and in a hundred steps,
+# they don't.
+#
+# Why not, when the gradient arrives safely in both? Post-norm models can be trained, and the first transformers were:
+# with longer runs, and with a **warm-up**, a learning rate that starts small, which notebook 10 explains. [Xiong et al.
+# 2020](https://arxiv.org/abs/2002.04745) offer a reason: at the start, the gradient of the *last* layer's matrices is
+# larger with post-norm than with pre-norm, by a factor that grows like $\sqrt{L}$, and with large gradients a large rate
+# is unstable. We can check the factor for the very last matrix. Compare the last two columns.
 
 # %%
 rows = []
@@ -457,7 +462,7 @@ pictures.table(rows, ["model", "norm", "kind"], align="lll")
 #
 # ## By hand: the MLP
 #
-# Attention fetches, and all it can make of what it fetches is a weighted average. What computes with it? A small
+# Attention fetches, and all it can make of what it fetches is a weighted average. What computes with the result? A small
 # network that every position runs on its own, in three steps: an **up-projection**, a matrix from $C$ to $4C$
 # channels; an **activation function**, applied to each number; and a **down-projection** back to $C$. It's called the
 # **MLP**, for multi-layer perceptron, or the *feed-forward network* in the transformer paper.
@@ -586,9 +591,10 @@ pictures.table(rows, ["part", "parameters", "in matrices"], align="lrr")
 # weights meeting values, has no parameters at all: everything in it is computed from the text.
 #
 # Is the block really what you built by hand, and is it what PyTorch builds? PyTorch calls it
-# `nn.TransformerEncoderLayer`; with a causal mask it serves as a decoder's (07). If all three get the same weights,
-# they must agree. The long part of the second cell copies the weights from our names to PyTorch's. A `state_dict` is
-# a dict from the names of a module's weights to their tensors, and `load_state_dict` puts such tensors in.
+# `nn.TransformerEncoderLayer`, and with a causal mask this encoder layer becomes a GPT's (07). If all three get the
+# same weights, they must agree. The long part of the second cell copies the weights from our names to PyTorch's. A
+# `state_dict` is a dict from the names of a module's weights to their tensors, and `load_state_dict` puts such tensors
+# in.
 
 
 # %%
@@ -691,7 +697,7 @@ def mlp_at(x, name):
 
 
 # %% [markdown]
-# And the way through. Tokens plus positions start the stream, the blocks add to it, and a last norm reads it. Then
+# Now the path through them. Tokens plus positions start the stream, the blocks add to it, and a last norm reads it. Then
 # comes the output head of the model, which has nothing to do with the heads of attention. It turns each vector
 # into $V$ logits, one for each token that could come next. In GPT-2 it is **tied** to the token table (05), so the
 # logit of a token is the dot product of the normalised stream with that token's row. In the list above, `head.weight`
@@ -924,7 +930,8 @@ pictures.shares(work, "FLOPs per token")
 
 # %% [markdown]
 # Three things to see. The head costs no parameters, but it costs work. Attention proper is little at first and grows
-# with T while everything else stays the same. (GPT-2 ends at T = 1,024; the longer row shows what would be.) And
+# with T while everything else stays the same. (GPT-2 ends at T = 1,024; the longer row shows what a longer
+# context would cost.) And
 # projections and MLP keep their ratio of 1 to 2.
 #
 # And in milliseconds, with a GPT-2 of full size and random weights? Each row has twice the T of the last, so about
@@ -1054,9 +1061,9 @@ pictures.compare(named, "nats per token, mean of the last 20 steps", best=None)
 #
 # - **A is heads**: there is only one. Its loss hardly differs. Where four heads look at several tokens, it looks at
 #   one.
-# - **B is mask**: it sees the future. Its loss is too good (train it longer and it falls below the floor), and it
-#   can't write.
-# - **C is initialisation**: the first loss is many times ln V. It recovers, but has lost time.
+# - **B is mask**: it sees the future. Its loss is too good (trained for longer, it can even fall below the floor),
+#   and it can't write.
+# - **C is initialisation**: the first loss is several times ln V. It recovers, but has lost time.
 # - **D is positions**: six equal tokens give six equal outputs. Its loss hardly differs, because the causal mask
 #   reveals enough about the order ([Haviv et al. 2022](https://arxiv.org/abs/2203.16634)). An encoder has no such
 #   mask.
@@ -1286,7 +1293,8 @@ recap("model")
 #
 # 1. Each sublayer reads a normalised copy of the stream and *adds* to it. The sum is the path on which gradients
 #    travel back.
-# 2. Layer norm: each position over its own channels. Since GPT-2 it comes before the sublayer (pre-norm); in earlier models it came after the sum (post-norm).
+# 2. Layer norm: each position over its own channels. Since GPT-2 it comes before the sublayer (pre-norm); in earlier
+#    models it came after the sum (post-norm).
 # 3. A block is attention plus MLP: C to 4C, activation, back to C. Two thirds of its parameters are MLP.
 # 4. The first loss is ln V. If it isn't, find out why before you train.
 # 5. Equal counts, equal logits, no leak: you test a model with questions that have one right answer, not with its

@@ -70,7 +70,8 @@ quiz("backpropagation", [..., ..., ...])
 # direction is that?
 #
 # One idea needs no mathematics at all. Take one parameter, increase it a little, run the model again, and see whether
-# the loss went up or down. Then do the same for the next one. Let's try it.
+# the loss went up or down. Then do the same for the next one. Let's try it. The change will be tiny, so `.double()`
+# makes the model compute in float64, with about 16 digits in place of 7.
 
 # %%
 trained, tokenizer = checkpoints.committed("fables")
@@ -230,7 +231,7 @@ print("measured:", round(((3.001**2 + 3.001) - (2.999**2 + 2.999)) / 0.002, 4))
 # </details>
 #
 # So there are two rules, and there will never be a third: **along a path, slopes multiply; where paths meet, they add.**
-# (They also explain the slope of $x^2$. It is $x \cdot x$, with two paths of slope $x$ each, and together they make $2x$.)
+# They also explain the slope of $x^2$: it is $x \cdot x$, with two paths of slope $x$ each, and together they make $2x$.
 #
 # ## A number that remembers
 #
@@ -282,7 +283,7 @@ check("backpropagation.2", walk_back)
 # %% [markdown]
 # The package has the same idea as a class, `Value`. It is our `Number` with a few more operations, and with `backward`.
 # Compare it with your answer: a dictionary takes the place of your list, and `graph()` puts the nodes in order, parents
-# first. (The cell's output is folded. Open it when you have written your own.)
+# first. The cell's output is folded; open it when you have written your own.
 
 # %% tags=["answers-prediction"]
 show(Value.__init__, Value.__mul__, Value.tanh, Value.backward)
@@ -290,7 +291,8 @@ show(Value.__init__, Value.__mul__, Value.tanh, Value.backward)
 # %% [markdown]
 # Here is something a little more like a network: one **neuron**. It has two inputs, a weight for each, and a bias, and
 # it sends the weighted sum through an activation function – here `tanh`, an S-shaped curve from −1 to 1 whose slope is
-# $1 - \tanh^2$, as you can measure. The picture below is not drawn by hand. It is the graph that Python recorded while it computed `y`.
+# $1 - \tanh^2$, as you can measure. The picture below is not drawn by hand. It is the graph that Python recorded while
+# it computed `y`.
 
 # %%
 x1, w1, x2, w2, b = named(x1=2.0, w1=-3.0, x2=0.5, w2=1.0, b=6.9)
@@ -302,7 +304,7 @@ pictures.graph(y)
 # %% [markdown]
 # Read it from right to left. `y` has the gradient 1, because it grows exactly as fast as itself. The blue number on an
 # arrow is a local derivative, and the red one in a box is a gradient: that of the box to its right, times the number on
-# the arrow between them. (If several arrows left a box, we would add.) At a plus, the gradient is passed on unchanged,
+# the arrow between them. If several arrows left a box, we would add. At a plus, the gradient is passed on unchanged,
 # to both inputs. At a times, each factor gets the *other* factor.
 #
 # Recording the computation and letting the machine walk back is called **automatic differentiation**, and doing so from
@@ -326,7 +328,7 @@ print("PyTorch:", [round(leaf.grad.item(), 4) for leaf in leaves])
 # it.
 #
 # One line in the loop is easily forgotten: a gradient is *added* to `grad`, so before each step it has to be set to 0.
-# (PyTorch behaves in the same way, which is why every training loop calls `optimizer.zero_grad()`.) Let's train with that
+# PyTorch behaves in the same way, which is why every training loop calls `optimizer.zero_grad()`. Let's train with that
 # line and without it.
 
 # %%
@@ -436,7 +438,7 @@ check("backpropagation.3", loss_backward)
 show(backward.cross_entropy_backward)
 
 # %% [markdown]
-# (`IGNORE` marks targets that should not count, such as padding. Everything else should look familiar.)
+# `IGNORE` marks targets that should not count, such as padding. Everything else should look familiar.
 
 # %% tags=["nbval-check-output"]
 logits, marks = normal(2, 3, 5), torch.tensor([[1, 4, 0], [2, 2, 3]])
@@ -503,8 +505,8 @@ print(agree(backward.linear, backward.linear_backward(dy, x, weight), x, weight,
 
 # %% [markdown]
 # Forward, this was one matrix product. Backward, it is two, one for `dx` and one for `dweight`. That is where the rule
-# of thumb comes from that a backward pass costs twice as much as a forward pass. (That counts multiplications. In a
-# model as small as ours, other costs can hide it, so don't expect a factor of two in the measurement at the beginning.)
+# of thumb comes from that a backward pass costs twice as much as a forward pass. That counts multiplications. In a
+# model as small as ours, other costs can hide it, so don't expect a factor of two in the measurement at the beginning.
 #
 # ## Embeddings
 #
@@ -573,8 +575,8 @@ curves = {f"slope of {name}": torch.stack([x, y], dim=1).tolist() for name, y in
 pictures.lines(curves, "x", "slope")
 
 # %% [markdown]
-# Look at the left side. Where the slope is 0, nothing comes through: a unit whose input is far below 0 gets almost no
-# gradient, whatever the loss would like it to do. ReLU has this on its whole left half. GELU's slope leaves 0
+# Look at the left side. Where the slope is 0, nothing comes through: an inner channel whose input is far below 0 gets
+# almost no gradient, whatever the loss would like it to do. ReLU has this on its whole left half. GELU's slope leaves 0
 # gradually, and even dips below it.
 #
 # ## Residual connections
@@ -633,7 +635,8 @@ print(agree(lambda x: x.softmax(-1), found, x, dy=dp))
 
 # %% [markdown]
 # What counts, then, is not whether the loss wants a weight to grow, but whether it wants that more than it does *on
-# average*. And a weight of 0 gets no gradient at all.
+# average*. That is also why a row of the result sums to 0: add the same number to all scores of a row and no weight
+# changes, so no gradient can ask for it. And where a weight is 0, its score gets no gradient at all.
 #
 # ## Layer norm
 #

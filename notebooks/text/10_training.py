@@ -175,8 +175,8 @@ print("autograd:", [round(x, 4) for x in z.grad.tolist()])
 
 # %% [markdown]
 # To make the loss smaller, walk against the gradient: `logits -= rate * gradient`. This is **gradient descent**, and
-# the factor is the **learning rate**. It's the first **hyperparameter** you meet: a number that you choose, whereas
-# the parameters are learned.
+# the factor is the **learning rate**. It's a **hyperparameter**: a number that you choose, like the number of
+# layers or heads, whereas the parameters are learned.
 #
 # If the same token always came next, no rate would be too large, since every step leads towards certainty. Real text
 # is different: the same beginning goes on in several ways. So let token 2 come three times out of four and token 0
@@ -227,7 +227,8 @@ print(f"entropy   {floor:.2f}")
 #   are slowed down, flat ones sped up.
 #
 # **Adam** (Kingma and Ba 2014) does both. Its two means are `m` and `v`. Both begin at 0, so in the first steps they
-# are too small; dividing by $1 - \beta^t$ corrects that. Read the loop line by line.
+# are too small; dividing by $1 - \beta^t$ corrects that. Read the loop line by line. In the picture below it, thin
+# lines join points of equal loss, the cross marks the goal, and all three paths begin at the same point.
 
 
 # %%
@@ -256,8 +257,8 @@ falling = {name: [(t, max(y, 1e-10)) for t, y in enumerate(ys.tolist())] for nam
 pictures.lines(falling, "step", "loss (logarithmic)", log="y")
 
 # %% [markdown]
-# The thin lines join points of equal loss, and the cross marks the goal. All three paths begin at the same point. The plain steps use nearly the largest rate that doesn't blow up: they
-# bounce across the steep direction and crawl along the flat one. Adam covers both directions at about the same speed,
+# The plain steps use nearly the largest rate that doesn't blow up: they bounce across the steep direction and crawl
+# along the flat one. Adam covers both directions at about the same speed,
 # then swings past the goal and back. That swing is the momentum. Without it (`beta1=0`) the path goes straight in,
 # and on this smooth valley it ends far closer to the goal. Momentum earns its place on noisy gradients, where the
 # average is worth more than the latest example.
@@ -481,7 +482,8 @@ print(f"first loss {history.losses[0]:.2f} nats per token; expected: within 0.3 
 # %% [markdown]
 # We've paused after 150 steps. What does it write by now? Here are three stories, each followed by the verdict of
 # `fables.read`, which knows the grammar: first whether the *form* is right, then the first contradiction of a fact.
-# Read the stories yourself before you believe it.
+# Where it speaks of the *hero* and the *friend*, it means the first and the second animal of a story, whichever of the
+# two turns out to be the finder. Read the stories yourself before you believe it.
 
 # %%
 for text in sampling.tell_stories(model, tokenizer, n=3, end=end, seed=3):
@@ -513,7 +515,9 @@ pictures.excess(history, top=60, fall=False, title="Nats per story above the bes
 
 # %% [markdown]
 # Three layers, from bottom to top: form, recalled facts, free choices. Watch which one vanishes first, and which one
-# makes up most of the height for most of the run. Then look at recall fact by fact.
+# makes up most of the height for most of the run. Form should be nearly gone long before the run ends, and what
+# remains should be mostly recall. So let's look at recall fact by fact, and above all for stretches where a curve is
+# level.
 
 # %%
 unit = "nats per story above the floor"
@@ -521,12 +525,13 @@ pictures.training(history, what=watched, unit=unit, top=4, title="Recall, fact b
 
 # %% [markdown]
 # This is the picture of the whole notebook. Most recalled facts don't get better little by little. For a while each of
-# them costs as much as a guess: the model knows *that* an animal has to be named here, but not which one. Then the
-# curve drops, and soon the fact is almost free. We read each drop as the moment at which the model found out how to
-# look back: *this name stood there before, and here is what came with it*. The facts don't drop together, because
-# they aren't equally hard. Where a story is set has one answer; an animal or a trait has two candidates per story,
-# and the model has to find the right one of the two. A model that knows the two and tosses a fair coin loses ln 2,
-# about 0.69 nats.
+# them costs as much as a guess: the model knows *that* an animal has to be named here, but not which one. There
+# are twenty animals, some a little more common than others, and a guess by their frequencies costs about 2.9 nats:
+# compare the level at which the two animal curves wait. Then the curve drops, and soon the fact is almost free. We
+# read each drop as the moment at which the model found out how to look back: *this name stood there before, and here is
+# what came with it*. The facts don't drop together, because they aren't equally hard. Where a story is set has one
+# answer; an animal or a trait has two candidates per story, and the model has to find the right one of the two. A model
+# that knows the two and tosses a fair coin loses ln 2, about 0.69 nats.
 #
 # Attention heads that do this kind of looking back were described by Elhage et al. (2021), who named them **induction
 # heads**. Olsson et al. (2022) saw them form, within a narrow window of training, in models of many sizes. Notebook
@@ -620,7 +625,8 @@ level = {"entropy floor": per_token}
 pictures.lines(points, "learning rate (logarithmic)", "validation loss (nats per token)", level=level, log="x")
 
 # %% [markdown]
-# Too small is very slow, and beyond the lowest point larger rates do harm again. The rate is the first knob to turn,
+# Too small is very slow, and that side is the steep one here. Beyond the lowest point larger rates do harm again, only
+# less abruptly. The rate is the first knob to turn,
 # and in factors of two or more: a change of ten percent isn't worth a run.
 #
 # What about the others? Their effects are smaller, so one run each would rank luck. Here are three seeds per setting,

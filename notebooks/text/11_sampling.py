@@ -144,7 +144,7 @@ pictures.next_token(logits_after(before).softmax(-1), tokenizer, k=8, actual=fox
 # The model has not learned this rule of the grammar. It gives *fox* about the share that foxes have among all animals,
 # here at least, although *fox* came before, and that share is small: more than nine times out of ten, another animal
 # would come. But it happens to be the largest of twenty small shares, so greedy decoding makes the mistake *every
-# single time*. Rolling dice would make it rarely.
+# single time*. Rolling dice would make it only rarely.
 #
 # So the most likely token is not the safe choice that it seems to be. Greedy also hides what the model knows: that
 # there are twelve traits and twenty animals. What we want is text as varied as the model believes it should be – and no
@@ -451,7 +451,7 @@ pictures.reshaped(P(z), cuts, tokenizer)
 # Greedy decoding has one more disease, and you have probably seen it: the text gets stuck and says the same thing over
 # and over. The simplest model that we have shows why. Take the bigram of notebook 05, a table that counts which token
 # follows which in a book of fables. It looks at the last token only. So as soon as a token comes for the second time,
-# everything that followed it must follow again.
+# everything that followed it must follow again. (The 0.01 in the code keeps the logarithm of a count of 0 finite.)
 
 # %% tags=["nbval-check-output"]
 book = torch.tensor(tokenizer.encode(fables.book()))
@@ -519,7 +519,8 @@ for setting in ({"top_k": 12}, {"top_p": 0.9}, {"min_p": 0.1}):
     print(f"{setting!s:14} at temperature 1, 2, 3: {stay}")
 
 # %% [markdown]
-# Top-k and min-p hold, so they can be combined with a high temperature. Top-p bursts.
+# Top-k and min-p hold at all three, so they can be combined with a high temperature. Top-p
+# doesn't: with so heavy a tail, it needs more than a hundred tokens to reach 0.9.
 #
 # Of the package's functions, top-p is the one worth reading; the lines that matter are the same as yours. The first two
 # checks are what a tested block adds: an error that says what to do, and the case where rounding could go wrong.
@@ -592,7 +593,8 @@ print("without a cache:", count_tokens(use_cache=False))
 # behind for the tokens after it: in each attention layer a **key** and a **value**, and nothing else. If those are
 # still the same when the text has grown, we can store them.
 #
-# *Before you look:* somebody replaces one token in the middle of a text. Which keys and values of layer 2 change?
+# *Before you look:* somebody replaces one token in the middle of a text. Which keys and values of layer 2 change? The
+# cell that answers hands the model an empty `KVCache`, in which every layer leaves its keys and values as `k` and `v`.
 
 # %%
 predict("sampling.d", ...)
@@ -1186,8 +1188,8 @@ check("sampling.5", penalise)
 # Our first by-hand cell ignored two rare cases. Lay the probabilities side by side on a line from 0 to 1, in the order
 # of the ids; a segment includes its left end and not its right one. `probabilities` is a `list` of `float`, `u` a
 # `float` with 0 ≤ u < 1; return the id that u hits, an `int`. A token of probability 0 must never come. And the
-# probabilities may sum to a little less than 1 (add 0.1 ten times): if `u` lies above the sum, return the last token
-# that is possible.
+# probabilities may sum to a little less than 1 (three times 0.3333, or ten times 0.1): if `u` lies above the sum,
+# return the last token that is possible.
 #
 # ```python
 # def draw(probabilities: list[float], u: float) -> int
