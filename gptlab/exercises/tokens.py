@@ -816,9 +816,9 @@ _BITS = Exercise(
     minutes=10,
     difficulty=2,
     prompt=r"How many bits does a character of this text cost, if a code gives short words to frequent characters? "
-    r"At best $-\sum_c p_c \log_2 p_c$. The sum runs over the different characters, and $p_c$ is the fraction of all "
-    "characters of the text that are $c$. (This is the entropy of the characters.)\n\nInput: `text`, a `str` that is "
-    "not empty. Result: a `float`, in bits per character.",
+    r"At best $\sum_c p_c \log_2 (1 / p_c)$. The sum runs over the different characters, and $p_c$ is the fraction of "
+    "all characters of the text that are $c$. (This is the entropy of the characters.)\n\nInput: `text`, a `str` that "
+    "is not empty. Result: a `float`, in bits per character.",
     signature="def bits_per_character(text: str) -> float",
     inputs=_entropy_inputs,
     solution=bits_per_character,
