@@ -13,7 +13,7 @@ _SMALL = {"a": -1.0, "b": -1.5, "ab": -2.0}  # two ways to write ab, and one is 
 # Sixty letters, with far too many segmentations to list; and a text whose probability is 0 as a float.
 _LONG = "thefoxandthehenandtheowlsawthefoxandthehenandtheowlandthefox"
 _WORDS = {letter: -3.0 - i / 7 for i, letter in enumerate("theoxandwlfs")}
-_WORDS |= {"the": -4.1, "he": -3.7, "fox": -4.9, "and": -4.4, "hen": -5.2, "dthe": -6.1, "owl": -5.5, "nand": -5.9}
+_WORDS |= {"the": -4.1, "he": -3.7, "fox": -4.9, "and": -4.4, "hen": -5.2, "dthe": -6.1, "owl": -5.5, "nand": -5.6}
 _UNLIKELY = "ab" * 45, {"a": -10.0, "b": -10.5, "ab": -19.0}
 
 
