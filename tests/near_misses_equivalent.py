@@ -24,6 +24,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "1 -> 2 in `start_of = [0] * (len(text) + 1)`": "an entry that is never read",
         "1 -> 0 in `for end in range(1, len(text) + 1):`": "no piece ends at 0",
         "range(end) -> range(end + 1) in `for start in range(end):`": "the empty text is not a piece",
+        "best[start] + logp[text[start:end]] > best[end] -> best[start] + logp[text[start:end]] >= best[end] in `if text[start:end] in logp and best[start] + logp[text[start:end]] > best[end]:`": "no two segmentations of a text are equally good",
     },
     "unigram.4": {
         "range(1, len(text) + 1) -> range(1, len(text) + 1 + 1) in `for end in range(1, len(text) + 1):`": "an entry that is never read",

@@ -902,3 +902,20 @@ def test_untouched_cells_print_little_and_write_nothing(fresh):
     assert all(len(repr(card).splitlines()) < 16 for card in cards)
     assert len(repr(progress()).splitlines()) <= len(registry.topics()) + 2
     assert not fresh.exists()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_two_segmentations_are_equally_good_where_a_prompt_says_so(seed):
+    """Otherwise a right answer that breaks the tie in another way is refused."""
+    for text, logp in find("unigram.3").inputs(random.Random(seed)):
+        best = [[(0.0, ())]]  # for each end of the text its two best segmentations, which no listing could find
+        for end in range(1, len(text) + 1):
+            ways = [
+                (score + logp[text[start:end]], (*pieces, text[start:end]))
+                for start in range(end)
+                if text[start:end] in logp
+                for score, pieces in best[start]
+            ]
+            best.append(sorted(ways, reverse=True)[:2])
+        scores = [score for score, _ in best[-1]]
+        assert len(scores) == 1 or scores[0] - scores[1] > 1e-6, (text, best[-1])

@@ -350,8 +350,8 @@ _MERGE = Exercise(
         Mistake(
             "the last id is lost",
             _merge_losing_last,
-            "The loop ends before the last id, which may stand alone. Let i run to `len(ids)`, and ask before "
-            "`ids[i + 1]`.",
+            "The loop ends before the last id, which may stand alone. Let i run to `len(ids)`, and test "
+            "`i + 1 < len(ids)` before you read `ids[i + 1]`.",
         ),
         Mistake(
             "only the first occurrence is merged",

@@ -216,12 +216,12 @@ _LOOP = Exercise(
         Mistake(
             "one token is missing",
             lambda tokens, after, n, end: write_on(tokens, after, max(0, n - 1), end),
-            "`range(n)` goes round n times. Did you begin it at 1?",
+            "A loop over `range(n)` runs n times. Did you begin it at 1?",
         ),
         Mistake(
             "one token too many",
             lambda tokens, after, n, end: write_on(tokens, after, n + 1, end),
-            "At most `n` new tokens: `range(n)` goes round n times.",
+            "At most `n` new tokens: a loop over `range(n)` runs n times.",
         ),
         Mistake(
             "n counts the given tokens too",

@@ -112,7 +112,7 @@ _VOCABULARY = Exercise(
         Mistake(
             "the ids are code points, counted from a",
             lambda text: {c: ord(c) - ord("a") for c in text},
-            "That would fit a text of small letters only, and leaves gaps. Number the characters that occur.",
+            "That would fit a text of lower-case letters only, and leaves gaps. Number the characters that occur.",
         ),
         Mistake(
             "the ids are code points, counted from the smallest",
@@ -216,7 +216,7 @@ _ENCODE = Exercise(
         Mistake(
             "the ids are code points, counted from a",
             lambda text, id_of: [ord(c) - ord("a") for c in text],
-            "That numbers the small letters only, and by Unicode. Look the character up in `id_of`.",
+            "That numbers the lower-case letters only, and by Unicode. Look the character up in `id_of`.",
         ),
         Mistake(
             "the text gets a vocabulary of its own",
@@ -688,7 +688,7 @@ _UTF8 = Exercise(
         Mistake(
             "every character is one byte",
             lambda text: [1] * len(text),
-            "That is true of English only. Compare `len(text)` with `len(text.encode())` for é.",
+            "That is true of ASCII only. Compare `len(text)` with `len(text.encode())` for é.",
         ),
         Mistake(
             "everything outside ASCII is two bytes",
@@ -816,9 +816,9 @@ _BITS = Exercise(
     minutes=10,
     difficulty=2,
     prompt=r"How many bits does a character of this text cost, if a code gives short words to frequent characters? "
-    r"At best $-\sum_c p_c \log_2 p_c$. The sum runs over the different characters, and $p_c$ is the fraction of all "
-    "characters of the text that are $c$. (This is the entropy of the characters.)\n\nInput: `text`, a `str` that is "
-    "not empty. Result: a `float`, in bits per character.",
+    r"At best $\sum_c p_c \log_2 (1 / p_c)$. The sum runs over the different characters, and $p_c$ is the fraction of "
+    "all characters of the text that are $c$. (This is the entropy of the characters.)\n\nInput: `text`, a `str` that "
+    "is not empty. Result: a `float`, in bits per character.",
     signature="def bits_per_character(text: str) -> float",
     inputs=_entropy_inputs,
     solution=bits_per_character,
@@ -1457,7 +1457,7 @@ _SPLIT = Exercise(
             "Digits, underscores and the letters of other scripts belong to words too: `\\w` matches them all.",
         ),
         Mistake(
-            "only small English letters make words",
+            "only lower-case English letters make words",
             lambda text: re.findall(r"[a-z]+|[^a-z]", text),
             "Capitals, digits, underscores and the letters of other scripts belong to words too: `\\w` matches "
             "them all.",

@@ -13,7 +13,7 @@ _SMALL = {"a": -1.0, "b": -1.5, "ab": -2.0}  # two ways to write ab, and one is 
 # Sixty letters, with far too many segmentations to list; and a text whose probability is 0 as a float.
 _LONG = "thefoxandthehenandtheowlsawthefoxandthehenandtheowlandthefox"
 _WORDS = {letter: -3.0 - i / 7 for i, letter in enumerate("theoxandwlfs")}
-_WORDS |= {"the": -4.1, "he": -3.7, "fox": -4.9, "and": -4.4, "hen": -5.2, "dthe": -6.1, "owl": -5.5, "nand": -5.9}
+_WORDS |= {"the": -4.1, "he": -3.7, "fox": -4.9, "and": -4.4, "hen": -5.2, "dthe": -6.1, "owl": -5.5, "nand": -5.6}
 _UNLIKELY = "ab" * 45, {"a": -10.0, "b": -10.5, "ab": -19.0}
 
 
@@ -286,7 +286,7 @@ _LOGPROB = Exercise(
     kind="core",
     minutes=5,
     difficulty=1,
-    prompt="The Unigram model draws the pieces of a text one by one, each without regard to the others. So the "
+    prompt="The Unigram model samples the pieces of a text one by one, each independently of the others. So the "
     "probability of a segmentation is the product of its pieces' probabilities, and its logarithm is a sum. (The "
     "product itself would be 0 in floating point for a long text.)\n\nInput: `pieces`, a `list` of one or more "
     "`str`; `logp`, a `dict` from piece to its log-probability. Result: a `float`, the log-probability of the "
@@ -313,7 +313,7 @@ _LOGPROB = Exercise(
         Mistake(
             "a repeated piece is counted once",
             lambda pieces, logp: _score(set(pieces), logp),
-            "Each occurrence is drawn for itself, and counts. A set forgets how often.",
+            "Each occurrence is sampled for itself, and counts. A set forgets how often.",
         ),
         Mistake(
             "the sign is wrong",
@@ -356,7 +356,7 @@ _LOGPROB = Exercise(
         Mistake(
             "each piece counts by its length",
             lambda pieces, logp: sum(len(piece) * logp[piece] for piece in pieces),
-            "A piece is drawn as a whole, however long it is.",
+            "A piece is sampled as a whole, however long it is.",
         ),
         Mistake(
             "all pieces of the vocabulary are added",
@@ -689,6 +689,14 @@ def _begun_at_one(text, logp):
     return total[-1]
 
 
+def _largest_left_in(text, logp):
+    total = [0.0] + [-math.inf] * len(text)
+    for end, arcs in _arcs(text, logp):
+        for start, piece in arcs:
+            total[end] = math.log(math.exp(total[end]) + math.exp(total[start] + logp[piece]))
+    return total[-1]
+
+
 def _ways(text, logp):
     return _forward(text, logp, lambda total, score: total, start=1, end=lambda total: total)
 
@@ -772,6 +780,12 @@ _FORWARD = Exercise(
             lambda text, logp: _forward(text, logp, _probability, start=0.0),
             "0 and negative numbers have no logarithm. Does the first total stand for the probability 1 "
             "(logarithm 0)? With 0 every sum stays 0. And does each term go through `exp` before you add?",
+        ),
+        Mistake(
+            "`exp` of a total is 0, and 0 has no logarithm",
+            _largest_left_in,
+            "Storing logarithms is right, but `exp` of a number below about -745 is 0 in floating point. Take the "
+            "larger of the two out before you use `exp`: `m + log(exp(a - m) + exp(b - m))`.",
         ),
         Mistake(
             "every end begins with probability 1",

@@ -25,16 +25,16 @@
 # **It builds on** being able to read a few lines of Python. There are no formulas, and you aren't expected to
 # understand every line of code yet – that is what the other notebooks are for.
 #
-# **Time:** about 30 minutes to read, and 10 for the two exercises. Run from top to bottom it takes less than half a
+# **Time:** about 25 minutes to read, and 10 for the two exercises. Run from top to bottom it takes less than half a
 # minute on two CPU cores, and less than 1 GB of memory.
 #
 # *How to use it:* a grey box is a **cell**, a few lines of Python. Click on it, press Shift and Enter, and whatever it
 # prints or draws appears below. What you see there now comes from our run. Go from top to bottom, then change things
 # and run them again. You can't break anything.
 #
-# *Before anything else, if you like:* open the file [data/page.html](../data/page.html) of this folder with a double click.
-# It's the model of this course on a page, with no installation and nothing to read first. (Inside JupyterLab, click on
-# *Trust HTML* above it.) When you have played with it, come back and see how it works.
+# *Before anything else, if you like:* find the file [data/page.html](../data/page.html) in the folder of the course and
+# open it with a double click. It's the model of this course on a page, with no installation and nothing to read first.
+# (Inside JupyterLab, click on *Trust HTML* above it.) When you have played with it, come back and see how it works.
 
 # %%
 import copy
@@ -86,10 +86,11 @@ def write(beginning="", seed=0, temperature=1.0, most=150):
 story = write(seed=0)
 
 # %% [markdown]
-# Nobody typed that story, and it wasn't copied from anywhere. But is it any good? For fables of this kind a program
-# can tell, because we know the rules that they follow. `fables.read` goes through a story and checks it: does
-# everybody keep their name? Is the thing that was found also the thing that is asked for? Does the moral fit the one
-# who acted?
+# Nobody typed that story, and it wasn't copied from anywhere. But is it any good? For fables of this kind a program can
+# tell, because we know the rules that they follow. Each has a *hero*, whom the first sentence introduces, and a
+# *friend*, who comes second; the *finder* is the one of the two who finds the thing. `fables.read` goes through a story
+# and checks it: does everybody keep their name? Is the thing that was found also the thing that is asked for? Does the
+# moral fit the one who acted?
 
 # %%
 reading = fables.read(story)
@@ -110,8 +111,8 @@ print(f"different fables: {fables.count():,}")
 # %% [markdown]
 # More than two trillion. It has seen a tiny fraction of them, hardly any of them twice, and worked out how they go.
 #
-# **Your turn.** Change the seed to any whole number and run the cell again. The seed decides how the dice fall, so
-# every number is a new story. How many do you need until the checker finds a mistake?
+# **Your turn.** Run the next cell, then change its seed to any other whole number and run it again. The seed decides
+# how the dice fall, so every number is a new story. How many does it take until the checker finds a mistake?
 
 # %%
 story = write(seed=2)
@@ -267,7 +268,7 @@ pictures.arcs(weights[layer, head], labels, row=-1, title=title)
 
 # %% [markdown]
 # An arc leads from the last word to a word it looks at; the thicker the arc, the more it takes from there. This head
-# jumps back over the whole story to Bo's animal, and passes by the fox.
+# jumps back over the whole story to Bo's animal, and ignores the fox.
 #
 # Did we pick a head that always likes hens? Here is the test. We swap the roles: this time *Ada* finds the bell, Bo
 # asks, and Ada answers. Nothing in the first two sentences changes. (Ada is proud, so her answer begins with *No*.)
@@ -285,7 +286,7 @@ pictures.arcs(watch(model, prompt)[layer][0, head], labels, row=-1, title=title)
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
-# Now it looks at the fox. So it hasn't learned "look at the hen", nor "look at the second animal": it finds the
+# Now it looks at the fox. So it has learned neither "look at the hen" nor "look at the second animal": it finds the
 # animal of the one who is speaking. Nobody programmed that. It came about by reading.
 # </details>
 #
@@ -318,14 +319,15 @@ pictures.next_token(chances, tokenizer, k=12, title="Nearby lived Bo the patient
 
 # %% [markdown]
 # It knows that an animal must come, and roughly how common each one is. And there's one thing it hasn't noticed. Look
-# whether *fox* has a bar: Ada is a fox already, and no fable has two animals of a kind.
+# whether *fox* has a bar: Ada is a fox already, and no fable has two animals of the same kind.
 #
 # To produce such a picture, again and again, is all that a language model ever does.
 #
 # **Exercise `start_here.1` · warm-up · 2 minutes.** Write a function that finds the longest bar. It gets a `dict` from
-# token to probability, and returns the token with the largest one: `likeliest({"fox": 0.25, "hen": 0.75})` is `"hen"`.
-# Replace the dots with your code and run the cell. If it isn't right yet, the card says what is wrong;
-# `hint("start_here.1")` helps, and `solution("start_here.1")` shows one way to do it.
+# token to probability, in which no two probabilities are equal, and returns the token with the largest one:
+# `likeliest({"fox": 0.25, "hen": 0.75})` is `"hen"`. Replace the dots with your code and run the cell. If it isn't
+# right yet, the card says what is wrong; `hint("start_here.1")` helps, and `solution("start_here.1")` shows one way to
+# do it.
 
 
 # %% tags=["nbval-check-output"]
@@ -417,9 +419,9 @@ for trait in ("patient", "greedy", "brave"):
 # Look how much of the past is in those lines. Only Ada can be the one who asks. A greedy hen says no. *Was patient*
 # takes up a word from nearly thirty words earlier, what Bo does next fits it, and the bell is still a bell.
 #
-# Taking the likeliest token every time makes all stories alike. That's why `write` rolls dice instead, loaded with
-# the probabilities from the bars. How adventurous it may be is a setting, the *temperature*. In the next cell it's
-# 2.0, which is too much. Try 0.2 and 1.0 as well.
+# Taking the likeliest token every time makes all stories alike. That's why `write` rolls dice instead, loaded with the
+# probabilities from the bars. How adventurous it may be is a setting, the *temperature*. So far it was 1.0, which takes
+# the bars as they are. In the next cell it's 2.0, which is too much. Try 0.2 as well.
 
 # %%
 text = write(sentence, seed=4, temperature=2.0, most=60)
@@ -475,8 +477,8 @@ pictures.table([(name, c.n_layer, c.n_head, c.n_embd, c.vocab_size, n) for name,
 # %% [markdown]
 # GPT-2 is from 2019 ([Radford et
 # al.](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)). The
-# models that answer you today are up to hundreds of times larger again, and were taught how to behave; notebooks 12
-# to 17 go that way.
+# models that answer you today are up to hundreds of times larger again, and were taught how to behave; notebooks 12 to
+# 18 go that way.
 #
 # Our model also differs in a few parts. Most of them are improvements that came after GPT-2, and notebook 12 swaps them
 # in one by one. The one that mattered today is the short convolution. So let's take it out of the first block, and ask

@@ -26,10 +26,10 @@
 # 4. There was a word, ` SolidGoldMagikarp`, that GPT-3 could not repeat when asked to.
 # 5. The same sentence costs several times as much in Hindi as in English.
 #
-# All five go back, wholly or in good part, to the same place. It isn't in the neural network, but in the step before
-# it, where the text is cut into pieces. In this notebook you build that step three times, once for characters, once for
-# words, once for bytes, and see where each version hurts. Along the way you'll look into the real vocabularies of GPT-2
-# and GPT-4, and explain the five.
+# All five go back, wholly or in good part, to the same place. It isn't in the neural network, the part of the model
+# that calculates, but in the step before it, where the text is cut into pieces. In this notebook you build that step
+# three times, once for characters, once for words, once for bytes, and see where each version hurts. Along the way
+# you'll look into the real vocabularies of GPT-2 and GPT-4, and explain the five.
 #
 # **After this notebook you can**
 #
@@ -41,8 +41,8 @@
 #
 # **It builds on** Python and school algebra, and on nothing that you must have read before.
 #
-# **Time:** about 50 minutes to read, and up to an hour for all the exercises. It runs in about 20 seconds on two CPU
-# cores, and takes less than 1 GB of memory.
+# **Time:** about 40 minutes to read, and an hour for all the exercises. It runs in about 20 seconds on two CPU cores,
+# and takes less than 1 GB of memory.
 
 # %%
 import math
@@ -184,8 +184,8 @@ check("tokens.3", decode)
 #     return "".join(character_of[id] for id in ids)
 # ```
 #
-# Why sort? A Python set of strings comes in a different order each time you start Python. Without `sorted` your numbers
-# would change from one run to the next.
+# Why sort? A Python set of strings can come in a different order each time you start Python. Without `sorted` your
+# numbers would change from one run to the next.
 # </details>
 #
 # What we ask of every tokenizer, in one line, is that nothing gets lost:
@@ -269,8 +269,9 @@ print(re.findall(r"[aeiou]+|\d", "route 66, a queue"))
 # backslashes alone.
 #
 # **Exercise `tokens.8` · core · 10 minutes.** Cut a text into words and single other characters. A word is what `\w+`
-# matches. No piece is empty, and `"".join(pieces)` gives the text back. `split_words("It's  2 pm.")` is
-# `["It", "'", "s", " ", " ", "2", " ", "pm", "."]`.
+# matches. No piece is empty, `"".join(pieces)` gives the text back, and an empty text gives an empty list. (The numbers
+# of the exercises are only names, and needn't come in order: you haven't missed any.) Example: `split_words("It's  2
+# pm.")` is `["It", "'", "s", " ", " ", "2", " ", "pm", "."]`.
 
 
 # %% tags=["nbval-check-output"]
@@ -587,17 +588,17 @@ print(f"of {len(seen):,} tokens in the book, a space alone: {seen.count(own.enco
 cut(" SolidGoldMagikarp is a strange word")
 
 # %% [markdown]
-# GPT-2's vocabulary has a token for this name, which belonged to a user of Reddit. How can a model have a token and
-# be unable to use it? The likely story: a vocabulary is built from one pile of text, and the model is trained on
-# another. If the name is frequent in the first pile and filtered out of the second, its row in the table is hardly
-# ever trained. GPT-3 has the same vocabulary, and asked to repeat such words it evaded, insulted the person who
+# GPT-2's vocabulary has a token for this name, which belonged to a user of Reddit. How can a model have a token and be
+# unable to use it? The likely explanation: a vocabulary is built from one pile of text, and the model is trained on
+# another. If the name is frequent in the first pile and filtered out of the second, its row in the table is hardly ever
+# trained. GPT-3 has the same vocabulary. Asked to repeat such a word, it dodged the request, insulted the person who
 # asked, or said something else ([Rumbelow and Watkins
 # 2023](https://www.lesswrong.com/posts/aPeJE8bSo6rAFoLqg/solidgoldmagikarp-plus-prompt-generation)). Since then, a
 # token that is in the vocabulary but hardly occurs in training has been called a **glitch token**. You have met one
 # already: the lone space in our own model.
 #
-# **Puzzle 5: the price of a language.** The first sentence of the Universal Declaration of Human Rights, in six
-# languages. You pay for a commercial model per token, and its context window is counted in tokens too.
+# **Puzzle 5: the price of a language.** Here is how Article 1 of the Universal Declaration of Human Rights begins, in
+# six languages. You pay for a commercial model per token, and its context window is counted in tokens too.
 
 # %%
 rights = {
@@ -763,9 +764,9 @@ for name, tokenizer in everyone.items():
 print(f"{'GPT-2':10}  {50_257 * 768:>10,} numbers, {50_257 * 768 / 124.4e6:.0%} of the model")
 
 # %% [markdown]
-# And the time? Encoding looks up each piece once, so it should grow in step with the text. Each row below reads twice
-# as much as the row above. Each time was measured once, on one machine, and a few milliseconds are mostly chance: look
-# at the trend, not at each factor.
+# And the time? Encoding goes through the text once, so it should grow in step with the text. Each row below reads twice
+# as much as the row above. Each time was measured once, on a machine that may have been busy with something else, and
+# so a factor in the table can be well off two: look at the trend, and at which column is slow.
 
 # %%
 rows = []

@@ -19,9 +19,8 @@
 # *Let the text itself decide what a token is: frequent words become one token, rare ones a few, and nothing is
 # unknown.*
 #
-# Ask a language model how many r's there are in *strawberry* and it may well get it wrong. Ask for the same story in
-# Greek and you pay more for it. End your prompt with a space and the answer may get worse. All three have their
-# roots outside the network, in the tokenizer, the small program that decides what the network gets to see. GPT-2, GPT-4
+# In notebook 01 you looked at the pieces that GPT-2 and GPT-4 cut a text into, and traced five odd weaknesses back to
+# them. Where do such pieces come from? Nobody chose them: a small program found them in a pile of text. GPT-2, GPT-4
 # and Llama 3 share one recipe for it, and it fits on a sheet of paper. You'll do it with a pencil, write it yourself,
 # and end with code that gives the same ids as the library that OpenAI uses.
 #
@@ -32,8 +31,8 @@
 # - open GPT-2's `vocab.bpe` and `encoder.json` or a `tokenizer.json`, and know what is in them,
 # - stop what a user types from controlling your model.
 #
-# **It builds on** notebook 01: ids, vocabulary, bytes, special tokens. **Reading time** is about 60 minutes without
-# the exercises. **Running it** takes about 25 seconds on two CPU cores and 700 MB of memory.
+# **It builds on** notebook 01: ids, vocabulary, bytes, special tokens. **Reading time** is about 55 minutes without the
+# exercises. **Running it** takes about 25 seconds on two CPU cores and 700 MB of memory.
 
 # %%
 import hashlib
@@ -292,8 +291,8 @@ print(bpe.split("Bo paid 250, then  left. Ada's sad.", bpe.GPT2_PATTERN))
 #
 # - `'(?:[sdmt]|ll|ve|re)` is an apostrophe with the ending of an English short form: `'s`, `'ll` and so on. `(?:…)`
 #   groups without doing anything else.
-# - The next three are ours: letters, digits, other symbols. `++` is a `+` that never gives back what it took, and
-#   that's where the speed comes from.
+# - The next three are ours: letters, digits, other symbols. `++` is a `+` that never gives back what it took. (A plain
+#   `+` tries again with one character less when the rest of the pattern fails.) That's where the speed comes from.
 # - `\s++$` is white space at the very end of the text. `$` is the end.
 # - `\s+(?!\S)` is the repair. `(?!\S)` means "and what comes next is not a visible character", so the run stops one
 #   short of a word and leaves it its space.
@@ -355,9 +354,9 @@ side_by_side([" 1234567", "in 2024", "3.14159"])
 # </details>
 #
 # In GPT-2 a number of any length is one chunk, so which numbers become tokens depends on which were frequent in its
-# training text. With at most three digits per chunk there are only 1,110 strings of digits to learn, and all long
-# numbers are written alike. Still, the groups start from the left, while carrying in addition starts from the right:
-# we group 1234567 as 1,234,567. Llama 3 also groups by three; Llama 2 gives each digit its own token.
+# training text. With at most three digits per chunk there are only 1,110 strings of the digits 0 to 9 to learn, and all
+# long numbers are written alike. Still, the groups start from the left, while carrying in addition starts from the
+# right: we group 1234567 as 1,234,567. Llama 3 also groups by three; Llama 2 gives each digit its own token.
 #
 # The other differences are about case and code:
 
@@ -366,9 +365,8 @@ side_by_side(["don't", "DON'T", "camelCase", "f(x):\n", "\n    return x", "\tret
 
 # %% [markdown]
 # GPT-2 knows `'t` only in lower case, GPT-4 in both, and GPT-4o leaves the ending with its word and splits `camelCase`
-# at the hump. In code, GPT-2 puts a newline and the indentation after it into one chunk, while the later two keep the
-# newline apart, two keep the indentation out of the newline's chunk, so that it is split the same way wherever it
-# stands.
+# at the hump. In code, GPT-2 puts a newline and the indentation after it into one chunk. The two later patterns keep
+# the indentation out of the newline's chunk, so that it is split the same way wherever it stands.
 #
 # Whatever the pattern, nothing falls between the chunks. Joined, they are the text again:
 
@@ -511,10 +509,10 @@ for word in sorted(set(regex.findall(r"\p{L}+", manual))):
 pictures.table(outcome.most_common(), ["outcome", "words"])
 
 # %% [markdown]
-# The two agree on most words, which is why the mistake goes unnoticed, and neither is wrong by itself: WordPiece, the
-# tokenizer of the older model BERT, does take the longest first. But a model that was trained with one and is used
-# with the other meets ids in places where it never saw them. Decoding gives the text back either way, so a round trip
-# doesn't expose the mistake. Comparing the ids does.
+# The two agree on most words, which is why the mistake goes unnoticed. Where they differ in length, either can be the
+# shorter, and neither is wrong by itself: WordPiece, the tokenizer of the older model BERT, does take the longest
+# first. But a model that was trained with one and is used with the other meets ids in places where it never saw them.
+# Decoding gives the text back either way, so a round trip doesn't expose the mistake. Comparing the ids does.
 #
 # Four ways to encode must agree on random words: all merges in order, by rank, by rank with a heap (a faster search,
 # explained below) for long chunks, and tiktoken, which reads the same ranks, if it's installed.
@@ -563,9 +561,9 @@ for text in ("fox", "a fox", "a  fox", "Fox"):
 # capital letter it is yet another sequence. A model has to learn from the text that all of them mean the same animal.
 # </details>
 #
-# This explains a famous trap. The text that you give to a model to continue is the **prompt**, and it should not end
-# in a space. The model knows ` fox` as one token. After a space that is already there, it has to continue with `fox`
-# without one, a way of writing that it has hardly ever seen.
+# This is the trap of puzzle 3 in notebook 01, seen from the other side. The text that you give to a model to continue
+# is the **prompt**, and it should not end in a space. The model knows ` fox` as one token. After a space that is
+# already there, it has to continue with `fox` without one, a way of writing that it has hardly ever seen.
 #
 # And a script that no fable contains?
 
@@ -759,8 +757,8 @@ if missing:
     print("missing:", ", ".join(missing), "– with a network, `python -m gptlab fetch` gets all but llama3")
 
 # %% [markdown]
-# Back to the beginning: what does a model see of *strawberry*? Compare the word after a space with the same word at
-# the start of a text.
+# Back to the puzzles of notebook 01, now with every vocabulary that was loaded. What does a model see of *strawberry*?
+# Compare the word after a space with the same word at the start of a text.
 
 # %%
 for name, one in real.items():
@@ -826,20 +824,19 @@ pictures.table(rows, ["tokens", *languages])
 # [paper](https://arxiv.org/abs/2305.15425)). Larger vocabularies, trained on more languages, have narrowed the gap
 # without closing it.
 #
-# One more curiosity. ` SolidGoldMagikarp` is the name of a Reddit user who took part in counting towards infinity in a
-# forum. Which vocabularies have it as a single token?
+# And ` SolidGoldMagikarp`? Its owner took part in a Reddit forum that counts towards infinity, one post per number,
+# which is probably why the name was so frequent. Which vocabularies have it as a single token?
 
 # %%
 for name, one in real.items():
     print(f"{name:12}", [one.token_bytes(id).decode() for id in one.encode(" SolidGoldMagikarp")])
 
 # %% [markdown]
-# GPT-2's tokenizer met the name often enough to merge it. In 2023 Jessica Rumbelow and Matthew Watkins found that
-# GPT-3 models, which use the same vocabulary, couldn't repeat it and answered with nonsense ([how such tokens came
-# about](https://www.lesswrong.com/posts/8viQEp8KBg2QSW4Yc/solidgoldmagikarp-iii-glitch-token-archaeology)). The usual
-# explanation: the text for the tokenizer and the text for the model weren't the same, so the token's row in the model
-# was hardly ever trained. These are called **glitch tokens**. The lesson is plain: train the tokenizer on what the
-# model will read.
+# Only GPT-2's tokenizer met the name often enough to merge it ([how such tokens came
+# about](https://www.lesswrong.com/posts/8viQEp8KBg2QSW4Yc/solidgoldmagikarp-iii-glitch-token-archaeology)). Now you can
+# say how, by the usual explanation, a **glitch token** comes about: the text for the tokenizer and the text for the
+# model weren't the same, so the merge was learned, but the token's row in the model was hardly ever trained. The lesson
+# is plain: train the tokenizer on what the model will read.
 #
 # ### The shuffled bytes
 #
@@ -877,7 +874,7 @@ else:
 
 # %% [markdown]
 # tiktoken has one more rule, and so has our tokenizer: a chunk that is a token as a whole is that token, whatever the
-# merges would make of it. For your vocabulary and GPT-2's the rule changes nothing, it only saves time.
+# merges would make of it. For your vocabulary, GPT-2's and GPT-4's the rule changes nothing; it only saves time.
 #
 # ### The file behind GPT-2
 #
@@ -949,9 +946,9 @@ slow = textbook / 20_000 / 60  # seconds per character and merge
 pictures.table(rows, ["characters", "textbook (ms)", "fast (ms)", "faster by"], align="rrrr")
 
 # %% [markdown]
-# Four times the text takes the textbook roughly three to four times as long. The fast one hardly grows, because in the
-# fables a longer text has few new words. Now whole books. The last column is an estimate: what the textbook would take
-# at the speed measured above.
+# Four times the text takes the textbook roughly four times as long. The fast one hardly grows, because in the fables a
+# longer text has few new words. Now whole books. The last column is an estimate: what the textbook would take at the
+# speed measured above.
 
 # %%
 shelf, rows, trained = {"fables": book}, [], {}
@@ -982,9 +979,9 @@ for name, ours in trained.items():
 pictures.table(rows, ["MB per second", *took])
 
 # %% [markdown]
-# tiktoken and Hugging Face's package are written in Rust. Plain Python can keep up when warm, because most of a text is
-# words that it has met before; how close depends on how many different words a book has, as the two rows show. (One
-# machine on one day; `python -m gptlab bench tokenizers` measures with care.)
+# tiktoken and Hugging Face's package are written in Rust. Plain Python can keep up when warm, because then every chunk
+# is one that it has met before. Cold, it depends on the book: the fables repeat a few words over and over, and
+# Shakespeare has many more. (One machine on one day; `python -m gptlab bench tokenizers` measures with care.)
 #
 # ### How large should V be?
 #
@@ -1029,8 +1026,8 @@ check("bpe.6", printable)
 
 # %% [markdown]
 # **Exercise bpe.7** (*stretch*, 15 minutes). Split a text at its special tokens and keep them as parts of their own.
-# Where one special token begins with another, the longer one is meant. No part is empty, and the list of special
-# tokens may be. Example: `split_special("a<e>b", ["<e>"])` is `["a", "<e>", "b"]`.
+# Where one special token begins with another, the longer one is meant. No part of the result is empty. The text may be
+# empty, and so may the list of special tokens. Example: `split_special("a<e>b", ["<e>"])` is `["a", "<e>", "b"]`.
 
 
 # %% tags=["nbval-check-output"]

@@ -33,7 +33,7 @@
 # - say what SentencePiece is, and which of its settings give a text back and which don't,
 # - compare tokenizers fairly: in bits per byte of text.
 #
-# **It builds on** notebooks 01 and 02: bytes, bits, vocabulary, merges. **Reading time** is about 55 minutes without
+# **It builds on** notebooks 01 and 02: bytes, bits, vocabulary, merges. **Reading time** is about 45 minutes without
 # the exercises. **Running it** takes about 50 seconds on two CPU cores and 500 MB of memory.
 
 # %%
@@ -74,9 +74,9 @@ print("learned:", [token.decode() for token in merged.ranks if len(token) > 1])
 print("then:   ", [merged.token_bytes(id).decode() for id in merged.encode("then")])
 
 # %% [markdown]
-# Three tokens, where two would have done: `th` and `en` are both in the vocabulary. BPE joined `he` first, because
-# that's its rank, and after that `th` was out of reach. It can't even notice, because it has no number that says how
-# good a segmentation is. So let's get one.
+# Three tokens, where two would have done: `th` and `en` are both in the vocabulary. BPE joined `he` first, because it
+# has the lowest rank, and after that `th` was out of reach. It can't even notice, because it has no number that says
+# how good a segmentation is. So let's get one.
 #
 # ## By hand: a probability for each piece
 #
@@ -103,9 +103,10 @@ print(f"t | hen      {0.10 * 0.10:.4f}")
 # for something less likely. The unit of this natural logarithm is the **nat**, as the bit is the unit of $\log_2$ in
 # notebook 01; a bit is $\ln 2 \approx 0.69$ nats.
 #
-# **Exercise unigram.2** (*core*, 5 minutes). Write the formula. The input is a list of one or more pieces and a
-# dict from piece to score; the result is a float, in nats. Example: with `{"fo": -2.5, "x": -1.5}`, the pieces
-# `["fo", "x"]` have the score -4.0. As before, `hint("unigram.2")` helps when you're stuck, and `solution` shows ours.
+# **Exercise unigram.2** (*core*, 5 minutes). Write the formula. The input is a list of one or more pieces and a dict
+# from piece to score; the result is a float, in nats. (`unigram.1` comes later: the numbers are only names.) Example:
+# with `{"fo": -2.5, "x": -1.5}`, the pieces `["fo", "x"]` have the score -4.0. As before, `hint("unigram.2")` helps
+# when you're stuck, and `solution` shows ours.
 
 
 # %% tags=["nbval-check-output"]
@@ -115,7 +116,7 @@ def segmentation_logprob(pieces: list[str], logp: dict[str, float]) -> float: ..
 check("unigram.2", segmentation_logprob)
 
 # %% [markdown]
-# The package calls it `unigram.score`. How many segmentations are there?
+# The package calls it `unigram.score`. How many segmentations does a text have?
 
 # %%
 predict("unigram.a", ...)
@@ -186,8 +187,8 @@ print("best to each position:", [round(number, 2) for number in (0.0, at_1, at_2
 # the **Viterbi algorithm**.
 #
 # **Exercise unigram.3** (*core*, 25 minutes, and the central function of this notebook). Return the segmentation with
-# the highest score, without listing them: one of the texts has 60 characters. `logp` has every single character of
-# the text; no two segmentations are equally good. Example: `best_segmentation("then", logp)` is `["t", "hen"]`.
+# the highest score, without listing all of them: one of the texts has 60 characters. `logp` has every single character
+# of the text; no two segmentations are equally good. Example: `best_segmentation("then", logp)` is `["t", "hen"]`.
 
 
 # %% tags=["nbval-check-output"]
@@ -259,9 +260,9 @@ model = unigram.seed_pieces(words, size=60)
 print(len(model), "pieces to begin with:", " ".join(sorted(model)))
 
 # %% [markdown]
-# These are all characters, ▁ among them, and all substrings that occur more than once and aren't always inside the
-# same longer one. That's far too many, and on purpose. Each has a first rough probability, in proportion to how often
-# it occurs times its length.
+# These are all characters, ▁ among them, and all substrings that occur more than once and aren't always inside the same
+# longer one. That's more than we want to keep, and on purpose. Each has a first rough probability, in proportion to how
+# often it occurs times its length.
 #
 # Now we're in a circle. If we knew how each word is segmented, we could count the pieces. If we knew the
 # probabilities, we would know how each word is segmented. We know neither, so we begin with the rough ones and take
@@ -303,7 +304,8 @@ assert all(math.isclose(fast[piece], counts[piece]) for piece in counts)
 print("equal for", len(fast), "pieces")
 
 # %% [markdown]
-# Now all words, five rounds. Watch the last column, which should rise. In which round does it gain most?
+# Now all words, five rounds. Watch the last column, which should rise from row to row. Between which two rows does it
+# rise most?
 
 # %% tags=["nbval-check-output", "answers-prediction"]
 before = -math.inf
@@ -317,8 +319,8 @@ print({piece: round(math.exp(value), 3) for piece, value in model.items() if val
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# In the first. The start was a rough guess, frequency times length, and the first round already knows how the pieces
-# compete with each other. Later rounds polish.
+# Between the first two, so it is the first round of EM that gains most. The start was a rough guess, frequency times
+# length, and the first round already takes into account how the pieces compete with each other. Later rounds polish.
 # </details>
 #
 # Taking turns like this is called **EM**, expectation and maximisation ([Dempster, Laird and Rubin
@@ -536,10 +538,10 @@ pictures.table(rows, ["setting", "what comes back", "equal?", "fox fox"])
 # </details>
 #
 # Read the rows from the top. By default the indentation, the newline, the ligature (now two letters), the full-width
-# letter and the fox are gone; ⁇ is how the unknown token is written. For translating news that was fine, for code it
-# isn't. Byte fallback saves the fox. Without normalisation the letters and the newline stay, but the indentation
-# goes. The fourth row gives everything back. The last one does, too, at a price that the last column shows: without
-# the dummy prefix, the same word is segmented differently at the beginning of a text.
+# letter and the fox are gone; ⁇ is how the unknown token is written. For translating news that was fine; for code it
+# isn't. Byte fallback saves the fox. Without normalisation the letters and the newline stay, but the indentation goes.
+# The fourth row gives everything back. The last one does, too, at a price that the last column shows: without the dummy
+# prefix, the same word is segmented differently at the beginning of a text.
 #
 # Does every text come back now? One character can't. Which?
 
@@ -569,9 +571,9 @@ pictures.table(rows, ["coverage", "unknown tokens in the training text", "charac
 # %% [markdown]
 # ## The same segmentation as the library
 #
-# Training differs in details. The library, for one, takes a little off each expected count, so that rare pieces
-# vanish faster; so its pieces aren't quite those that ours would find. But take over a trained Unigram model, its
-# pieces, its scores, its settings, and our code must segment every text as the library does.
+# Training differs in details. The library, for one, takes a little off each expected count, so that rare pieces vanish
+# faster, and its pieces aren't quite those that ours would find. But take over a trained Unigram model, its pieces, its
+# scores, its settings, and our code must segment every text as the library does.
 
 # %% tags=["nbval-check-output"]
 generator = random.Random(3)
@@ -691,22 +693,23 @@ pictures.table(rows, header, caption="script, spaces: tokens per character of �
 # ## The fair measure
 #
 # A language model gives each next token a probability $p$. Its **loss** on that token is $-\ln p$ nats, and the mean
-# over a text is the loss of the model, (not to be confused with the loss of removing a piece, above). A loss in nats
-# *per token* says nothing across tokenizers, because their tokens differ in length. Divide instead by something that is
-# the same for all, the bytes of the text:
+# over a text is the loss of the model. (It is not to be confused with the loss of removing a piece, above.) A loss in
+# nats *per token* says nothing across tokenizers, because their tokens differ in length. Divide instead by something
+# that is the same for all, the bytes of the text:
 #
 # $$\text{bits per byte} = \frac{\text{nats per token} \times \text{tokens}}{\ln 2 \times \text{bytes}}$$
 #
 # Strictly, this charges the model for one segmentation only, the one that its tokenizer chooses. The text could come
 # about in other ways, too, and summing over all of them could only raise its probability. But a GPT's probabilities
-# depend on the segmentation so far, so for a GPT there is no forward sum. Bits per byte is an upper bound.
+# depend on the segmentation so far, so for a GPT there is no forward sum. Bits per byte, measured in this way, is
+# therefore an upper bound on what the text costs the model.
 #
 # What else has to be equal? Not the seconds: a busy machine would decide. We train the same tiny GPT on each, for the
-# same number of **steps**, so with the same number of tokens so with the same number of tokens, from three seeds. (A
-# larger vocabulary also has a larger output layer: here it means roughly 1.7 times as much computation, and as many
-# more parameters, so this isn't perfectly fair.) And because longer tokens mean more text per step, we also look at the
-# same runs by the amount of text read. You don't have to read the next two cells yet: the GPT and its training are
-# boxes that you'll open in notebooks 08 and 10.
+# same number of **steps**, so with the same number of tokens, from three seeds. (A larger vocabulary also has a larger
+# output layer: here it means roughly 1.7 times as many parameters, and nearly as much more computation, so this isn't
+# perfectly fair.) And because longer tokens mean more text per step, we also look at the same runs by the amount of
+# text read. You don't have to read the next two cells yet: the GPT and its training are boxes that you'll open in
+# notebooks 08 and 10.
 
 # %%
 import torch
@@ -774,19 +777,20 @@ curves = {
 pictures.lines(curves, "text read (kB)", "bits per byte of held-out text")
 
 # %% [markdown]
-# Wherever the curve of characters lies above the others at the same x, the larger vocabularies win even at equal
-# text, although the model on characters has then taken more steps. Where two curves are closer than the ranges
-# printed above, this experiment doesn't rank them: it is a short training on one corpus. What decides in practice is
-# the rest of the table. Does every text come back, what do spaces cost, and are the languages covered that you need?
+# Wherever the curve of characters lies above the others at the same x, the larger vocabularies win even at equal text,
+# although the model on characters has then taken more steps. Where the ranges of two tokenizers overlap, this
+# experiment doesn't rank them. Where they don't, it ranks them for sixty steps on one corpus, and for no more than
+# that: the next corpus may turn the order around. What decides in practice is the rest of the table. Does every text
+# come back, what do spaces cost, and are the languages covered that you need?
 #
 # ## Exercises
 #
 # Three more, all *stretch*. Each fills in something that the notebook only showed.
 #
-# **Exercise unigram.4** (20 minutes). The forward sum in logarithms. One of the texts is so long that its probability
-# is 0 in floating point, so use $\ln(e^a + e^b) = m + \ln(e^{a-m} + e^{b-m})$, where $m$ is the larger of the two.
-# The result is a float, in nats. Example: `log_total("then", logp)` is the logarithm of the sum that `total` gave
-# above.
+# **Exercise unigram.4** (20 minutes). The forward sum in logarithms. Every single character is in `logp` again. One of
+# the texts is so long that its probability is 0 in floating point, so use
+# $\ln(e^a + e^b) = m + \ln(e^{a-m} + e^{b-m})$, where $m$ is the larger of the two. The result is a float, in nats.
+# Example: `log_total("then", logp)` is the logarithm of the sum that `total` gave above.
 
 
 # %% tags=["nbval-check-output"]
@@ -797,9 +801,9 @@ check("unigram.4", log_total)
 
 # %% [markdown]
 # **Exercise unigram.5** (30 minutes). Expected counts without a list, by the formula with before and after. Plain
-# probabilities will do. The result is a dict with exactly the pieces that occur in the text. Example: with `logp =
-# {"a": ln 0.5, "aa": ln 0.25}`, the text `aa` can be cut as a | a or as aa, both with 0.25. So the counts are 1.0 for
-# `a` and 0.5 for `aa`.
+# probabilities will do. The result is a dict with exactly the pieces that occur in the text, and one of the texts has
+# 60 characters. Example: with `logp = {"a": ln 0.5, "aa": ln 0.25}`, the text `aa` can be cut as a | a or as aa, both
+# with 0.25. So the counts are 1.0 for `a` and 0.5 for `aa`.
 
 
 # %% tags=["nbval-check-output"]
@@ -809,9 +813,11 @@ def expected_counts(text: str, logp: dict[str, float]) -> dict[str, float]: ...
 check("unigram.5", expected_counts)
 
 # %% [markdown]
-# **Exercise unigram.6** (15 minutes). What a piece is worth, without the shortcut of our table: for each word, the
-# best score with all pieces minus the best score without this one, times the count of the word, summed up. The other
-# scores stay as they are. Example: where no best segmentation uses the piece, the result is 0.0.
+# **Exercise unigram.6** (15 minutes). What a piece is worth, without the shortcut of our table: for each word, the best
+# score with all pieces minus the best score without this one, times the count of the word, summed up. The other scores
+# stay as they are, and so does the dict that you were given. Every single character is in `logp`, and `piece` is a
+# longer one, so a word can always be written without it. Example: where no best segmentation uses the piece, the result
+# is 0.0.
 
 
 # %% tags=["nbval-check-output"]
