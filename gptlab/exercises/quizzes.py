@@ -69,7 +69,7 @@ def compared(
         if abs(number - true) <= tolerance * abs(true) + 1e-9:
             return True, ""
         if number * true > 0:
-            return False, f"off by a factor of {_factor(number, true)}"
+            return False, _how_far(number, true)
         if abs(number + true) <= tolerance * abs(true) + 1e-9:
             return False, "off by its sign"
         return False, "its sign is wrong, too" if number * true < 0 else ""
@@ -81,9 +81,21 @@ def compared(
     return same == len(wanted), "" if same == len(wanted) else f"{same} of {len(wanted)} right"
 
 
-def _factor(number: int | float, true: int | float) -> str:
+def _how_far(number: int | float, true: int | float) -> str:
+    """A guess of the right sign beside the truth: in percent where they are close, else as a factor.
+
+    >>> _how_far(5, 4), _how_far(30, 3), _how_far(3, 4)
+    ('25 % too large', 'too large by a factor of 10', '25 % too small')
+    """
+    direction = "large" if abs(number) > abs(true) else "small"
     factor = max(number / true, true / number)
-    return f"{factor:.2f}" if factor < 10 else f"{factor:.0f}"
+    if factor < 2:
+        return f"{abs(number / true - 1):.0%} too {direction}".replace("%", " %")
+    return (
+        f"too {direction} by a factor of {factor:.3g}"
+        if factor < 1000
+        else f"too {direction} by a factor of {factor:,.0f}"
+    )
 
 
 def _parts(value: Any) -> list:
@@ -111,6 +123,8 @@ def _answer_text(truth: Any, choices: Sequence[str]) -> str:
         chosen = _choice(_plain(truth), choices)
         if len(chosen) == 1 and ord(chosen) - ord("a") in range(len(choices)):
             return f"{chosen}) {choices[ord(chosen) - ord('a')]}"
+    if isinstance(truth, (list, tuple)) and kind_of(truth) == "order":
+        return ", ".join(str(part).strip() for part in truth)
     return truth.strip() if isinstance(truth, str) else shown(_plain(truth), 120)
 
 

@@ -230,6 +230,14 @@ def _shuffled(expected: Any, got: Any, tolerance: float) -> str | None:
     return "the parts are the expected ones in another order" if same else None
 
 
+def _missing(where: str, by: int, of: int) -> str:
+    """
+    >>> _missing("last", 1, 2), _missing("first", 3, 9)
+    ('of its 2 parts the last one is missing', 'of its 9 parts the first 3 are missing')
+    """
+    return f"of its {of} parts the {where} {'one is' if by == 1 else f'{by} are'} missing"
+
+
 def _longer(expected: Any, got: Any, tolerance: float) -> str | None:
     kinds = (str, bytes), (list, tuple)
     if not any(isinstance(expected, kind) and isinstance(got, kind) for kind in kinds) or len(got) == len(expected):
@@ -239,16 +247,10 @@ def _longer(expected: Any, got: Any, tolerance: float) -> str | None:
         return None
     if difference(list(short), list(long)[: len(short)], tolerance) is None:
         by = len(long) - len(short)
-        return (
-            f"the end is missing, {by} of {len(long)}" if short is got else f"after the expected result come {by} more"
-        )
+        return _missing("last", by, len(long)) if short is got else f"after the expected result come {by} more"
     if difference(list(short), list(long)[-len(short) :], tolerance) is None:
         by = len(long) - len(short)
-        return (
-            f"the beginning is missing, {by} of {len(long)}"
-            if short is got
-            else (f"before the expected result come {by} more")
-        )
+        return _missing("first", by, len(long)) if short is got else f"before the expected result come {by} more"
     return None
 
 
