@@ -458,8 +458,9 @@ _WASTE = Exercise(
     prompt="After every `interval` minutes of work a checkpoint is written. That takes `saving` minutes, in which "
     "nothing is trained. One GPU fails once in `lifetime` minutes on average, independently of the others, and if one "
     "fails, the whole run of `gpus` goes back to its last checkpoint; half of an interval is lost then, on average. "
-    "How many minutes are wasted for each minute of work, by saving and by failing together?\n\nInput: `interval`, "
-    "`saving` and `lifetime`, each a `float`, and `gpus`, an `int`. Result: a `float`.",
+    "How many minutes are wasted for each minute of work, by saving and by failing together? (Leave out failures that "
+    "happen while a checkpoint is written.)\n\nInput: `interval`, `saving` and `lifetime`, each a `float`, and `gpus`, "
+    "an `int`. Result: a `float`.",
     signature="def wasted(interval: float, saving: float, gpus: int, lifetime: float) -> float",
     inputs=_waste_inputs,
     solution=wasted,
@@ -523,6 +524,18 @@ _WASTE = Exercise(
             "it is a percentage",
             _waste(total=lambda saves, lost: 100 * (saves + lost)),
             "Minutes for each minute are asked for: 0.05, not 5.",
+        ),
+        Mistake(
+            "it is divided by work and saving together",
+            lambda interval, saving, gpus, lifetime: (
+                interval * wasted(interval, saving, gpus, lifetime) / (interval + saving)
+            ),
+            "That is wasted for each minute of work or saving. Divide by the minutes of work alone, `interval`.",
+        ),
+        Mistake(
+            "it is the fraction of all the time",
+            _waste(total=lambda saves, lost: (saves + lost) / (1 + saves + lost)),
+            "That is wasted for each minute of the whole run, waste included. Divide by the minutes of work alone.",
         ),
         Mistake(
             "these are minutes in an interval",

@@ -184,7 +184,7 @@ def recorded_table(words):
 # We take fables with the word tokens of notebook 06, and a small GPT with the parts of notebook 12. Nothing in the
 # program asks for a GPU; the two versions differ in their sizes, and in one detail. The larger model doesn't share its
 # output matrix with the embedding. Its blocks begin as the identity, so with tied weights and that many channels it
-# would start out by predicting, with great confidence, the token that it has just read.
+# would start out by predicting, with great confidence, the token that it read last.
 
 # %%
 words = StoryWords()

@@ -427,7 +427,8 @@ print("weights only, the same at step 21:", naive[20] == whole.losses[20])
 # After every `interval` minutes of work a checkpoint is written. That takes `saving` minutes, in which nothing is
 # trained. One GPU fails once in `lifetime` minutes on average, independently of the others, and if one fails, the whole
 # run of `gpus` goes back to its last checkpoint; half of an interval is lost then, on average. How many minutes are
-# wasted for each minute of work, by saving and by failing together?
+# wasted for each minute of work, by saving and by failing together? (Leave out failures that happen while a checkpoint
+# is written.)
 #
 # Input: `interval`, `saving` and `lifetime`, each a `float`, and `gpus`, an `int`. Result: a `float`.
 #
