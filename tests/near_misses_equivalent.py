@@ -92,6 +92,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "reinforcement.5": {
         "torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage) -> torch.minimum(ratio.clamp(1 - clip, 1 + clip) * advantage, ratio * advantage) in `return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)`": "a minimum does not depend on the order",
     },
+    "cluster.5": {
+        "left > 0 -> left >= 0 in `return (B / left) ** (1 / beta) if left > 0 else math.inf`": "rounding decides whether nothing or next to nothing is left",
+    },
     "cluster.6": {
         "a - mean_x -> a + mean_x in `slope = sum(((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))) / sum(((a - mean_x) ** 2 for a in x))`": "the differences of the other factor sum to 0",
         "a - mean_x -> a in `slope = sum(((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))) / sum(((a - mean_x) ** 2 for a in x))`": "the differences of the other factor sum to 0",

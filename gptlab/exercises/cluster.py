@@ -84,7 +84,7 @@ _ROWS = Exercise(
         Mistake(
             "one is always added to the share",
             _rows_of(lambda rows, ranks: rows // ranks + 1),
-            "Where `rows` divides evenly nothing is to be rounded: `-(-rows // ranks)` or `math.ceil`.",
+            "Where `rows` divides evenly there is nothing to round: `-(-rows // ranks)` or `math.ceil`.",
         ),
         Mistake(
             "the last one gets all the rest",
@@ -105,7 +105,7 @@ _ROWS = Exercise(
         Mistake(
             "the last row of each share is missing",
             _rows_of(_up, end=lambda rank, share, rows: (rank + 1) * share - 1),
-            "The end of a `range` is not included already: without the - 1.",
+            "`range` leaves out its end already, so do not subtract 1.",
         ),
         Mistake(
             "each share has a row too many",
@@ -125,7 +125,7 @@ _ROWS = Exercise(
         Mistake(
             "every rank gets the first share",
             _rows_of(_up, begin=lambda rank, share: 0, end=lambda rank, share, rows: share),
-            "The rank plays no part: rank r begins at r * share.",
+            "You ignore the rank: rank r begins at r * share.",
         ),
         Mistake(
             "rank is the first row",
@@ -412,7 +412,7 @@ _SHARDS = Exercise(
         Mistake(
             "these are the bytes of all GPUs together",
             lambda parameters, gpus, stage: gpus * held_bytes(parameters, gpus, stage),
-            "Each GPU is asked for: do not multiply by their number.",
+            "The question is about each GPU alone: do not multiply by their number.",
         ),
     ],
     hints=[
@@ -458,8 +458,9 @@ _WASTE = Exercise(
     prompt="After every `interval` minutes of work a checkpoint is written. That takes `saving` minutes, in which "
     "nothing is trained. One GPU fails once in `lifetime` minutes on average, independently of the others, and if one "
     "fails, the whole run of `gpus` goes back to its last checkpoint; half of an interval is lost then, on average. "
-    "How many minutes are wasted for each minute of work, by saving and by failing together?\n\nInput: `interval`, "
-    "`saving` and `lifetime`, each a `float`, and `gpus`, an `int`. Result: a `float`.",
+    "How many minutes are wasted for each minute of work, by saving and by failing together? (Leave out failures that "
+    "happen while a checkpoint is written.)\n\nInput: `interval`, `saving` and `lifetime`, each a `float`, and `gpus`, "
+    "an `int`. Result: a `float`.",
     signature="def wasted(interval: float, saving: float, gpus: int, lifetime: float) -> float",
     inputs=_waste_inputs,
     solution=wasted,
@@ -525,6 +526,18 @@ _WASTE = Exercise(
             "Minutes for each minute are asked for: 0.05, not 5.",
         ),
         Mistake(
+            "it is divided by work and saving together",
+            lambda interval, saving, gpus, lifetime: (
+                interval * wasted(interval, saving, gpus, lifetime) / (interval + saving)
+            ),
+            "That is wasted for each minute of work or saving. Divide by the minutes of work alone, `interval`.",
+        ),
+        Mistake(
+            "it is the fraction of all the time",
+            _waste(total=lambda saves, lost: (saves + lost) / (1 + saves + lost)),
+            "That is wasted for each minute of the whole run, waste included. Divide by the minutes of work alone.",
+        ),
+        Mistake(
             "these are minutes in an interval",
             lambda interval, saving, gpus, lifetime: interval * wasted(interval, saving, gpus, lifetime),
             "That is wasted in an interval. Divide by its minutes.",
@@ -540,104 +553,158 @@ _WASTE = Exercise(
 # ---- cluster.5 -------------------------------------------------------------------------------------------------------
 
 
-def split_budget(flops: float, ratio: float) -> tuple[float, float]:
-    parameters = math.sqrt(flops / (6 * ratio))
-    return parameters, ratio * parameters
+def tokens_needed(loss: float, N: float, E: float, A: float, alpha: float, B: float, beta: float) -> float:
+    left = loss - E - A / N**alpha  # what too few tokens may cost
+    return (B / left) ** (1 / beta) if left > 0 else math.inf
 
 
-def _budget_inputs(rng):
-    yield from [(6 * 20 * 100.0**2, 20.0), (6 * 3 * 10.0**2, 3.0), (5.76e23, 20.0), (600.0, 1.0)]
-    for _ in range(5):
-        yield rng.uniform(1, 10) * 10 ** rng.randrange(17, 26), rng.uniform(5, 200)
+def _needed_inputs(rng):
+    yield from [(2.5, N, 1.0, 10.0, 0.5, 20.0, 0.5) for N in (100.0, 400.0, 25.0)]
+    yield 2.5, 25.0, 1.0, 10.0, 0.5, 3.0, 1 / 3  # 1 / beta is whole where no D is enough, so that no power is complex
+    law = (1.8172, 482.01, 0.3478, 2085.43, 0.3658)  # Besiroglu et al. 2024
+    yield from [(1.97, 70e9, *law), (2.04, 8e9, *law)]
+    for above in (0.05, 0.3, -0.02):
+        N = 10 ** rng.uniform(8, 11)
+        E, A, alpha = rng.uniform(1.5, 2), rng.uniform(300, 500), rng.uniform(0.3, 0.36)
+        B, beta = rng.uniform(900, 2000), rng.uniform(0.38, 0.45) if above > 0 else 0.5
+        yield E + A / N**alpha + above * rng.uniform(0.8, 1.2), N, E, A, alpha, B, beta
 
 
-def _budget(
-    size=lambda flops, ratio: math.sqrt(flops / (6 * ratio)),
-    tokens=lambda N, flops, ratio: ratio * N,
+def _needed(
+    left=lambda loss, N, E, A, alpha, B, beta: loss - E - A / N**alpha,
+    tokens=lambda left, N, A, alpha, B, beta: (B / left) ** (1 / beta),
+    never=lambda *law: math.inf,
 ):
-    def wrong(flops, ratio):
-        N = size(flops, ratio)
-        return N, tokens(N, flops, ratio)
+    """The tokens from what is `left` for them, and what is said where nothing is."""
+
+    def wrong(loss, N, E, A, alpha, B, beta):
+        rest = left(loss, N, E, A, alpha, B, beta)
+        return (tokens if rest > 0 else never)(rest, N, A, alpha, B, beta)
 
     return wrong
 
 
-_BUDGET = Exercise(
+_NEEDED = Exercise(
     id="cluster.5",
-    title="What does a budget buy?",
+    title="How long to train a smaller model?",
     kind="core",
     minutes=10,
     difficulty=2,
-    prompt="You can pay for `flops` floating-point operations, and you want `ratio` training tokens for each "
-    "parameter (Chinchilla: about 20). Training takes 6 N D operations. How many parameters N does the model get, and "
-    "on how many tokens D is it trained, so that the whole budget is spent?\n\nInput: two `float`. Result: "
-    "two `float`, N and D, not rounded.",
-    signature="def split_budget(flops: float, ratio: float) -> tuple[float, float]",
-    inputs=_budget_inputs,
-    solution=split_budget,
+    prompt=r"By the law $L = E + A / N^{\alpha} + B / D^{\beta}$, how many tokens $D$ does a model of `N` parameters "
+    "have to be trained on to reach the loss `loss`? If no number of tokens is enough, because E and the size alone "
+    "already cost more than that, return `math.inf`."
+    "\n\nInput: seven `float`, all above 0. Result: a `float`, D, not rounded. "
+    "`tokens_needed(2.5, 100.0, 1.0, 10.0, 0.5, 20.0, 0.5)` is `1600.0`.",
+    signature="def tokens_needed(loss: float, N: float, E: float, A: float, alpha: float, B: float, beta: float)\n"
+    "    -> float",
+    inputs=_needed_inputs,
+    solution=tokens_needed,
+    tolerance=1e-6,
     mistakes=[
         Mistake(
-            "the root is forgotten",
-            _budget(size=lambda flops, ratio: flops / (6 * ratio)),
-            "D grows with N, so the work grows with N²: 6 · N · (ratio · N). Take the square root.",
+            "a model that is too small gets a number of tokens",
+            _needed(never=lambda left, N, A, alpha, B, beta: (B / left) ** (1 / beta)),
+            "If E and the size alone cost more than the loss, nothing is left for the tokens: no number of them is "
+            "enough, so return `math.inf`.",
         ),
         Mistake(
-            "the six is forgotten",
-            _budget(size=lambda flops, ratio: math.sqrt(flops / ratio)),
-            "Each parameter and token takes about six operations: 6 N D.",
+            "a model that is too small gets a number of tokens, without its sign",
+            _needed(never=lambda left, N, A, alpha, B, beta: (B / -left) ** (1 / beta)),
+            "`abs` hides that nothing is left for the tokens: no number of them is enough, so return `math.inf`.",
         ),
         Mistake(
-            "only the forward pass is paid for",
-            _budget(size=lambda flops, ratio: math.sqrt(flops / (2 * ratio))),
-            "2 N D is the forward pass alone. Training takes 6 N D.",
+            "a model that is too small needs no tokens",
+            _needed(never=lambda *law: 0.0),
+            "It's the other way round: no number of tokens is enough, so return `math.inf`.",
         ),
         Mistake(
-            "the root is taken too early",
-            _budget(size=lambda flops, ratio: math.sqrt(flops) / (6 * ratio)),
-            "N² = flops / (6 · ratio): divide first, then take the root.",
+            "the floor is forgotten",
+            _needed(left=lambda loss, N, E, A, alpha, B, beta: loss - A / N**alpha),
+            "Even a perfect model has the loss E. What is left for the tokens is loss − E − A / N^α.",
         ),
         Mistake(
-            "only the six is under the root",
-            _budget(size=lambda flops, ratio: math.sqrt(flops / 6) / ratio),
-            "`ratio` belongs under the root, too: 6 · ratio · N² = flops.",
+            "the size costs nothing",
+            _needed(left=lambda loss, N, E, A, alpha, B, beta: loss - E),
+            "That holds for a model of any size you like. What is left for the tokens is loss − E − A / N^α.",
         ),
         Mistake(
-            "the ratio is forgotten under the root",
-            _budget(size=lambda flops, ratio: math.sqrt(flops / 6)),
-            "Then 6 N D would be `ratio` times the budget. D = ratio · N, so 6 · ratio · N² = flops.",
+            "every model is too small",
+            _needed(left=lambda loss, N, E, A, alpha, B, beta: loss - E - A * N**alpha),
+            "You always return infinity. What is left for the tokens is loss − E − A / N^α (a larger model costs "
+            "less: divide by N^α); only where that is not above 0, the model is too small.",
         ),
         Mistake(
-            "there are as many tokens as parameters",
-            _budget(size=lambda flops, ratio: math.sqrt(flops / 6), tokens=lambda N, flops, ratio: N),
-            "There should be `ratio` tokens for each parameter.",
+            "the size is not raised to α",
+            _needed(left=lambda loss, N, E, A, alpha, B, beta: loss - E - A / N),
+            "The size costs A / N^α: `A / N**alpha`.",
         ),
         Mistake(
-            "there are more parameters than tokens, or the two are exchanged",
-            _budget(size=lambda flops, ratio: math.sqrt(ratio * flops / 6), tokens=lambda N, flops, ratio: N / ratio),
-            "First N, then D, and D is the larger: `ratio` tokens for each parameter, D = ratio · N.",
+            "what is left has the wrong sign",
+            _needed(left=lambda loss, N, E, A, alpha, B, beta: E + A / N**alpha - loss),
+            "What is left for the tokens is the loss minus what E and the size cost: loss − E − A / N^α.",
         ),
         Mistake(
-            "the tokens are divided by the ratio",
-            _budget(tokens=lambda N, flops, ratio: N / ratio),
-            "N is right. D = ratio · N.",
+            "β multiplies where it should be a root",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: (B / left) ** beta),
+            "D^β = B / left. To get D, raise both sides to 1 / β, not to β.",
         ),
         Mistake(
-            "the ratio is returned for the tokens",
-            _budget(tokens=lambda N, flops, ratio: ratio),
-            "N is right. `ratio` is tokens for each parameter; all tokens are asked for: D = ratio · N.",
+            "β is forgotten",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: B / left),
+            "B / left is D^β. Raise it to 1 / β.",
         ),
         Mistake(
-            "the tokens forget the six",
-            _budget(tokens=lambda N, flops, ratio: flops / N),
-            "N is right. From 6 N D = flops follows D = flops / (6 N).",
+            "it is divided by β",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: B / left / beta),
+            "β is an exponent, so dividing by it doesn't undo it: raise B / left to 1 / β.",
+        ),
+        Mistake(
+            "the fraction is upside down",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: (left / B) ** (1 / beta)),
+            "B / D^β = left, so D^β = B / left: the less is left, the more tokens it takes.",
+        ),
+        Mistake(
+            "α in place of β",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: (B / left) ** (1 / alpha)),
+            "α belongs to the parameters. The exponent of the tokens is β.",
+        ),
+        Mistake(
+            "A in place of B",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: (A / left) ** (1 / beta)),
+            "A belongs to the parameters. The tokens cost B / D^β.",
+        ),
+        Mistake(
+            "B is forgotten",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: left ** (-1 / beta)),
+            "The tokens cost B / D^β, not 1 / D^β.",
+        ),
+        Mistake(
+            "only B is under the root",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: B ** (1 / beta) / left),
+            "D^β = B / left: the whole fraction is raised to 1 / β.",
+        ),
+        Mistake(
+            "only what is left is under the root",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: B / left ** (1 / beta)),
+            "D^β = B / left: the whole fraction is raised to 1 / β.",
+        ),
+        Mistake(
+            "these are tokens per parameter",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: (B / left) ** (1 / beta) / N),
+            "All tokens are asked for: do not divide by N.",
+        ),
+        Mistake(
+            "these are FLOPs",
+            _needed(tokens=lambda left, N, A, alpha, B, beta: 6 * N * (B / left) ** (1 / beta)),
+            "The tokens are asked for, D. 6 N D is the work of training on them.",
         ),
     ],
     hints=[
-        "Write D as ratio · N, and put it into 6 N D.",
-        "6 · ratio · N² = flops.",
-        "N = √(flops / (6 · ratio)), and D = ratio · N.",
+        "How much of the loss is left for the tokens, once E and the size are paid for?",
+        "left = loss − E − A / N^α, and B / D^β = left. What if nothing is left?",
+        "`(B / left) ** (1 / beta)` if `left` is above 0, else `math.inf`.",
     ],
-    package="gptlab.cluster.chinchilla_tokens",
+    package="gptlab.cluster.chinchilla_loss",
 )
 
 # ---- cluster.6 -------------------------------------------------------------------------------------------------------
@@ -841,7 +908,7 @@ _LAW = Exercise(
     package="gptlab.cluster.fit_scaling_law",
 )
 
-EXERCISES = [_ROWS, _RING, _SHARDS, _WASTE, _BUDGET, _LAW]
+EXERCISES = [_ROWS, _RING, _SHARDS, _WASTE, _NEEDED, _LAW]
 
 PREDICTIONS = [
     Prediction(
@@ -869,7 +936,7 @@ PREDICTIONS = [
         kind="choice",
         choices=("3.5 GB, an eighth", "28 GB, as before", "a little more than 28 GB"),
         answer="b",
-        explanation="Each rank has a whole copy of everything. Data parallel shares the work, not the memory.",
+        explanation="Each rank has a whole copy of everything. Data parallelism shares the work, not the memory.",
     ),
     Prediction(
         id="cluster.d",

@@ -240,11 +240,11 @@ _CLOCK = Exercise(
     kind="core",
     minutes=15,
     difficulty=2,
-    prompt="`device.start()` launches some work and returns at once; `device.wait()` returns when all that was "
-    "launched is done; `device.clock()` is the time. Something that others have launched may still be running when you "
-    "come. Do the work `warmup` times without counting it, then `repeats` times, time each of these by itself (with "
-    "nothing else running), and return the **median** of their seconds. The median of an even number of runs is the "
-    "mean of the middle two.\n\n"
+    prompt="`device.start()` launches some work and returns a millisecond later, before the work is done; "
+    "`device.wait()` returns when all that was launched is done; `device.clock()` is the time. Something that others "
+    "have launched may still be running when you come. Do the work `warmup` times without counting it, then `repeats` "
+    "times, time each of these by itself (with nothing else running), and return the **median** of their seconds. The "
+    "median of an even number of runs is the mean of the middle two.\n\n"
     "Input: a `device`, and two `int`: `repeats`, at least 1, and `warmup`, at least 0. Result: a `float`, in seconds.",
     signature="def seconds_of(device: SlowDevice, repeats: int, warmup: int) -> float",
     inputs=_device_inputs,
@@ -709,7 +709,7 @@ _ACCUMULATE = Exercise(
             "every part weighs the same",
             _weighted(lambda counts: [1 / len(counts)] * len(counts)),
             "A token in a short part would count for more than one in a long part. "
-            "(A well-known library did this until 2024.) Weigh each part with its tokens.",
+            "(A well-known library did this until 2024.) Weight each part by its tokens.",
         ),
         Mistake(
             "they are added up",
@@ -729,7 +729,7 @@ _ACCUMULATE = Exercise(
         Mistake(
             "it is not divided by all tokens",
             _weighted(lambda counts: [float(count) for count in counts]),
-            "Weighing with the tokens makes sums again. Divide by all tokens at the end.",
+            "Multiplying by the tokens makes sums again. Divide by all tokens at the end.",
         ),
         Mistake(
             "it is divided by the number of parts",
@@ -764,7 +764,7 @@ _ACCUMULATE = Exercise(
         Mistake(
             "only the largest part counts",
             _weighted(lambda counts: [float(i == counts.index(max(counts))) for i in range(len(counts))]),
-            "Every token of every part counts. Weigh each part with its tokens.",
+            "Every token of every part counts. Weight each part by its tokens.",
         ),
         Mistake(
             "the short parts weigh more",
@@ -935,12 +935,12 @@ _SCALER = Exercise(
             "the scale never grows",
             _scaler_variant(grows=lambda good, after: False),
             "It falls at each overflow. Without growing it would end near 1, where small gradients vanish again. (The "
-            "good step of now counts, too: it grows when the count has come to `grow_after`, not one later.)",
+            "current step counts, too: the scale grows when the count reaches `grow_after`, not one later.)",
         ),
         Mistake(
             "the scale grows one step early",
             _scaler_variant(grows=lambda good, after: good >= after - 1),
-            "The step of now is counted once: it grows when the new count reaches `grow_after`.",
+            "The current step is counted once: the scale grows when the new count reaches `grow_after`.",
         ),
         Mistake(
             "the scale grows at every good step",
@@ -985,7 +985,7 @@ _SCALER = Exercise(
         Mistake(
             "the count goes on after an overflow",
             _scaler_variant(overflow=lambda gradient, scale, good: (None, scale / 2, good)),
-            "Good steps **in a row** are counted: an overflow begins a new row.",
+            "Good steps **in a row** are counted: an overflow starts the count over.",
         ),
         Mistake(
             "an overflow is counted as a good step",
@@ -1001,7 +1001,7 @@ _SCALER = Exercise(
     hints=[
         "Two cases: all finite, or not. `torch.isfinite(gradient).all()` tells them apart.",
         "Not finite: None, scale / 2, 0.",
-        "Finite: count one more; if the count has come to `grow_after`, the scale doubles and the count is 0.",
+        "Finite: count one more; if the count reaches `grow_after`, the scale doubles and the count is 0.",
     ],
 )
 
@@ -1017,8 +1017,8 @@ PREDICTIONS = [
     ),
     Prediction(
         id="gpu.b",
-        question="Two matrices of n × n are multiplied. n doubles. The work is eight times as much. And the FLOPs for "
-        "each byte that travels?",
+        question="Two matrices of n × n are multiplied. n doubles. The work is eight times as much. And the FLOPs "
+        "per byte moved?",
         kind="choice",
         choices=("they stay the same", "twice as many", "four times as many", "eight times as many"),
         answer="b",
@@ -1063,7 +1063,7 @@ PREDICTIONS = [
 QUESTIONS = [
     Question(
         about="training",
-        question="The first loss of a run is far above ln V. What does that say?",
+        question="The first loss of a run is far above ln V. What does that tell you?",
         choices=("the text is hard", "something is wrong before any training", "the learning rate is too small"),
         answer="b",
         explanation="A fresh model gives every token about 1/V, so it begins near ln V. Stop, and find out why not.",
@@ -1084,6 +1084,7 @@ QUESTIONS = [
             "softmax is slow",
         ),
         answer="a",
-        explanation="One token is a matrix with one row: every weight is fetched, used once, and fetched again.",
+        explanation="One token is a matrix with one row: every weight is fetched, used once, and fetched again for the "
+        "next token.",
     ),
 ]

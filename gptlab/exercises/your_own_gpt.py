@@ -71,14 +71,14 @@ _DUPLICATES = Exercise(
     package="gptlab.curation.duplicates",
     mistakes=[
         Mistake(
-            "only what is equal letter by letter",
+            "only what is equal character by character",
             _grouped(lambda text: text),
             "Upper case and white space make no difference here: tidy each text before you compare it.",
         ),
         Mistake(
             "white space makes a difference",
             _grouped(str.casefold),
-            'A line break or a double space is no difference: `" ".join(text.split())` makes them alike.',
+            'A line break or a double space makes no difference: `" ".join(text.split())` makes them alike.',
         ),
         Mistake(
             "white space makes a difference, except at the ends",
@@ -98,12 +98,12 @@ _DUPLICATES = Exercise(
         Mistake(
             "lower case in place of casefold",
             _grouped(lambda text: " ".join(text.lower().split())),
-            "`lower` leaves some letters that only differ in case, such as ß and SS. `casefold` is made for comparing.",
+            "`lower` does not join all letters that differ only in case, such as ß and SS. `casefold` does.",
         ),
         Mistake(
             "single documents are groups, too",
             _grouped(_tidied, keep=lambda group: True),
-            "A document that nothing else equals is no duplicate: keep groups of more than one.",
+            "A document that equals no other is not a duplicate: keep groups of more than one.",
         ),
         Mistake(
             "pairs, not groups",
@@ -118,7 +118,7 @@ _DUPLICATES = Exercise(
         Mistake(
             "texts, not positions",
             lambda documents: [[documents[i] for i in group] for group in duplicates(documents)],
-            "The positions are asked for: `enumerate` gives them.",
+            "Return positions, not texts: `enumerate` gives them.",
         ),
     ],
     hints=[
@@ -258,8 +258,8 @@ _SPLIT = Exercise(
     minutes=12,
     difficulty=2,
     prompt="Number the different documents in the order in which they first appear, 0, 1, 2, … Those with the numbers "
-    "`every - 1`, `2 * every - 1` and so on are for validation, with all their doubles; the others are to train on. "
-    "Each side keeps the order and the doubles that it had.\n\nInput: `documents`, a `list` of `str`; `every`, an "
+    "`every - 1`, `2 * every - 1` and so on are for validation, with all their copies; the others are for training. "
+    "Each side keeps its order and its copies.\n\nInput: `documents`, a `list` of `str`; `every`, an "
     "`int` of at least 2. Result: a tuple of two `list` of `str`, to train on and to validate on. "
     '`["a", "b", "a", "c", "b"]` with `every=2` gives `(["a", "a", "c"], ["b", "b"])`.',
     signature="def split(documents: list[str], every: int) -> tuple[list[str], list[str]]",
@@ -267,15 +267,15 @@ _SPLIT = Exercise(
     solution=split,
     mistakes=[
         Mistake(
-            "a double is on the other side",
+            "a copy is on the other side",
             _by_position(_last),
             "You count documents, not different ones: a text can be trained on and validated on. Number the different "
             "texts, and send all copies of one where the first goes.",
         ),
         Mistake(
-            "positions are counted, and the doubles sent after",
+            "positions are counted, and the copies follow",
             _moved,
-            "The doubles are on one side, but a text is chosen as soon as any of its copies has the right position. "
+            "All copies are on one side, but a text is chosen as soon as any of its copies has the right position. "
             "Number the different texts.",
         ),
         Mistake(
@@ -297,9 +297,9 @@ _SPLIT = Exercise(
             "First what to train on, then what to validate on.",
         ),
         Mistake(
-            "doubles are dropped",
+            "copies are dropped",
             lambda documents, every: tuple(list(dict.fromkeys(part)) for part in split(documents, every)),
-            "Each copy stays in its place: here the doubles are kept, on one side.",
+            "Each copy stays in its place, on the side of its text.",
         ),
         Mistake(
             "in the order of the alphabet",
@@ -443,10 +443,10 @@ _COPIED = Exercise(
     minutes=10,
     difficulty=2,
     prompt="Take every stretch of `n` characters in a text: from each position on, as long as there are `n` left. "
-    "Which fraction of them stands in the source, word for word? A stretch that occurs several times counts each "
-    "time.\n\nInput: `text` and `source`, each a `str`, `text` with at least `n` characters; `n`, an `int` of at least "
-    "1. "
-    'Result: a `float`. `"abab"` against `"xab"` with `n=2` gives 2/3: `ab` twice is there, `ba` is not.',
+    "Which fraction of them occurs in the source, character for character? A stretch that occurs several times in the "
+    "text counts each time.\n\nInput: `text` and `source`, each a `str`, `text` with at least `n` characters; `n`, an "
+    '`int` of at least 1. Result: a `float`. `"abab"` against `"xab"` with `n=2` gives 2/3: `ab` occurs in it and '
+    "counts twice, `ba` does not.",
     signature="def copied(text: str, source: str, n: int) -> float",
     inputs=_copied_inputs,
     solution=copied,
@@ -583,7 +583,7 @@ _STOP = Exercise(
         Mistake(
             "the best is looked for in the whole list",
             lambda losses, patience: (early_stop(losses, patience)[0], losses.index(min(losses))),
-            "What comes after the stop was never trained: only the losses up to there are known.",
+            "After the stop nothing is trained any more: only the losses up to there are known.",
         ),
         Mistake(
             "one evaluation too late",
@@ -658,7 +658,7 @@ _EXPOSURE = Exercise(
     kind="stretch",
     minutes=10,
     difficulty=3,
-    prompt="A secret stood in the training text, others like it did not. Rank all of them by what they cost the model: "
+    prompt="A secret was in the training text, others like it were not. Rank all of them by what they cost the model: "
     "the cheapest has rank 1, and what costs the same as the secret ranks before it. The exposure is $\\log_2$ of how "
     "many candidates there are, the secret included, minus $\\log_2$ of the secret's rank.\n\nInput: `secret`, a "
     "`float`, what it costs in nats; `others`, a `list` of `float`, at least one. Result: a `float`, in bits. A secret "
@@ -732,7 +732,7 @@ PREDICTIONS = [
     ),
     Prediction(
         id="your_own_gpt.b",
-        question="A sentence with five random letters stands in the text once, and the text is read some seventy "
+        question="A sentence with five random letters occurs once in the text, and the text is read some seventy "
         "times. Among 256 such sentences, how does it rank for the model in the end?",
         kind="choice",
         choices=("somewhere in the middle", "among the first fifty", "first"),
@@ -747,19 +747,19 @@ PREDICTIONS = [
         choices=("a fitting sentence of its own", "one of the twelve answers, or a patchwork of them",
                  "it continues the play"),
         answer="b",
-        explanation="It has learned that there are turns and that an answer is short. What to say, it has only ever "
-        "seen twelve times.",
+        explanation="It has learned that there are turns and that an answer is short. Of what to say, it has only "
+        "ever seen twelve examples.",
     ),
 ]  # fmt: skip
 
 QUESTIONS = [
     Question(
         about="tokens",
-        question="Your text has 50,000 characters, 80 of them different. What speaks for a token per character?",
-        choices=("sequences are shorter", "each token occurs often enough to be learned", "no text is ever unknown"),
+        question="Your text has 50,000 characters, 80 of them different. Why use characters as tokens, and not BPE?",
+        choices=("sequences get shorter", "each token occurs often enough to be learned", "any text can be encoded"),
         answer="b",
-        explanation="A vocabulary of a thousand byte pairs would see each of them a few dozen times. (And a character "
-        "that the text never has is unknown.)",
+        explanation="With a BPE vocabulary of a thousand, most tokens would occur a few dozen times at most. (And a "
+        "character that isn't in your text can't be encoded.)",
     ),
     Question(
         about="training",

@@ -18,9 +18,9 @@
 #
 # *You bring a text. You leave with a model of it, and with a page that you can send to a friend.*
 #
-# Until now the texts were mostly ours: fables whose every word was accounted for. Yours will be different. It's a book
+# So far we mostly used texts of our own making: fables whose entropy we knew exactly. Yours will be different: a book
 # that you love, ten years of a group chat, the source code of your first game, a drawer full of folk songs. Nobody
-# knows its entropy. It ends, so the model will read it more than once. And there may be things in it that a model
+# knows its entropy. It's finite, so the model will read it more than once. And there may be things in it that a model
 # should never repeat. So this notebook is about judgement: what to look at before training, what to compare a loss
 # with, and how to see that a model has stopped learning and begun to memorise.
 #
@@ -94,7 +94,7 @@ texts = documents.read(mine)
 # `documents.read` has cut the text into **documents**: rows of a table, files of a folder, or, in a single file,
 # paragraphs with blank lines between them. Here each speech is a document. If yours are separated in another way, say
 # so: `documents.read(mine, separator="\n")` makes each line a document, which suits a chat. Between any two of them the
-# model will read an end token, so it can learn where a text begins and how it stops.
+# model will read an end token, so it can learn how a text begins and when to stop.
 
 # %% tags=["nbval-check-output"]
 alphabet = sorted(set().union(*texts))
@@ -168,9 +168,9 @@ for found in curation.private_data(chat):
     print(f"document {found.document}: {found.kind:<13} {found.text}")
 
 # %% [markdown]
-# It told the date from a phone number, and it verified the account's check digits. It did not notice the flower pot. A
-# search for patterns finds what has a pattern; for names, streets and secrets you have to read, or leave out what you
-# would not show. And your text?
+# It didn't mistake the date for a phone number, and it verified the check digits of the account. It did not notice the
+# flower pot. A search for patterns finds what has a pattern; for names, streets and secrets you have to read, or leave
+# out what you would not show. And your text?
 
 # %% tags=["nbval-check-output"]
 private = curation.private_data(texts)
@@ -187,8 +187,8 @@ for found in private[:10]:
 #
 # On fables we could afford the question "which size is best?". With a text of your own you want an answer before you
 # begin. The package has a rule for that, the one that `python3 -m gptlab train my.txt` follows. All of it is this
-# table, plus one line about tokens: up to 200,000 characters from at most 100 different ones are read character by
-# character, anything else as BPE tokens.
+# table, plus one line about tokens: a text of up to 200,000 characters, with at most 100 different ones among them, is
+# read character by character, and any other text as BPE tokens.
 
 # %% tags=["nbval-check-output"]
 rows = [(f"{s.characters:,}", s.n_layer, s.n_embd, s.context, s.steps, s.dropout) for s in own_text.SIZES]
@@ -197,9 +197,9 @@ pictures.table(rows, ["from … characters", "layers", "channels", "context", "s
 # %% [markdown]
 # Is that a good rule? Let's do the arithmetic of the course on it. A model has N parameters; in training it reads D
 # tokens; that takes about $6 N D$ floating-point operations, two for each weight in the forward pass and four in the
-# backward pass. And a text has only so many tokens: where D is larger, the run makes several **passes** over it, also
+# backward pass. And a text has only so many tokens: if D is larger, the run makes several **passes** over it, also
 # called epochs. The last column is what the **Chinchilla rule** (Hoffmann et al. 2022) asks for, about twenty tokens
-# per parameter. Compare it with the training tokens that there are.
+# per parameter. Compare it with the column of the training tokens that there are.
 
 
 # %% tags=["nbval-check-output"]
@@ -222,13 +222,13 @@ pictures.table([arithmetic(length) for length in lengths], header, align="rlrrrr
 
 # %% [markdown]
 # Our rule and Chinchilla's disagree loudly. By twenty tokens per parameter, all of them new, a play of 130,000
-# characters is enough for a model of six thousand parameters, far too small to be of use. That doesn't make Chinchilla
-# wrong. It answers another question: *given so much compute and as much text as you like, which size is best?* You have
-# it the other way round, plenty of compute and one text, so two other findings count. Up to about four passes over a
-# text are nearly as good as fresh text (Muennighoff et al. 2023, whom you met in notebook 10), and a model that is too
-# large for its text still predicts well if dropout holds it back and you stop it in time. So our rule takes a model
-# that is too large on paper and more passes than four where a text is short, and leaves the rest to the validation
-# loss.
+# characters is enough for a model of about six thousand parameters, far too small to be of any use. That doesn't make
+# Chinchilla wrong. It answers another question: *given so much compute and as much text as you like, which size is
+# best?* You have it the other way round, plenty of compute and one text, so two other findings count. Up to about four
+# passes over a text are nearly as good as fresh text (Muennighoff et al. 2023, whom you met in notebook 10), and a
+# model that is too large for its text still predicts well if dropout holds it back and you stop it in time. So our rule
+# takes a model that is too large on paper and more passes than four where a text is short, and leaves the rest to the
+# validation loss.
 #
 # How far can you trust it? It rests on trials with a few English texts, and it was made so that a run takes minutes on
 # a laptop. Take it as a starting point: every number in it is an option of `train`.
@@ -259,7 +259,7 @@ check("your_own_gpt.2", best_size)
 # ```
 # </details>
 #
-# Now for your text. On a GPU the same cells train a larger model, since there it costs you hardly any more time. It
+# Now for your text. On a GPU the same cells train a larger model, since it takes hardly any more of your time there. It
 # gets more dropout and about twenty passes at most, so that a short text isn't learned by heart at once. On a CPU, half
 # of the rule's steps keep this notebook within its 90 seconds. The next cell says which it is.
 
@@ -282,15 +282,15 @@ print(", ".join(f"{name} {value}" for name, value in recipe.model.items()))
 #
 # In notebook 10 the last tenth of the text was set aside. For a book that can be the worst tenth to choose: the end of
 # a story has other people and other words than its beginning. So we set aside whole documents from everywhere. And
-# documents that say the same have to be on the same side, or the model is examined on what it has already read.
+# duplicates have to end up on the same side, or the model is tested on what it has already read.
 #
 # **Your turn: `your_own_gpt.3`** · *stretch* · 12 minutes
 #
-# Number the *different* documents in the order in which they first
-# appear, 0, 1, 2, …; here two documents say the same only if they are equal. Every `every`-th goes to validation,
-# those whose number is `every - 1`, `2 * every - 1` and so on, with all its doubles; the others are to train on. Keep
-# the order within each side. `documents` is a `list` of `str`, `every` an `int` of at least 2; the result is a tuple
-# of two `list` of `str`. `["a", "b", "a", "c", "b"]` with `every=2` gives `(["a", "a", "c"], ["b", "b"])`.
+# Number the *different* documents in the order in which they first appear, 0, 1, 2, …; here two documents say the same
+# only if they are equal. Every `every`-th goes to validation, those whose number is `every - 1`, `2 * every - 1` and so
+# on, with all their copies; the others are for training. Keep the order within each side. `documents` is a `list` of
+# `str`, `every` an `int` of at least 2; the result is a tuple of two `list` of `str`. `["a", "b", "a", "c", "b"]` with
+# `every=2` gives `(["a", "a", "c"], ["b", "b"])`.
 
 
 # %% tags=["nbval-check-output"]
@@ -326,9 +326,9 @@ print("on both sides:", len(set(to_train) & set(to_validate)))
 # %% [markdown]
 # ## Train it
 #
-# You know the parts by now: a tokenizer, one long row of ids with an end token between documents, batches, a model. One
-# habit is new. Whenever the model predicts the held-out text better than ever before, `keep_best` saves it, so that in
-# the end we can take the best one, whatever comes later.
+# You know the parts by now: a tokenizer, one long sequence of ids with an end token between documents, batches, a
+# model. One habit is new. Whenever the model predicts the held-out text better than ever before, `keep_best` saves it,
+# so that in the end we can take the best one, whatever comes later.
 
 # %%
 if recipe.tokens == "characters":
@@ -377,9 +377,9 @@ print(f"{model.count_parameters():,} parameters, V = {tokenizer.vocab_size}, {pa
 
 # %% [markdown]
 # With a text of your own you'll want to see the model write while it learns. `live` does that: every few steps it
-# prints the loss, and the beginning of a text that the model would write now. Watch what it gets right first. And
-# since your own runs will be longer than this one, let's also stop in the middle, on purpose; the run saves itself in
-# a folder.
+# prints the loss, and the beginning of a text that the model would write now. Every sample starts from the same random
+# numbers, so you'll see one text improve. Watch what it gets right first. And since your own runs will be longer than
+# this one, let's also stop in the middle, on purpose; the run saves itself in a folder.
 
 
 # %%
@@ -430,8 +430,8 @@ print(f"{speed / 1e9:.1f} billion operations per second: all steps of the rule w
 # For fables there was a floor. For your text nobody knows one, and a loss in nats per token says little by itself:
 # with larger tokens the same model would have another. So we change the unit, and look for company.
 #
-# **Bits per byte**, known from notebook 03, is the loss of the whole text, in bits, divided by its length in bytes.
-# Tokens cancel out, so any two models can be compared, whatever their tokens are.
+# **Bits per byte**, which you know from notebook 03, is the loss of the whole text, in bits, divided by its length in
+# bytes. Tokens cancel out, so any two models can be compared, whatever their tokens are.
 #
 # **Your turn: `your_own_gpt.4`** · *warm-up* · 6 minutes
 #
@@ -458,7 +458,7 @@ check("your_own_gpt.4", bits_per_byte)
 # ```
 # </details>
 #
-# For company there are two kinds of models that nobody would call intelligent.
+# For company we take two kinds of models that nobody would call intelligent.
 #
 # An **n-gram model** counts. A 5-gram model asks which token followed these four, and how often; where it hasn't seen
 # the four, it asks about the last three, and so on down. For decades this is how speech recognisers and translation
@@ -468,7 +468,7 @@ check("your_own_gpt.4", bits_per_byte)
 # A **file compressor** is a language model too, although it doesn't look like one. To make a file small, it has to
 # expect what is coming; what it expects costs few bits, what surprises it costs many. That is Shannon's insight once
 # more (1948). We let `gzip` and `lzma` read the training text, and count what the held-out text needs on top. `gzip`
-# can look back only 32 kB, `lzma` over everything.
+# can look back only 32 kB, `lzma` at everything it has read.
 #
 # *Before you run on:* who predicts the held-out text best?
 
@@ -500,9 +500,9 @@ pictures.compare(rivals, "bits per byte of held-out text", title="Who knows this
 # </details>
 #
 # That's sobering, and it's the reason for this section: without company, a falling curve and samples full of thee and
-# thou look like a success. Counting reads the text once and is done. The GPT has had half of the rule's steps. With all
-# 600, in three runs of ours, it came out ahead each time, by one to five hundredths of a bit. We measure it in blocks
-# of 96 tokens, so the first tokens of a block have hardly any context, which costs it a few hundredths of a bit.
+# thou look like a success. Counting takes a single pass over the text. The GPT has had half of the rule's steps. With
+# all 600, in three runs of ours, it came out ahead each time, by one to five hundredths of a bit. We measure it in
+# blocks of 96 tokens, so the first tokens of a block have hardly any context, which costs it a few hundredths of a bit.
 #
 # Counting longer n-grams would gain little, because most longer sequences in the validation part were never seen in
 # training. A GPT doesn't need to have seen them. It shares what it knows among similar contexts, which is the whole
@@ -583,7 +583,7 @@ pictures.training(memorising, what=["training", "validation"], unit="nats per to
 # %% tags=["answers-prediction"]
 curve = {"the secret": [(e["step"], e["exposure"]) for e in memorising.evaluations]}
 pictures.lines(
-    curve, "step", "exposure (bits, 8 at most)", level={"by chance": 1.4}, title="A sentence that stood there once"
+    curve, "step", "exposure (bits, 8 at most)", level={"by chance": 1.4}, title="A sentence that occurred once"
 )
 
 # %%
@@ -600,7 +600,7 @@ pictures.lines(shares, "step", "copied (% of stretches of 15 characters)", level
 #
 # The second picture looks at what the model writes. From each sample we take every stretch of 15 characters and check
 # whether it occurs in the training text, character for character. People repeat each other now and then, too: the
-# dotted line says how often the held-out speeches share 15 characters with those pages. What lies well above it is
+# dotted line says how many of the stretches of the held-out speeches occur in those pages. What lies well above it is
 # memorised.
 #
 # Compare the two pictures. Copies in samples come last, when it is far too late. The secret could be found long before,
@@ -608,10 +608,10 @@ pictures.lines(shares, "step", "copied (% of stretches of 15 characters)", level
 #
 # **Your turn: `your_own_gpt.5`** · *core* · 10 minutes
 #
-# Measure it yourself: the fraction of all stretches of `n`
-# characters in `text` that stand in `source`. A stretch that occurs three times in `text` counts three times. `text`
-# and `source` are `str`, `text` has at least `n` characters, `n` is an `int`; the result is a `float`. `"abab"`
-# against `"xab"` with `n=2` gives 2/3: `ab` and `ab` are there, `ba` isn't.
+# Measure it yourself: the fraction of all stretches of `n` characters in `text` that occur in `source`. A stretch that
+# occurs three times in `text` counts three times. `text` and `source` are `str`, `text` has at least `n` characters,
+# `n` is an `int`; the result is a `float`. `"abab"` against `"xab"` with `n=2` gives 2/3: `ab` occurs in it and counts
+# twice, `ba` doesn't.
 
 
 # %% tags=["nbval-check-output"]
@@ -632,9 +632,9 @@ check("your_own_gpt.5", copied)
 #
 # ### Stop at the right moment
 #
-# The remedy is old and plain: save the model each time it is better on unseen text than ever before, and stop when it
-# hasn't been for a while. That is **early stopping**, and how many evaluations you wait is the **patience**.
-# `keep_best` has done the first half already.
+# The remedy is old and plain: save the model each time it beats its own record on unseen text, and stop when it hasn't
+# done so for a while. That is **early stopping**, and how many evaluations you wait is the **patience**. `keep_best`
+# has done the first half already.
 #
 # **Your turn: `your_own_gpt.6`** · *core* · 10 minutes
 #
@@ -666,7 +666,8 @@ check("your_own_gpt.6", early_stop)
 # ```
 # </details>
 #
-# And what did the two moments look like, the best one and the last?
+# Back to the model that read its four thousand characters seventy times. How do its best moment and its last one
+# compare?
 
 # %%
 found = min(memorising.evaluations, key=lambda e: e["validation"])
@@ -690,7 +691,7 @@ for name, which in (("stopped in time", stopped.to(device)), ("at the end", memo
 # your own text. First, what counts is the number of passes, not of steps: the steps that made seventy passes over these
 # pages would make fewer than three over the play. Second, stopping in time protects a secret only so far. Its exposure
 # climbs at about the time when validation turns, and how high it is by then is a matter of luck. If something must not
-# get out, it must not go in.
+# get out, don't put it in.
 #
 # Now the same question for the model of the whole play, over stretches of different lengths. *Before you run on:*
 # which line will be higher?
@@ -706,7 +707,8 @@ pictures.lines(series, "characters of a stretch", "found in the training text (%
 # %% [markdown]
 # For the play, the higher line belongs to Shakespeare. His characters share more with the rest of the play, names and
 # greetings and *I pray thee*, than the model does, because after so few steps it still spells much that nobody has ever
-# written. With more steps its line should rise. If it passes the other one at long stretches, look at what is copied.
+# written. With more steps the model's line should rise. If it ends up above the other one at long stretches, look at
+# what is copied.
 #
 # ## Sample
 #
@@ -800,7 +802,7 @@ for question, answer in zip(asked, answers, strict=True):
 # ## Take it with you
 #
 # The best model lies in a folder already, with its weights, its configuration and its tokenizer. Anyone who has the
-# folder has the model. Does it come back as it was?
+# folder has the model. Does the model come back exactly as it was?
 
 # %% tags=["nbval-check-output"]
 print(*sorted(path.name for path in (home / "my_model").iterdir()))
@@ -812,10 +814,10 @@ with torch.no_grad():
 print("the same tokens:", its_tokenizer.encode(texts[0]) == tokenizer.encode(texts[0]))
 
 # %% [markdown]
-# **For other people's libraries.** `save_for_transformers` writes the files that `transformers` opens. Our parts are
-# not in that library, so the folder brings the code of the model along, and anyone who opens it has to say, with
-# `trust_remote_code=True`, that they trust it. With `--parts gpt2` or `--parts llama`, `train` makes a model that needs
-# no such thing.
+# **For other people's libraries.** `save_for_transformers` writes the files that `transformers` opens. That library
+# doesn't have the parts of our model, so the folder brings the model's code along, and anyone who opens it has to say,
+# with `trust_remote_code=True`, that they trust it. With `--parts gpt2` or `--parts llama`, `train` makes a model that
+# needs no such thing.
 
 # %%
 save_for_transformers(model, home / "for_transformers", tokenizer)
@@ -883,7 +885,7 @@ check("your_own_gpt.7", exposure)
 #
 # **Open-ended, without a check:**
 #
-# - Put the secret into the pages twice, or four times, and draw exposure against step for each. Does it take half as
+# - Put the secret into the pages twice, or four times, and plot exposure against step for each. Does it take half as
 #   long?
 # - Train the rule's model on a half, a quarter and an eighth of your text with three seeds each. How does the best
 #   validation loss depend on the length? Would twice as much text help more than twice as large a model?
@@ -918,10 +920,10 @@ recap("your_own_gpt")
 # **Three questions**
 #
 # <details><summary>1. A model with larger tokens has a higher loss in nats per token. Is it worse?</summary>
-# That can't be said. A larger token holds more text, so it may cost more. Compare in bits per byte.
+# You can't tell from that. A larger token covers more text, so predicting it may cost more. Compare in bits per byte.
 # </details>
 # <details><summary>2. Your samples share a third of their 20-character stretches with the text. Memorised?</summary>
-# Ask held-out text first. In a text full of formulas, say a book of law, people share that much, too.
+# Measure held-out text first. If the text is full of set phrases, as a law book is, that may share as much.
 # </details>
 # <details><summary>3. Validation has been rising for two evaluations. Which model do you take?</summary>
 # The one from before, if you have saved it. Whether to go on for longer is a matter of patience, not of principle.

@@ -19,12 +19,12 @@
 # *You find out where the time and the memory of a training step go, change one thing after another, and train on
 # whatever machine you have, with the figures of a real GPU beside your own.*
 #
-# The model doesn't change in this notebook. Everything is about the machine under it. We measure, change one thing, and
-# measure again, so that in the end you can say what each trick is for, and what it gains *on your machine*.
+# The model doesn't change in this notebook. Everything is about the machine underneath. We measure, change one thing,
+# and measure again, so that in the end you can say what each trick is for, and what it gains *on your machine*.
 #
 # **After this notebook you can**
 #
-# - time a computation so that the number is true, and say whether arithmetic or memory limits it,
+# - time a computation correctly, and say whether arithmetic or memory limits it,
 # - choose a device and a precision, and give your reasons,
 # - explain what fused attention, `torch.compile` and CUDA graphs save, and when they save nothing,
 # - predict the memory of a training step line by line, check it, and shrink it in three ways,
@@ -83,10 +83,10 @@ quiz("gpu", [..., ..., ...])
 #
 # $$ \text{work} \approx 6\,N\,D . $$
 #
-# One multiplication or addition of two numbers with a fractional part is a **FLOP**, a floating-point operation. A rate
-# is written in FLOP/s: billions of them are GFLOP/s, trillions TFLOP/s. nanoGPT
-# ([Karpathy 2022](https://github.com/karpathy/nanoGPT)) trains GPT-2 on about 300 billion tokens. Let's time one large
-# matrix product on one core, and divide.
+# One multiplication or addition of two floating-point numbers is a **FLOP**, a floating-point operation. A rate is
+# written in FLOP/s: billions of them are GFLOP/s, trillions TFLOP/s. nanoGPT ([Karpathy
+# 2022](https://github.com/karpathy/nanoGPT)) trains GPT-2 on about 300 billion tokens. Let's time one large matrix
+# product on one core, and divide.
 
 # %%
 x = torch.rand(768, 768)
@@ -100,8 +100,8 @@ print(f"one CPU core here: about {rate / 1e9:,.0f} GFLOP/s")
 print(f"training GPT-2 on it would take {work / rate / 3600 / 24 / 365:,.0f} years")
 
 # %% [markdown]
-# Decades. nanoGPT's README (December 2022) says about four days, on eight A100 cards. What do they do differently, how
-# would you know that it is true, and what can you do with the machine that you have?
+# That's decades, on this core alone. nanoGPT's README (December 2022) says about four days, on eight A100 cards. What
+# do they do differently, how would you know that it is true, and what can you do with the machine that you have?
 #
 # Before anything else, turn that division into a tool. A data sheet says that an A100 can do 312 TFLOP/s in 16 bits.
 # Nobody reaches that; let's say that a run gets 35 % of it. Then eight of them need
@@ -182,9 +182,9 @@ def recorded_table(words):
 # ### Something to measure
 #
 # We take fables with the word tokens of notebook 06, and a small GPT with the parts of notebook 12. Nothing in the
-# program asks for a GPU; between machines only sizes differ. The larger one doesn't share its output matrix with the
-# embedding: its blocks begin as the identity, so with tied weights and that many channels it would begin by predicting
-# the token that it has read last, with great confidence.
+# program asks for a GPU; the two versions differ in their sizes, and in one detail. The larger model doesn't share its
+# output matrix with the embedding. Its blocks begin as the identity, so with tied weights and that many channels it
+# would start out by predicting, with great confidence, the token that it read last.
 
 # %%
 words = StoryWords()
@@ -211,9 +211,9 @@ print(f"B = {B} stories of about T = {T} tokens; {gpu.count_parameters(config):,
 # ## Break it: a clock that is read too early
 #
 # Before you measure, make the mistake that everybody makes once. A GPU works **asynchronously**: a call only puts work
-# into a queue and returns, and Python goes on. So that you can see it on any machine, here is such a device made of one
-# thread. It multiplies ten pairs of matrices. Compare the two rates; where there is a real card, two more lines show
-# what it does.
+# into a queue and returns, and Python goes on. So that you can see it on any machine, here is a stand-in for such a
+# device, made of one thread. It multiplies ten pairs of matrices. Compare the two rates; where there is a real card,
+# two more lines show what it does.
 
 # %%
 queue = ThreadPoolExecutor(max_workers=1)  # it takes work, and does it later
@@ -255,10 +255,11 @@ print("the clock was read too early:", all(early > 2 * late for early, late in r
 # %% [markdown]
 # **Your turn: `gpu.2`** · *core* · 15 minutes
 #
-# `device.start()` launches some work and returns at once; `device.wait()` returns when all that was launched is done;
-# `device.clock()` is the time. Something that others have launched may still be running when you come. Do the work
-# `warmup` times without counting it, then `repeats` times, time each of these by itself (with nothing else running),
-# and return the **median** of their seconds. The median of an even number of runs is the mean of the middle two.
+# `device.start()` launches some work and returns a millisecond later, before the work is done; `device.wait()` returns
+# when all that was launched is done; `device.clock()` is the time. Something that others have launched may still be
+# running when you come. Do the work `warmup` times without counting it, then `repeats` times, time each of these by
+# itself (with nothing else running), and return the **median** of their seconds. The median of an even number of runs
+# is the mean of the middle two.
 #
 # Input: a `device`, and two `int`: `repeats`, at least 1, and `warmup`, at least 0. Result: a `float`, in seconds.
 #
@@ -297,7 +298,7 @@ check("gpu.2", seconds_of)
 # of n numbers is n FLOPs, while 3n numbers travel, two in and one out, of 4 bytes each. Multiplying two n × n matrices
 # is $2n^3$ FLOPs, while only $3n^2$ numbers travel.
 #
-# FLOPs per byte that travels are the **arithmetic intensity**. *Before you run the next cell:*
+# The number of FLOPs per byte moved is called the **arithmetic intensity**. *Before you run the next cell:*
 
 # %%
 predict("gpu.b", ...)
@@ -422,8 +423,8 @@ pictures.roofline(roof, points, title=f"One block and the head on {device}, N = 
 # the loss stand on the left, where memory decides. A marker below the roof has lost time to something else; one *above*
 # the slope found its numbers in a cache, a small fast memory that the measured copy was too large for.
 #
-# What does that mean for a whole step? The same work, shared out in three ways. Look at the small parts, first in FLOPs
-# and then in bytes:
+# What does that mean for the whole? Here is the share of each part, counted in three ways. Look at the small parts,
+# first in FLOPs and then in bytes:
 
 # %%
 def gathered(values):
@@ -449,8 +450,9 @@ pictures.shares(shared, title=f"One block and the head, forward, on {device}")
 # %% [markdown]
 # ## How large is a number?
 #
-# A **float32** has 32 bits: one for the sign, 8 for the exponent, which says how large the number is, and 23 for the
-# digits. Half as many bits would be half the memory and half the traffic. There are two ways to save them.
+# A **float32** has 32 bits: one for the sign, 8 for the exponent, which says how large the number is, and 23 for its
+# digits, the **mantissa**. Half as many bits would be half the memory and half the traffic. There are two ways to save
+# them.
 
 # %% tags=["nbval-check-output"]
 rows = []
@@ -459,14 +461,14 @@ for kind in (torch.float32, torch.bfloat16, torch.float16):
     digits = round(-math.log2(info.eps))
     exponent = info.bits - 1 - digits  # one is for the sign
     rows.append((str(kind)[6:], info.bits // 8, exponent, digits, f"{info.max:.1e}", f"{info.tiny:.1e}"))
-header = ["name", "bytes", "bits of exponent", "bits of digits", "largest", "smallest in full precision"]
+header = ["name", "bytes", "exponent bits", "mantissa bits", "largest", "smallest in full precision"]
 pictures.table(rows, header, align="lrrrrr")
 
 # %% [markdown]
 # **bfloat16** (Google Brain; [Kalamkar et al. 2019](https://arxiv.org/abs/1905.12322)) keeps the whole exponent and
-# gives up digits. **float16**, the older standard (IEEE 754-2008), gives up some of both. And there is a third saving,
-# which saves no memory: since 2020 NVIDIA's cards can multiply float32 matrices with only 10 bits of digits. That is
-# **TF32**, a way of multiplying, not of storing.
+# shortens the mantissa. **float16**, the older standard (IEEE 754-2008), gives up some of both. And there is a third
+# saving, which saves no memory: since 2020 NVIDIA's cards can multiply float32 matrices with only 10 bits of mantissa.
+# That is **TF32**, a way of multiplying, not of storing.
 #
 # *Before you run the next cell:*
 
@@ -480,7 +482,7 @@ print("256 + 1 =", total.item())
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# After 256 come 258 and 260: with seven bits behind the leading one, the step at 256 is 2, and the 1 is lost.
+# After 256 come 258 and 260: with seven bits after the leading one, the step at 256 is 2, and the 1 is lost.
 # </details>
 #
 # Adding many small things to a large one goes wrong in 16 bits. That is why sums, the softmax, the loss and the weights
@@ -529,9 +531,9 @@ check("gpu.6", unscale)
 # (A100, RTX 30 and newer; NVIDIA calls that **compute capability** 8), float16 with a scaler on older ones, and float32
 # on the CPU.
 #
-# What does it bring? Thirty real steps in each precision, from the same weights and on the same stories; the first ten
-# are the warm-up and not timed. Read the last three columns first. Then compare the second column, one large product,
-# with the third, a whole step.
+# What does it gain? Here are thirty real steps in each precision, from the same weights and on the same stories; the
+# first ten are the warm-up and not timed. Read the last three columns first. Then compare the second column, one large
+# product, with the third, a whole step.
 
 # %%
 brief = TrainConfig(steps=30, optimizer="muon", learning_rate=0.02, muon_lr=0.05, warmup=10, evaluate_every=0)
@@ -547,19 +549,21 @@ for kind in (torch.float32, torch.bfloat16, torch.float16):
     speed = (history.tokens - warm[0]) / (history.seconds - warm[1])
     losses = f"{history.losses[0]:.3f}", f"{history.losses[-1]:.3f}", f"{apart:.3f}"
     rows.append((str(kind)[6:], f"{product / 1e9:,.0f}", f"{speed:,.0f}", *losses))
-header = ["products in", "large product (GFLOP/s)", "tokens per second", "first loss", "last loss", "most apart"]
+header = ["products in", "large product (GFLOP/s)", "tokens per second", "first loss", "last loss", "largest gap"]
 pictures.table(rows, header, align="lrrrrr")
 
 # %% [markdown]
 # The losses in 16 bits stray from those in float32 by a small fraction of what thirty steps gain. As for speed, it
-# depends on the machine. A recent GPU has units that multiply small blocks of 16-bit numbers at once: for the A100,
+# depends on the machine. Each figure is one short reading, so on a busy machine it can lie far below the ceiling that
+# you measured above. A recent GPU has units that multiply small blocks of 16-bit numbers at once: for the A100,
 # NVIDIA's data sheet of 2020 promises 312 TFLOP/s in 16 bits, 156 in TF32 and 19.5 in float32. Some CPUs have such
 # units and some don't. And even where the large product gains, a step of a small model may lose, because its weights
 # and activations are converted again and again. A faster product is not yet a faster step.
 #
 # ## Attention without its weights
 #
-# Notebook 06 wrote attention out. PyTorch's own, `scaled_dot_product_attention` or **SDPA**, gives the same:
+# In notebook 06 we wrote attention out step by step. PyTorch's own function, `scaled_dot_product_attention` or
+# **SDPA**, gives the same result:
 
 # %% tags=["nbval-check-output"]
 q, k, v = (torch.randn(2, 3, 10, 4) for _ in range(3))  # [B, H, T, hs]
@@ -602,7 +606,7 @@ for name, measured in stored.items():
 # <details><summary>Answer</summary>
 #
 # c, nearly four times as much when it is written out. The single kernel stores its inputs, its output and one number
-# per query, and so twice as much.
+# per query, so twice the length takes it only twice as much.
 # </details>
 #
 # And the time? Every score that counts is still computed, so the work of both grows with the square of T. What the
@@ -692,12 +696,13 @@ for row_of in (row for table in bench.tables.values() for row in table) if bench
         took, mfu = 1e3 * row_of["B"] * 1024 / row_of["tokens/s"], row_of["MFU of the measured rate"]
         rows.append((f"GPT-2, B = {row_of['B']}", number(bench, "param"), took, took * mfu))
 rows = [(name, f"{size / 1e6:.0f}", f"{took:.1f}", f"{needed:.1f}") for name, size, took, needed in rows]
-header = ["RECORDED, compiled", "million parameters", "a step (ms)", "of it arithmetic (ms)"]
+header = ["RECORDED, compiled", "million parameters", "a step (ms)", "its arithmetic alone (ms)"]
 pictures.table(rows, header, align="llrr")
 
 # %% [markdown]
 # The two small models leave the card's arithmetic units idle for most of each step, although they are compiled. GPT-2,
-# with 32 sequences of 1,024 tokens, keeps them busy for more than half. There are two remedies, both meant for GPUs.
+# with 32 sequences of 1,024 tokens, keeps them busy for more than half. There are two remedies, both meant for GPUs,
+# and those runs use only the first.
 #
 # **torch.compile** (Ansel et al. 2024) reads the operations of your model and joins neighbours into one kernel, so that
 # a norm, an activation and a sum become a single pass over memory. The first call is slow, often half a minute or more,
@@ -742,13 +747,13 @@ recorded_table("generating")
 
 # %% [markdown]
 # That is GPT-2, one text at a time. The graph is several times as fast as the same loop without it. *Other from token …
-# on* is honest bookkeeping: in 16 bits two programs round differently, and where two tokens are nearly as likely, the
-# texts part.
+# on* is honest bookkeeping: in 16 bits two programs round differently, and where two tokens are almost equally likely,
+# the texts diverge.
 #
 # A training step can be recorded, too, and the course's command does so. On CUDA, `train --compile True` records a
-# whole compiled step as one graph, moves all matrices of Muon together, and reads the losses of twenty steps at once
-# (`--sync-every`), because to read a number from a GPU is to wait for it. The records above are older than that, so
-# they don't show what it gains.
+# whole compiled step as one graph, updates all of Muon's matrices together, and reads the losses of twenty steps at
+# once (`--sync-every`), because reading a number from a GPU means waiting for it. The records above are older than
+# that, so they don't show what it gains.
 #
 # The optimizer is made of small operations, too. AdamW is a dozen of them for each tensor. PyTorch has it three times:
 # as a loop over the tensors, with one call for many tensors (`foreach`), and in one kernel (`fused`). Same arithmetic:
@@ -905,7 +910,7 @@ print("four steps, at once and in four parts, the same losses within 1e-4:", apa
 # The last line can't be read off the model. What does one block store for each token? A product stores its input, a
 # norm its input, attention its queries, keys, values and output, an activation function its input. For GPT-2's block,
 # in multiples of C: 2 for the norms, 2 for what they give to the products, 3 + 1 for attention, 4 + 4 in the MLP.
-# *Before you run the next cell:*
+# *Before you run the next three cells:*
 
 # %%
 predict("gpu.d", ...)
@@ -992,7 +997,7 @@ recorded_table("memory")
 # ### Forget, and compute again
 #
 # **Activation checkpointing** ([Chen et al. 2016](https://arxiv.org/abs/1604.06174)) stores only the input of each
-# block. When the backward pass comes to a block, it runs forward again and stores everything, for itself alone.
+# block. When the backward pass comes to a block, that block alone runs forward again and stores everything it needs.
 
 # %%
 again, _, seconds_again = measured_step(block, gradient_checkpointing=True)
@@ -1021,8 +1026,8 @@ print("blocks run forward in a step: 4 before,", 4 + 4, "now")
 # ### And GPT-2?
 #
 # The estimate needs no model in memory, so you can ask for one that wouldn't fit here. Take GPT-2 124M and sequences of
-# 1,024 tokens. What lies in the memory of a card at the worst moment, and how many sequences fit into one with 24 GB,
-# of which 22 can be used?
+# 1,024 tokens. What fills the memory of a card at the worst moment, and how many sequences fit into one with 24 GB, of
+# which 22 can be used?
 
 # %% tags=["nbval-check-output"]
 gpt2 = dataclasses.replace(GPTConfig.gpt2("124M"), dropout=0.0)  # nanoGPT trains it without dropout
@@ -1048,7 +1053,7 @@ pictures.shares(wholes, "GB", title="GPT-2 124M, B = 12, T = 1,024: the worst mo
 # table:
 #
 # - a smaller B with accumulation, for activations and logits,
-# - 16 bits, for up to half of the activations,
+# - 16 bits, which can halve the activations,
 # - flash attention, for the attention weights,
 # - checkpointing, for all but the blocks' inputs,
 # - a loss computed on some rows at a time, so that all logits never exist together (`gptlab.fast_forms`, which the
@@ -1111,8 +1116,8 @@ ahead = Prefetched(on_disk)
 print("the same batches:", all(torch.equal(ahead.batch(n)[0], on_disk.batch(n)[0]) for n in range(5)))
 
 # %% [markdown]
-# The wait disappears if a step takes longer than the wait. If it doesn't, part of the wait is left, and more threads or
-# larger reads are needed.
+# If a step takes longer than the wait, the wait disappears. Otherwise part of it is left, and you need more threads or
+# larger reads.
 #
 # ## How much of the machine do you use?
 #
@@ -1249,14 +1254,14 @@ answered
 
 # %%
 work = gpu.flops_per_token(config, T) * history.tokens
-foretold = work / (roof.rate * gpu.mfu(early, config, T, peak=roof.rate))
-print(f"foretold after a quarter: {foretold:.1f} s of training; it took {history.seconds:.1f} s")
+predicted = work / (roof.rate * gpu.mfu(early, config, T, peak=roof.rate))
+print(f"predicted after a quarter: {predicted:.1f} s of training; it took {history.seconds:.1f} s")
 
 # %% [markdown]
 # ## The real card beside it
 #
 # Fables are for understanding. To compare with others, take Tiny Shakespeare, character by character. nanoGPT's README
-# (2022 and 2023) gives a loss of 1.4697 for its GPU settings, on the tenth of the text that was held back, after about
+# (2022 and 2023) gives a loss of 1.4697 for its GPU settings, on the tenth of the text that was held out, after about
 # three minutes on one A100: 5,000 steps of 64 rows of 256 characters. Two recipes of this course were recorded on a
 # card: `nanogpt-gpu`, which has nanoGPT's settings, and `shakespeare-gpu`, a model of the same size with the parts of
 # notebook 12 and Muon. A third record comes from two CPU cores: `shakespeare-gpu` with half the batch, about half the
@@ -1286,11 +1291,11 @@ pictures.table(rows, header, align="lrrrrrr")
 
 # %% [markdown]
 # The card reaches nanoGPT's figure, to three digits, in seconds; two CPU cores worked for many minutes and stopped well
-# above it. Other work ran beside them, so their seconds are too many, but a factor of two wouldn't change the picture.
-# The recipe with the newer parts gets as far in fewer steps. And a run that goes on past its best gets worse:
-# `nanogpt-gpu` had learned what it could from a million characters, and from then on it learned them by heart. That is
-# overfitting, and on a fast machine you meet it sooner. `train --early-stopping 3` ends a run after three evaluations
-# without a new best.
+# above it. Other programs were running on them at the same time, so those times are too long, but a factor of two
+# wouldn't change the picture. The recipe with the newer parts gets as far in fewer steps. And a run that goes on past
+# its best gets worse: `nanogpt-gpu` had learned what it could from a million characters, and from then on it learned
+# them by heart. That is overfitting, and on a fast machine you meet it sooner. `train --early-stopping 3` ends a run
+# after three evaluations without a new best.
 #
 # Two conventions differ. nanoGPT estimates its loss on random pieces of the held-out part, while we take all of it
 # once; and nanoGPT reports the best evaluation of a run. The line across the picture isn't a floor: nobody knows the
@@ -1341,11 +1346,11 @@ progress("gpu")
 # - Attention in one kernel stores no weights. A small model on a fast card is launch-bound: compile it, record it, or
 #   give it more per step.
 # - Weights, gradients and AdamW take 16 bytes per parameter; activations grow with tokens, logits with V.
-# - Parts of a batch are weighed by their tokens. MFU says what fraction of the machine you use.
+# - Parts of a batch are weighted by their tokens. MFU says what fraction of the machine you use.
 #
 # **New terms**, and what they are called elsewhere. FLOP, FLOP/s · asynchronous execution, synchronize · kernel ·
-# arithmetic intensity (operational intensity) · roofline, ridge · bfloat16, float16, TF32 · mixed precision (AMP,
-# `autocast`, `bf16=True` in `transformers`) · loss scaler (`GradScaler`) · SDPA, flash attention
+# arithmetic intensity (operational intensity) · roofline, ridge · mantissa (significand) · bfloat16, float16, TF32 ·
+# mixed precision (AMP, `autocast`, `bf16=True` in `transformers`) · loss scaler (`GradScaler`) · SDPA, flash attention
 # (`attn_implementation="flash_attention_2"`) · launch-bound (CPU-bound, overhead-bound) · `torch.compile` (kernel
 # fusion) · CUDA graph (`mode="reduce-overhead"`) · gradient accumulation (`gradient_accumulation_steps`) · activations
 # · activation checkpointing (gradient checkpointing, rematerialisation) · prefetching · MFU · critical batch size.

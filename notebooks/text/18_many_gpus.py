@@ -25,7 +25,8 @@
 # - say what they send to each other, and what each of them must store, with whole copies or with shards,
 # - kill a run and resume it so that no digit differs, or with another number of processes so that no step is missing,
 # - estimate the days and the cards of a run before you pay for it, and say which part of the estimate is a guess,
-# - split a budget between parameters and tokens, and predict the loss of a larger model from smaller ones.
+# - choose between a larger model and a smaller one that is trained for longer, and predict the loss of a larger model
+#   from smaller runs.
 #
 # **It builds on** training (10) and above all on GPU training (17): gradient accumulation, where the memory goes, MFU.
 # **It takes** about 45 minutes to read and about a minute and a half to run on two CPU cores, with 1 GB of memory in
@@ -90,17 +91,17 @@ for size in ("124M", "1558M"):
     print(f"GPT-2 {size}: {seconds / 3600 / 24:.0f} days; {held:.0f} GB before the first activation is stored")
 
 # %% [markdown]
-# About a week for the smallest, about three months for the largest, and that one is from 2019. The largest models of
-# today are hundreds of times as large. Their weights, gradients and averages don't fit on any card at all, and in
-# months of running something will break. So there are three problems: share the *work*, share the *memory*, and
-# survive. We take them in turn.
+# About a week for the smallest, about three months for the largest, and that one is from 2019. Today's largest models
+# are hundreds of times as large. Their weights, gradients and averages don't fit on any card at all, and in months of
+# running something will break. So there are three problems: share the *work*, share the *memory*, and survive. We take
+# them in turn.
 #
 # ## Share the work
 #
 # You have the main idea already. Gradient accumulation cut a batch into parts *one after the other* and added up the
 # gradients, weighted by tokens. Now let the parts be computed *at the same time*, each by a process of its own with its
 # own copy of the model. Such a process is called a **rank**. After the backward pass the ranks add up their gradients
-# in the same way, then all take the same step, and so the copies stay equal. This is **data parallel** training.
+# in the same way, then all take the same step, and so the copies stay equal. This is **data parallelism**.
 #
 # *Before you run the next cell:*
 
@@ -128,7 +129,7 @@ print("two halves, put together, equal to the whole within 1e-6:", apart < 1e-6)
 # <details><summary>Answer</summary>
 #
 # a. It is the same sum in another order. Each rank's loss is a mean over its own tokens, so its gradient is weighted by
-# its share of the tokens, here ½. Without the weights the sum would be twice too large.
+# its share of the tokens, here ½. Without the weights the sum would be twice as large as it should be.
 # </details>
 #
 # The two "ranks" took turns in one process. For real ones the first question is who reads what. With 7 rows and 3
@@ -157,8 +158,8 @@ def own_rows(rows, rank, ranks): ...
 check("cluster.1", own_rows)
 
 # %% [markdown]
-# Now the real thing. Here is the whole program of a rank. `all_reduce` adds a tensor up over all ranks and gives
-# everybody the sum; it is the only line in which the ranks exchange numbers.
+# Now the real thing. Here is the complete program that each rank runs. `all_reduce` adds a tensor up over all ranks and
+# gives everybody the sum; it is the only line in which the ranks exchange numbers.
 
 # %%
 PROGRAM = """
@@ -266,9 +267,9 @@ traffic = {
 pictures.lines(traffic, "ranks", "GB that each rank sends in a step", log="xy", title="GPT-2 124M, float32 gradients")
 
 # %% [markdown]
-# This **ring all-reduce** (Patarasuk and Yuan 2009) is why data parallel training scales. It doesn't make the traffic
-# free: links inside one machine carry hundreds of gigabytes per second, links between machines about a tenth of that,
-# and a step that is shorter than the sending waits for it. Large batches help, because they make a step longer and the
+# This **ring all-reduce** (Patarasuk and Yuan 2009) is why data parallelism scales. It doesn't make the traffic free:
+# links inside one machine carry hundreds of gigabytes per second, links between machines about a tenth of that, and a
+# step that is shorter than the sending waits for it. Large batches help, because they make a step longer and the
 # gradient no larger.
 #
 # ## Share the memory
@@ -323,7 +324,8 @@ pictures.table(rows, ["GPUs", "GPT-2 1558M", "GB on each, activations not counte
 # %% [markdown]
 # <details><summary>Answer to the prediction</summary>
 #
-# b. Whole copies on 8 or on 64 cards take as much on each as on one. Data parallel shares the work and not the memory.
+# b. With whole copies, each of 8 or of 64 cards holds as much as a single one would. Data parallelism shares the work,
+# but not the memory.
 # </details>
 #
 # The planner counts 16 bytes per parameter and a 16-bit copy of the matrices for the products. PyTorch calls stage 3
@@ -335,7 +337,7 @@ pictures.table(rows, ["GPUs", "GPT-2 1558M", "GB on each, activations not counte
 # A run of four days is likely to be interrupted: a power cut, a quota, a laptop that is closed. A **checkpoint** holds
 # what is needed to go on. What is that? Let's find out by breaking things. First a small run that nothing happens to.
 # All of this part runs on the CPU on every machine: there the same arithmetic gives the same bits, while a GPU adds
-# some sums in changing order, so that two runs agree only to a few digits.
+# some sums in changing order, so two runs there agree only to a few digits.
 
 # %%
 base = runs.RECIPES["fables"]
@@ -391,7 +393,7 @@ print("exactly as if nothing had happened:", resumed.losses == whole.losses)
 #
 # ### Break it: save the weights only
 #
-# Load the weights and call `train` again: many programs do it like this. The averages are empty, the schedule begins
+# Load the weights and call `train` again: that's how many programs do it. The averages are empty, the schedule begins
 # anew, and so does the data. Look at how far the second curve is from the run that nothing happened to.
 
 # %%
@@ -408,8 +410,8 @@ pictures.training(curves, smooth=1, unit="difference in loss (nats per token)", 
 print("weights only, the same at step 21:", naive[20] == whole.losses[20])
 
 # %% [markdown]
-# It is another run: it warms up again, and it reads the first stories for the second time. In a run of days this is a
-# jump in the curve that nobody can explain afterwards, and a schedule that ends in the wrong place.
+# It has become a different run: it warms up again, and it reads the first stories again. In a run of several days that
+# leaves a jump in the curve that nobody can explain afterwards, and a schedule that ends in the wrong place.
 #
 # ### How often to save?
 #
@@ -425,7 +427,8 @@ print("weights only, the same at step 21:", naive[20] == whole.losses[20])
 # After every `interval` minutes of work a checkpoint is written. That takes `saving` minutes, in which nothing is
 # trained. One GPU fails once in `lifetime` minutes on average, independently of the others, and if one fails, the whole
 # run of `gpus` goes back to its last checkpoint; half of an interval is lost then, on average. How many minutes are
-# wasted for each minute of work, by saving and by failing together?
+# wasted for each minute of work, by saving and by failing together? (Leave out failures that happen while a checkpoint
+# is written.)
 #
 # Input: `interval`, `saving` and `lifetime`, each a `float`, and `gpus`, an `int`. Result: a `float`.
 #
@@ -468,7 +471,7 @@ pictures.lines(lost, "minutes between checkpoints", "wasted (% of the work)", lo
 #
 # A good run notices a dead rank at once, says who died, and leaves a checkpoint to continue from. Two ranks now train
 # with the command of the course, and the second one kills itself as soon as it sees a checkpoint. `SIGKILL` is `kill
-# -9`: no question is asked, and nothing can be saved.
+# -9`: the process isn't asked, and can't save anything.
 
 # %%
 SETTINGS = "fables --steps 40 --batch-size 6 --n-embd 32 --n-head 4 --save-every 10 --evaluate-every 0"
@@ -494,8 +497,8 @@ print(next((line.split(" (")[0] for line in launched.output.splitlines() if "los
 print("the newest checkpoint:", checkpoints.latest(run).name)
 
 # %% [markdown]
-# A checkpoint holds whole tensors, and a batch means the same on any number of ranks. So a run may continue on fewer,
-# on more, or laid out in another way. We do two things with what the dead run left. First, one process alone takes
+# A checkpoint holds whole tensors, and a batch means the same on any number of ranks. So a run may continue on fewer
+# ranks, on more, or with another layout. We do two things with what the dead run left. First, one process alone takes
 # over, here in the notebook:
 
 # %% tags=["nbval-check-output"]
@@ -551,8 +554,8 @@ print("two ranks, one killed, then two with shards; all losses within 1e-4 of on
 #     -m gptlab train nanogpt-gpu --folder /shared/runs/mine --resume
 # ```
 #
-# What has been tried for this notebook is the first kind, with two processes on a CPU, in the cells above. The lines
-# for several GPUs, several hosts and Slurm have not been run.
+# Only the first kind has been tried for this notebook, with two processes on a CPU, in the cells above. The lines for
+# several GPUs, several hosts and Slurm have not been run.
 #
 # ## Beyond this machine, on paper
 #
@@ -613,8 +616,8 @@ print_plan(published[1][1])
 #
 # ## How large, on how many tokens?
 #
-# Your budget fixes the work, $6 N D$ for N parameters and D tokens. Should the model be large and see little, or be
-# small and see much? Hoffmann et al. ([2022](https://arxiv.org/abs/2203.15556)) trained over 400 models to find out.
+# Your budget fixes the work, $6 N D$ for N parameters and D tokens. Should the model be large and see few tokens, or be
+# small and see many? Hoffmann et al. ([2022](https://arxiv.org/abs/2203.15556)) trained over 400 models to find out.
 
 # %%
 predict("cluster.b", ...)
@@ -632,35 +635,46 @@ pictures.table(rows, header, align="lrrrr")
 # their runs. Their third was corrected later ([Besiroglu et al. 2024](https://arxiv.org/abs/2404.10102)) and is called
 # 4 here.
 #
-# So a budget buys a certain pair. With 1,200,000 FLOPs and 20 tokens per parameter you would train 100 parameters on
-# 2,000 tokens, since 6 · 100 · 2,000 is exactly that amount. If you solved the second exercise of notebook 16, you have
-# the answer already.
+# So a budget buys a certain N and D, which you worked out in the second exercise of notebook 16. But that pair is best
+# for the price of *training* alone. Once people use the model, every token that it reads or writes takes about 2 N
+# FLOPs, so a smaller model saves money each time. Could a smaller one be made as good by training it for longer? The
+# same authors fitted a formula to their runs that can tell:
+#
+# $$ L = E + \frac{A}{N^{\alpha}} + \frac{B}{D^{\beta}} . $$
+#
+# It adds up what the text costs even a perfect model, what too few parameters cost, and what too few tokens cost.
+# Suppose that E = 1, A = 10, B = 20 and α = β = ½. A model of 400 parameters reaches a loss of 2.5 with 400 tokens,
+# since 1 + 10/20 + 20/20 = 2.5. For one of 100 parameters the size alone costs 10/10 = 1, which leaves 0.5 for the
+# tokens, so it needs 1,600 of them: 20/40 = 0.5. And for one of 25 parameters the size alone costs 2. It never gets
+# there, however long you train it.
 
 # %% [markdown]
 # **Your turn: `cluster.5`** · *core* · 10 minutes
 #
-# You can pay for `flops` floating-point operations, and you want `ratio` training tokens for each parameter
-# (Chinchilla: about 20). Training takes 6 N D operations. How many parameters N does the model get, and on how many
-# tokens D is it trained, so that the whole budget is spent?
+# By the law $L = E + A / N^{\alpha} + B / D^{\beta}$, how many tokens $D$ does a model of `N` parameters have to be
+# trained on to reach the loss `loss`? If no number of tokens is enough, because E and the size alone already cost more
+# than that, return `math.inf`.
 #
-# Input: two `float`. Result: two `float`, N and D, not rounded.
+# Input: seven `float`, all above 0. Result: a `float`, D, not rounded. For the model of 100 parameters above,
+# `tokens_needed(2.5, 100.0, 1.0, 10.0, 0.5, 20.0, 0.5)` is `1600.0`.
 #
 # ```python
-# def split_budget(flops: float, ratio: float) -> tuple[float, float]
+# def tokens_needed(loss: float, N: float, E: float, A: float, alpha: float, B: float, beta: float)
+#     -> float
 # ```
 
 
 # %% tags=["nbval-check-output"]
-def split_budget(flops, ratio): ...
+def tokens_needed(loss, N, E, A, alpha, B, beta): ...
 
 
-check("cluster.5", split_budget)
+check("cluster.5", tokens_needed)
 
 # %% [markdown]
-# How much does it matter? Their formula, $L = E + A/N^{\alpha} + B/D^{\beta}$, adds up what the text costs even a
-# perfect model, what too few parameters cost, and what too few tokens cost. Here it is for three budgets. The work is
-# the same along each line, and each has a lowest point: to its left the model is too small for its tokens, to its right
-# the model has seen too few.
+# How much does the split matter? Here is the formula for three budgets, with the constants of the corrected fit. The
+# work is the same along each line, and each has a lowest point: to its left the model is too small for its tokens, to
+# its right the model has seen too few. Now start at a lowest point and go straight to the left until you meet the next
+# line. That is your exercise: a smaller model with the same loss, for more training.
 
 # %%
 curves = {}
@@ -672,9 +686,9 @@ title = "The same work along each line"
 pictures.lines(curves, "parameters N (millions)", "loss (nats per token)", log="x", title=title)
 
 # %% [markdown]
-# The lines are the formula on *their* data, not a measurement of ours. And "best" means best for the price of training
-# alone. A model that many people use is trained on far more tokens, because a smaller one is cheaper each time it's
-# used: Llama 3 8B saw about 1,900 tokens for each of its parameters.
+# The lines are the formula on *their* data, not a measurement of ours. Models that many people use lie far to the left
+# of the lowest point, because what the longer training costs is saved again each time they are used: Llama 3 8B saw
+# about 1,900 tokens for each of its parameters.
 #
 # ## A law from small runs
 #
@@ -745,17 +759,17 @@ for C in (16, 24, 32, 48):
 # %%
 known = cluster.fit_scaling_law(*zip(*ladder[:6], strict=True), floor=judge.floor)
 low, high = known.interval(ladder[6][0])
-print(f"hidden rung: foretold {known(ladder[6][0]):.1f}, between {low:.1f} and {high:.1f};", end=" ")
+print(f"hidden rung: predicted {known(ladder[6][0]):.1f}, between {low:.1f} and {high:.1f};", end=" ")
 print("found", ", ".join(f"{loss:.1f}" for _, loss in ladder[6:]))
 
 law = cluster.fit_scaling_law(*zip(*ladder, strict=True), floor=judge.floor)
 next_size = gpu.count_parameters(rung_config(64))
 low, high = law.interval(next_size)
 print(f"E = {law.floor:.1f}, α = {law.alpha:.2f}")
-print(f"{next_size:,} parameters: foretold {law(next_size):.1f}, between {low:.1f} and {high:.1f}")
+print(f"{next_size:,} parameters: predicted {law(next_size):.1f}, between {low:.1f} and {high:.1f}")
 
 # %% [markdown]
-# The forecast stands. Only now is the next size trained.
+# The forecast is made. Only now do we train the next size.
 
 # %%
 found = [rung(64, seed) for seed in (1, 2)]
@@ -774,14 +788,13 @@ pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 # Left of the upright line are the runs that the law has seen, right of it the ones that it predicted. How good was the
 # forecast, one size up? Don't trust it much further. These runs end before the recalled facts are learned (notebook
 # 10), and that comes suddenly: a larger model may get there within eighty steps with one seed and not with another. A
-# law knows nothing of what hasn't happened yet in any of its runs, and the interval knows only the noise of these
+# law knows nothing of what hasn't happened yet in any of its runs, and the interval reflects only the noise of these
 # eight.
 #
 # ## Long runs, outside a notebook
 #
-# A notebook isn't the place for hours of training. The command that you have killed above saves checkpoints and
-# continues from them, on the course's texts, on yours, or on any number of files that `prepare` has turned into
-# tokens:
+# A notebook isn't the place for hours of training. The command that you killed above saves checkpoints and continues
+# from them, on the course's texts, on yours, or on any number of files that `prepare` has turned into tokens:
 #
 # ```
 # python -m gptlab prepare --help
@@ -793,9 +806,9 @@ pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
 # %% [markdown]
 # ## Exercises
 #
-# You have met six: rows of a rank (1), what a ring sends (2), what each GPU stores (3), how often to save (4), what a
-# budget buys (5), and a law from small runs (6). `hint("cluster.3")` helps, and `solution("cluster.3")` shows ours. And
-# three that are open:
+# You have met six: rows of a rank (1), what a ring sends (2), what each GPU stores (3), how often to save (4), how long
+# to train a smaller model (5), and a law from small runs (6). `hint("cluster.3")` helps, and `solution("cluster.3")`
+# shows ours. And three that are open:
 #
 # - *stretch:* Train the rungs C = 96 and C = 128 with three seeds, and put them beside the law. Where does it break,
 #   and in which of the three parts (`form`, `recalled`, `free`) of the evaluation do you see it?
@@ -844,7 +857,7 @@ stations += [
     (11, f"and so on, always the likeliest: {tokenizer.decode(onward)!r}"),
     (17, f"{gpu.flops_per_token(config, T=len(pieces), backward=False):,} FLOPs per token; {1e3 * took:.1f} ms here"),
     (18, f"two ranks, one killed, two again: the losses within {apart:.0e} of one process"),
-    (18, f"a loss foretold between {low:.1f} and {high:.1f}; found {found[0][1]:.1f} and {found[1][1]:.1f}"),
+    (18, f"a loss predicted between {low:.1f} and {high:.1f}; found {found[0][1]:.1f} and {found[1][1]:.1f}"),
 ]
 rows = [(f"{number:02}", what) for number, what in stations]
 pictures.table(rows, ["notebook", "two sentences, all the way"], align="ll")
@@ -897,17 +910,17 @@ pictures.course_map("cluster", figures=tally())
 #
 # - Ranks share a batch and add up their gradients, weighted by tokens; in a ring each sends less than twice the
 #   gradient's size, however many they are.
-# - Data parallel shares the work. Shards share the memory too, and change nothing about the result.
+# - Data parallelism shares the work. Shards share the memory too, and change the result by no more than rounding.
 # - To resume exactly takes weights, optimizers, step and random numbers, in a checkpoint that appears in one piece.
 # - FLOPs and memory follow from a configuration. Hours follow only from a speed that somebody has measured.
-# - About 20 tokens per parameter make the most of a training budget. A law from small runs holds as far as it was
-#   tested.
+# - About 20 tokens per parameter make the most of a training budget; a model that is used a lot gets many more. A law
+#   from small runs holds as far as it was tested.
 #
-# **New terms**, and what they are called elsewhere. Rank, world size · data parallel (DDP, `DistributedDataParallel`) ·
-# torchrun (elastic launch) · all-reduce, ring all-reduce · gloo, NCCL · shard, ZeRO stages (DeepSpeed), FSDP,
-# `fully_shard` · checkpoint, resume (`resume_from_checkpoint`) · tensor parallel, pipeline parallel (model parallelism)
-# · node · GPU hours · compute-optimal, Chinchilla-optimal · scaling law, irreducible loss (our floor) · prediction
-# interval.
+# **New terms**, and what they are called elsewhere. Rank, world size · data parallelism (DDP,
+# `DistributedDataParallel`) · torchrun (elastic launch) · all-reduce, ring all-reduce · gloo, NCCL · shard, ZeRO stages
+# (DeepSpeed), FSDP, `fully_shard` · checkpoint, resume (`resume_from_checkpoint`) · tensor and pipeline parallelism
+# (model parallelism) · node · GPU hours · compute-optimal, Chinchilla-optimal · scaling law, irreducible loss (our
+# floor) · prediction interval.
 #
 # <details><summary>A run on 8 GPUs reaches the same loss curve as on one, in the same time. What is wrong?</summary>
 # Most likely every rank reads every row. The loss looks right, and nothing is gained.
