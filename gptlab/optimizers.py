@@ -1,7 +1,7 @@
-"""The optimisers: AdamW for most weights, and Muon for the matrices inside the blocks.
+"""The optimizers: AdamW for most weights, and Muon for the matrices inside the blocks.
 
 From top to bottom: what makes a matrix (nearly) orthogonal without computing a singular value, Muon, and which weight
-goes to which optimiser.
+goes to which optimizer.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
     or standing) are orthogonalised as one stack, in float32 on a CPU. A GPU takes longer to be told of a small matrix
     than to multiply it.
 
-    Where `found_inf` is set to a tensor, as torch's fused optimisers have it, a step in which it is 1 changes nothing,
+    Where `found_inf` is set to a tensor, as torch's fused optimizers have it, a step in which it is 1 changes nothing,
     and nobody has to wait for the device to know. A learning rate may be a tensor too: a recorded step reads it anew.
 
     Args:
@@ -169,7 +169,7 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
 
     Args:
         model: its parameters that require a gradient are optimised.
-        config: which optimiser, learning rates, betas and weight decay.
+        config: which optimizer, learning rates, betas and weight decay.
     """
 
     def is_matrix(name: str, parameter: Tensor) -> bool:

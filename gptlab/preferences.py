@@ -1,6 +1,6 @@
 """Preferences: which of two texts is better, a reward model learned from that, and DPO, which needs none.
 
-From top to bottom: pairs, Bradley and Terry's model, direct preference optimisation, and pairs made from what a model
+From top to bottom: pairs, Bradley and Terry's model, direct preference optimization, and pairs made from what a model
 writes. Nothing is sampled while they train. A model that learns scores from pairs is in `gptlab.reward_model`.
 
 >>> bradley_terry_loss(torch.tensor([1.0]), torch.tensor([1.0]))
@@ -113,7 +113,7 @@ class PairObjective:
         return len(batch.ids)
 
 
-# ── Direct preference optimisation ───────────────────────────────────────────────────────────────────────────────────
+# ── Direct preference optimization ───────────────────────────────────────────────────────────────────────────────────
 
 
 @checked

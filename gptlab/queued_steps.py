@@ -54,7 +54,7 @@ class StepResult(NamedTuple):
 
 
 def can_queue(step: TrainStep) -> bool:
-    """Whether a step can do without the host: one process, no gradient scaler, optimisers that can be told to skip.
+    """Whether a step can do without the host: one process, no gradient scaler, optimizers that can be told to skip.
 
     Several processes compare notes in each step, and float16's scale is decided on the host.
     """

@@ -242,7 +242,7 @@ def grpo(
     sampling: dict[str, Any] | None = None,
     **options: Any,
 ) -> Learned:
-    """Train a model on a reward by group-relative policy optimisation (Shao et al. 2024).
+    """Train a model on a reward by group-relative policy optimization (Shao et al. 2024).
 
     Each step samples completions, compares each with the others of its group, and makes the better ones likelier.
 

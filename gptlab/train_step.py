@@ -151,7 +151,7 @@ def activation_checkpoints(model: nn.Module, wanted: bool = True) -> Iterator[No
 
 
 class TrainStep:
-    """One update of the weights: the gradient of a batch, then a step of the optimisers.
+    """One update of the weights: the gradient of a batch, then a step of the optimizers.
 
     Args:
         model: what is trained; left-over gradients are dropped.
@@ -175,7 +175,7 @@ class TrainStep:
         self.dtype = dtype
         self.processes = processes
         self.objective = NextToken() if objective is None else objective
-        self.wrapped = processes.wrap(model)  # before the optimisers are made, because it may shard the weights
+        self.wrapped = processes.wrap(model)  # before the optimizers are made, because it may shard the weights
         self.optimizers = make_optimizers(model, config)
         self.peak_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         kind = device_of(model).type
@@ -235,7 +235,7 @@ class TrainStep:
         )
 
     def apply(self, loss: float, norm: float, step: int) -> float:
-        """Let the optimisers take their step; AdamW's learning rate in it comes back.
+        """Let the optimizers take their step; AdamW's learning rate in it comes back.
 
         Args:
             loss: of all processes together.
@@ -253,7 +253,7 @@ class TrainStep:
         rate = self.set_rates(step)
         if (
             not skip
-        ):  # decided here for all: the scaler looks at each optimiser alone, so one would step without another
+        ):  # decided here for all: the scaler looks at each optimizer alone, so one would step without another
             for optimizer in self.optimizers:
                 self.scaler.step(optimizer)
         self.scaler.update()

@@ -1,7 +1,7 @@
 """Training: show the model text, measure its loss, move every weight a little to make it smaller.
 
 What a run writes down is in `gptlab.history`, one step of the loop in `gptlab.train_step`, several that are queued on a
-GPU in `gptlab.queued_steps`, the learning rate in `gptlab.schedule`, the optimisers in `gptlab.optimizers`, and what a
+GPU in `gptlab.queued_steps`, the learning rate in `gptlab.schedule`, the optimizers in `gptlab.optimizers`, and what a
 run leaves in its folder in `gptlab.run_state`.
 """
 
@@ -123,10 +123,10 @@ def run(
         processes: the processes that train together; this one alone unless given.
         objective: what each step makes smaller; the model's own loss, that of the next token, unless given.
         sync_every: steps that are queued on the device before their losses are read, and the history is yielded; an
-            evaluation, a checkpoint and the end come when they are due. Several processes, float16 and an optimiser of
+            evaluation, a checkpoint and the end come when they are due. Several processes, float16 and an optimizer of
             your own read after each step. The weights are the same either way.
         record: as for `StepQueue`: repeats a step of one shape in fewer calls.
-        prepare: called with the step before the first one, to compile what its optimisers do, say.
+        prepare: called with the step before the first one, to compile what its optimizers do, say.
 
     Raises:
         NonFiniteLoss: with step, learning rate, gradient norm and dtype; the weights are those before the step, also

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-MODULES = (  # imported once, before any copy is made; torch's optimisers import the first on their way
+MODULES = (  # imported once, before any copy is made; torch's optimizers import the first on their way
     "torch._dynamo", "torch.distributed.fsdp", "yaml", "pytest",
     "gptlab.cluster.distributed", "gptlab.commands.train", "gptlab.runs.program", "gptlab.corpora.shards", "children",
 )  # fmt: skip

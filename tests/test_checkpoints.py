@@ -104,7 +104,7 @@ def test_a_run_of_the_first_edition_is_resumed(tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_resumed_run_has_the_optimisers_memory(tmp_path, optimizer):
+def test_a_resumed_run_has_the_optimizers_memory(tmp_path, optimizer):
     config = TrainConfig(optimizer=optimizer)
     model = small()
     optimizers = make_optimizers(model, config)
@@ -119,7 +119,7 @@ def test_a_resumed_run_has_the_optimisers_memory(tmp_path, optimizer):
     assert torch.equal(fresh(IDS)[0], model(IDS)[0])
 
 
-def test_a_resumed_runs_optimisers_are_set_as_this_run_wants_them(tmp_path):
+def test_a_resumed_runs_optimizers_are_set_as_this_run_wants_them(tmp_path):
     before, now = (
         TrainConfig(optimizer="muon", weight_decay=w, betas=b) for w, b in ((0.0, (0.9, 0.95)), (0.3, (0.0, 0.0)))
     )
@@ -244,10 +244,10 @@ def test_a_broken_checkpoint_names_the_one_before_it(tmp_path, file):
         checkpoints.resume(tmp_path, small(), [])
 
 
-def test_a_run_that_had_another_optimiser_is_refused(tmp_path):
+def test_a_run_that_had_another_optimizer_is_refused(tmp_path):
     model = small()
     checkpoints.save(tmp_path, model, make_optimizers(model, TrainConfig(optimizer="muon")), step=1, state={})
-    with pytest.raises(CheckpointError, match="states of 2 optimisers and the run has 1: go on with the optimizer"):
+    with pytest.raises(CheckpointError, match="states of 2 optimizers and the run has 1: go on with the optimizer"):
         checkpoints.resume(tmp_path, small(), make_optimizers(small(), TrainConfig()))
 
 

@@ -176,9 +176,9 @@ def test_what_fits_on_one_gpu_is_only_copied_and_what_does_not_is_sharded():
 def test_memory_per_gpu_by_hand():
     parameters = gpu.count_parameters(SMALL)
     whole = cluster.memory_per_gpu(SMALL, cluster.Layout(data=8), sequences=64, T=1024)
-    assert whole["weights"] == whole["gradients"] == 4 * parameters and whole["optimiser"] == 8 * parameters
+    assert whole["weights"] == whole["gradients"] == 4 * parameters and whole["optimizer"] == 8 * parameters
     stages = [cluster.memory_per_gpu(SMALL, cluster.Layout(data=8, shard=stage), 64, 1024) for stage in (1, 2, 3)]
-    assert [stage["optimiser"] for stage in stages] == [parameters] * 3  # 8 bytes on 8 GPUs
+    assert [stage["optimizer"] for stage in stages] == [parameters] * 3  # 8 bytes on 8 GPUs
     assert [stage["gradients"] for stage in stages] == [4 * parameters, parameters // 2, parameters // 2]
     assert all(stage["activations"] == whole["activations"] for stage in stages)
     cut = cluster.memory_per_gpu(SMALL, cluster.Layout(tensor=4), 64, 1024)

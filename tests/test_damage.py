@@ -128,7 +128,7 @@ def test_nothing_is_deleted_before_the_newest_has_been_read_back(run, monkeypatc
 # -------------------------------------------------------------------------------------- what is in them, without hashes
 
 
-def test_a_state_of_another_shape_is_refused_before_an_optimiser_reads_beyond_it(run):
+def test_a_state_of_another_shape_is_refused_before_an_optimizer_reads_beyond_it(run):
     """A fused AdamW would: a segmentation fault, or the numbers of somebody else."""
     first_edition(run)
     path = run / "step-00000002" / "optimizers.safetensors"
@@ -142,7 +142,7 @@ def test_a_state_of_another_shape_is_refused_before_an_optimiser_reads_beyond_it
         "0.0.step": (torch.zeros(11, 12), r"must be torch.float32 \[\]"),
         "1.0.momentum_buffer": (torch.zeros(()), r"momentum_buffer of weight 0 \(blocks.0.*must be torch.float32 \["),
         "0.99.exp_avg": (torch.zeros(1), "of weight 99, and has"),
-        "7.0.exp_avg": (torch.zeros(1), "'7.0.exp_avg' belongs to no optimiser"),
+        "7.0.exp_avg": (torch.zeros(1), "'7.0.exp_avg' belongs to no optimizer"),
         "0.0.other": (torch.zeros(1), r"'other'.* is saved of weight 0"),
         "random.0.cpu": (torch.zeros(3), "random generator 'cpu' is damaged"),
         "random.0.numpy": (torch.full((626,), 10**9), "random generator 'numpy' is damaged: 624 words, read up to 10"),

@@ -208,12 +208,12 @@ def test_a_stranger_who_finds_the_thing_is_a_contradiction():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("there lived", "there sat"), "goes on with 'lived', but here stands 'sat"),
+        (lambda text: text.replace("there lived", "there sat"), "goes on with 'lived', but the text says 'sat"),
         (lambda text: text[: len(text) // 2], "but the text ends"),
         (lambda text: text + " The end.", "the fable has ended"),
         (lambda text: "A " + text, "goes on with 'Once or Long ago'"),
         (lambda text: "", "but the text ends"),
-        (lambda text: re.sub(r"found a \w+", "found a purple", text), "here stands 'purple"),
+        (lambda text: re.sub(r"found a \w+", "found a purple", text), "the text says 'purple"),
     ],
 )
 def test_a_text_that_is_no_fable_is_refused_where_it_stops_being_one(change, message):

@@ -174,7 +174,7 @@ def test_the_time_of_a_work_is_its_median_and_its_first_runs_do_not_count():
 
 
 def a_step(config, B, T, dtype, optimizer, checkpointing):
-    """A model, its optimisers, and a function that makes one training step, as `training.run` does."""
+    """A model, its optimizers, and a function that makes one training step, as `training.run` does."""
     model = GPT(config)
     model = checkpoint_blocks(model) if checkpointing else model
     optimizers = make_optimizers(model, training.TrainConfig(optimizer=optimizer))
@@ -209,12 +209,12 @@ def a_step(config, B, T, dtype, optimizer, checkpointing):
 def test_predicted_memory_is_measured_memory(name, B, T, optimizer, checkpointing, dtype):
     config = CONFIGS[name]
     model, optimizers, step = a_step(config, B, T, dtype, optimizer, checkpointing)
-    step()  # the first makes the optimisers' averages
+    step()  # the first makes the optimizers' averages
     measured = gpu.measure_memory(step, model, optimizers)
     predicted = gpu.estimate_memory(config, B, T, dtype, optimizer, checkpointing, device="cpu")
     assert predicted.total == pytest.approx(measured.peak, rel=0.15)
     assert predicted["weights"] == measured.weights
-    assert predicted["optimiser"] == pytest.approx(measured.optimiser, rel=0.001)
+    assert predicted["optimizer"] == pytest.approx(measured.optimizer, rel=0.001)
     assert measured.peak == max(measured.timeline) and measured.gradients == 0
 
 
@@ -299,7 +299,7 @@ def test_torchs_own_profiler_sees_the_same_peak():
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    now = peak = measured.weights + measured.optimiser
+    now = peak = measured.weights + measured.optimizer
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()
         peak = max(peak, now)
@@ -325,7 +325,7 @@ def test_activations_and_logits_grow_with_the_tokens_and_nothing_else_does(B, T)
     one, two = (gpu.estimate_memory(config, b, T) for b in (B, 2 * B))
     for line in ("activations", "logits"):
         assert two[line] == 2 * one[line]
-    for line in ("weights", "gradients", "optimiser"):
+    for line in ("weights", "gradients", "optimizer"):
         assert two[line] == one[line]
     assert one["weights"] - 4 * gpu.count_parameters(config) == 4 * 2 * 24 * 128  # sines and cosines of 128 positions
     assert one["gradients"] == 4 * gpu.count_parameters(config)
@@ -339,8 +339,8 @@ def test_each_remedy_lowers_its_line():
     assert (
         gpu.estimate_memory(config, 12, 1024, gradient_checkpointing=True)["activations"] < 0.2 * plain["activations"]
     )
-    assert gpu.estimate_memory(config, 12, 1024, optimizer="muon")["optimiser"] < plain["optimiser"]
-    assert gpu.estimate_memory(config, 12, 1024, optimizer="sgd")["optimiser"] == 0
+    assert gpu.estimate_memory(config, 12, 1024, optimizer="muon")["optimizer"] < plain["optimizer"]
+    assert gpu.estimate_memory(config, 12, 1024, optimizer="sgd")["optimizer"] == 0
     assert gpu.estimate_memory(config, 12, 1024, accumulation=4).total > gpu.estimate_memory(config, 12, 1024).total
 
 

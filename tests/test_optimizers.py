@@ -1,4 +1,4 @@
-"""The optimisers: which weight goes where, what decays, and Muon against the library's."""
+"""The optimizers: which weight goes where, what decays, and Muon against the library's."""
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ def test_a_step_without_a_gradient_shrinks_what_decays_and_nothing_else():
         assert parameter.detach().unique().tolist() == pytest.approx([expected]), name
 
 
-def test_the_settings_reach_the_optimisers():
+def test_the_settings_reach_the_optimizers():
     how = TrainConfig(optimizer="muon", learning_rate=0.5, muon_lr=0.25, betas=(0.7, 0.8), weight_decay=0.1)
     adamw, muon = make_optimizers(small_model(), how)
     assert {(group["lr"], group["betas"]) for group in adamw.param_groups} == {(0.5, (0.7, 0.8))}
@@ -101,7 +101,7 @@ def test_the_betas_decide_what_adamw_does():
     assert not torch.allclose(ends[0], ends[1])
 
 
-def test_frozen_weights_belong_to_no_optimiser():
+def test_frozen_weights_belong_to_no_optimizer():
     model = small_model()
     model.embedding.requires_grad_(False)
     model.blocks[0].requires_grad_(False)

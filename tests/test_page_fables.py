@@ -51,8 +51,8 @@ def form_error(place):
         return None
     at, expected, found = place["start"], place["expected"], place["found"]
     if expected is None:
-        return f"at character {at}: the fable has ended, but here stands {found!r}"
-    here = "the text ends" if found is None else f"here stands {found!r}"
+        return f"at character {at}: the fable has ended, but the text goes on with {found!r}"
+    here = "the text ends" if found is None else f"the text says {found!r}"
     return f"at character {at}: a fable goes on with {expected!r}, but {here}"
 
 

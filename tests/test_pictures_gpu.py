@@ -58,13 +58,13 @@ def test_the_line_is_the_memory_in_megabytes_and_its_peak_is_marked(timeline, le
 
 def test_what_stays_from_step_to_step_lies_under_the_line():
     step = gpu.MeasuredMemory(
-        weights=4_000_000, optimiser=8_000_000, peak=20_000_000, timeline=[12_000_000, 20_000_000]
+        weights=4_000_000, optimizer=8_000_000, peak=20_000_000, timeline=[12_000_000, 20_000_000]
     )
     figure = pictures.memory_timeline({"kept": step, "again": [13_000_000]}, marks={"backward": 2})
     areas = [area.get_datalim(figure.axes[0].transData) for area in figure.axes[0].collections]
     assert [(area.y0, area.y1) for area in areas] == [(0, 4), (4, 12)]
     said = pictures.describe(figure)
-    assert "weights 4, optimiser 8" in said and "kept: 2 operations" in said and "backward at operation 2" in said
+    assert "weights 4, optimizer 8" in said and "kept: 2 operations" in said and "backward at operation 2" in said
 
 
 @pytest.mark.parametrize("steps", [{}, {"a step": []}])

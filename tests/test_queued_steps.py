@@ -154,7 +154,7 @@ def test_a_batch_of_another_shape_is_not_repeated():
     assert (weights(plain) - weights(repeated)).abs().max() < 1e-6
 
 
-def test_the_optimisers_are_as_they_were_after_a_queued_step():
+def test_the_optimizers_are_as_they_were_after_a_queued_step():
     queue = queue_for(small_model(), record=lambda work: work, optimizer="muon")
     queue.add(BATCHES.batch(0), 0)
     for optimizer in queue.step.optimizers:
@@ -162,7 +162,7 @@ def test_the_optimisers_are_as_they_were_after_a_queued_step():
         assert all(isinstance(group["lr"], float) for group in optimizer.param_groups)
 
 
-def test_float16_several_processes_and_unknown_optimisers_are_not_queued():
+def test_float16_several_processes_and_unknown_optimizers_are_not_queued():
     class Two(SingleProcess):
         world_size = 2
 

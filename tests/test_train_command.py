@@ -113,7 +113,7 @@ def test_a_model_is_not_exported_over_other_files_and_that_is_said_before_traini
     [
         ({"n_embd": 24}, "n_embd: 12 there, 24 here"),
         ({"corpus": "other.txt"}, r"made with other tokens \(CharTokenizer.*there, .* here\): go on with the --corpus"),
-        ({"optimizer": "adamw"}, "states of 2 optimisers and the run has 1"),
+        ({"optimizer": "adamw"}, "states of 2 optimizers and the run has 1"),
     ],
 )
 def test_a_refused_resumption_changes_nothing(tmp_path, text, changes, words, monkeypatch):

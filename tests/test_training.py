@@ -1,4 +1,4 @@
-"""Training: schedule, optimisers, the loop, exact resume, and the distance to the floor."""
+"""Training: schedule, optimizers, the loop, exact resume, and the distance to the floor."""
 
 import contextlib
 import itertools
@@ -342,7 +342,7 @@ def test_float16_that_overflows_at_every_scale_ends_with_a_reason():
         train(Loud(1e30), Batches(IDS, B=2, T=8), TrainConfig(steps=80), dtype=torch.float16, progress=False)
 
 
-def test_a_step_that_overflows_is_skipped_by_all_optimisers(tmp_path):
+def test_a_step_that_overflows_is_skipped_by_all_optimizers(tmp_path):
     model, plan, factors = (
         small_model(),
         TrainConfig(steps=2, optimizer="muon", warmup=0, save_every=1),

@@ -1,8 +1,8 @@
 """Checkpoints: a run or a finished model as files that survive a crash, and open without running any code.
 
 - `models`: a finished model, with its configuration and its tokenizer.
-- `runs`: a run in progress, with its optimisers, its random generators and its history.
-- `optimizer_states`, `generators`: what optimisers and random generators remember.
+- `runs`: a run in progress, with its optimizers, its random generators and its history.
+- `optimizer_states`, `generators`: what optimizers and random generators remember.
 - `locks`: one run in a folder at a time.
 - `storage`: the files themselves.
 

@@ -1,7 +1,7 @@
-"""What optimisers remember (averages, momenta, counts), as tensors for one file and the rest for another, and back.
+"""What optimizers remember (averages, momenta, counts), as tensors for one file and the rest for another, and back.
 
-An optimiser trusts its memory: the fused kernels read as many numbers as the weight has, wherever that leads. So each
-saved tensor is held against what an optimiser of this kind remembers of a weight of this shape before it is used.
+An optimizer trusts its memory: the fused kernels read as many numbers as the weight has, wherever that leads. So each
+saved tensor is held against what an optimizer of this kind remembers of a weight of this shape before it is used.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from gptlab import ranks
 from gptlab.checkpoints import storage
 from gptlab.entrances import Whole
 
-KEY = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\w+)")  # optimiser.parameter.name
+KEY = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\w+)")  # optimizer.parameter.name
 
 
 class SavedGroup(TypedDict):
@@ -25,17 +25,17 @@ class SavedGroup(TypedDict):
 
 
 class SavedOptimizer(TypedDict):
-    """An optimiser in `state.json`: by the number of the parameter what is no tensor, and the groups."""
+    """An optimizer in `state.json`: by the number of the parameter what is no tensor, and the groups."""
 
     state: dict[str, dict[str, Any]]
     param_groups: list[SavedGroup]
 
 
 def split(states: list[dict], keep: bool = True) -> tuple[dict[str, Tensor], list[dict]]:
-    """Optimiser states as named tensors "optimiser.parameter.name", and everything else, which JSON can hold.
+    """Optimizer states as named tensors "optimizer.parameter.name", and everything else, which JSON can hold.
 
     Args:
-        states: what each optimiser's `state_dict()` gave.
+        states: what each optimizer's `state_dict()` gave.
         keep: False leaves the tensors empty, as for `storage.on_cpu`.
     """
     tensors, rest = {}, []
@@ -52,10 +52,10 @@ def split(states: list[dict], keep: bool = True) -> tuple[dict[str, Tensor], lis
 
 
 def join(rest: list[SavedOptimizer], tensors: dict[str, Tensor]) -> list[dict]:
-    """The optimiser states that `split` took apart.
+    """The optimizer states that `split` took apart.
 
     Raises:
-        ValueError: a name is not one that `split` makes, or of an optimiser that isn't there.
+        ValueError: a name is not one that `split` makes, or of an optimizer that isn't there.
     """
     states = []
     for entry in rest:
@@ -64,13 +64,13 @@ def join(rest: list[SavedOptimizer], tensors: dict[str, Tensor]) -> list[dict]:
     for key, value in tensors.items():
         found = KEY.fullmatch(key)
         if not found or int(found[1]) >= len(states):
-            raise ValueError(f"the tensor {key!r} belongs to no optimiser of this run")
+            raise ValueError(f"the tensor {key!r} belongs to no optimizer of this run")
         states[int(found[1])]["state"].setdefault(int(found[2]), {})[found[3]] = value
     return states
 
 
 def check(optimizer: torch.optim.Optimizer, saved: dict, names: dict[int, str]) -> None:
-    """Check that an optimiser can go on from a saved state: the same weights, and what it remembers of each.
+    """Check that an optimizer can go on from a saved state: the same weights, and what it remembers of each.
 
     Args:
         optimizer: of the run that is resumed.
@@ -116,7 +116,7 @@ _EXAMPLE = (2, 3)
 
 
 def _remembered(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What an optimiser of this kind remembers of a small matrix after one step: the names, types and shapes."""
+    """What an optimizer of this kind remembers of a small matrix after one step: the names, types and shapes."""
     weight = optimizer.param_groups[0]["params"][0]
     example = torch.ones(_EXAMPLE, dtype=weight.dtype, device=weight.device, requires_grad=True)
     example.grad = torch.ones_like(example)
@@ -131,7 +131,7 @@ def _groups(optimizer: torch.optim.Optimizer) -> list[dict]:
 
 
 def restore(optimizer: torch.optim.Optimizer, saved: dict) -> None:
-    """Give an optimiser a state that `check` has found good, sharded as its weights are; it keeps its settings."""
+    """Give an optimizer a state that `check` has found good, sharded as its weights are; it keeps its settings."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for index, entries in saved["state"].items():
         for name, value in entries.items():

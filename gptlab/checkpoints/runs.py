@@ -1,9 +1,9 @@
-"""A run in progress as a folder of checkpoints: weights, optimisers, random generators, and where it stands.
+"""A run in progress as a folder of checkpoints: weights, optimizers, random generators, and where it stands.
 
 Why not `torch.distributed.checkpoint.state_dict`? Its `get_optimizer_state_dict` and `set_optimizer_state_dict` put
 sharded states together and spread them again, which here takes `ranks.whole` and `ranks.spread`, one line each. What
-they give still has to be split into tensors and JSON to be saved without pickles, they run an optimiser step on zero
-gradients to learn what an optimiser remembers, and importing them delays every run on a laptop by most of a second.
+they give still has to be split into tensors and JSON to be saved without pickles, they run an optimizer step on zero
+gradients to learn what an optimizer remembers, and importing them delays every run on a laptop by most of a second.
 """
 
 import json
@@ -104,9 +104,9 @@ def resume(
     rank: int = 0,
     expected: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
-    """Put model, optimisers and random generators back to the newest checkpoint; its state, or None without one.
+    """Put model, optimizers and random generators back to the newest checkpoint; its state, or None without one.
 
-    What the optimisers remember comes back. Their settings (betas, weight decay) stay as this run has them. Everything
+    What the optimizers remember comes back. Their settings (betas, weight decay) stay as this run has them. Everything
     is checked before anything is changed: the hash of each file, and what is in it.
 
     Args:
@@ -133,7 +133,7 @@ def resume(
         raise storage.damaged(newest / STATE, next(filter(None, found)))
     if len(optimizers) != len(state["optimizers"]):
         raise CheckpointError(
-            f"the checkpoint {str(newest)!r} has the states of {len(state['optimizers'])} optimisers and the run has "
+            f"the checkpoint {str(newest)!r} has the states of {len(state['optimizers'])} optimizers and the run has "
             f"{len(optimizers)}: go on with the optimizer that the run started with, or choose another folder"
         )
     tensors = storage.read_tensors(newest / OPTIMIZERS)

@@ -218,7 +218,7 @@ def on_cpu(tensor: Tensor, keep: bool = True) -> Tensor:
     """All of a tensor on the CPU. If it is sharded, every rank must call this at the same time.
 
     Args:
-        tensor: a weight, a gradient, or an optimiser's average.
+        tensor: a weight, a gradient, or an optimizer's average.
         keep: False gives an empty tensor: a large model must not be put together in the memory of every rank.
     """
     found = ranks.whole(tensor.detach())

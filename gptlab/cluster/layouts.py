@@ -2,7 +2,7 @@
 
 - **data** parallel: each GPU has the whole model and its own part of the batch; gradients are summed once a step;
 - **sharded** (ZeRO, Rajbhandari et al. 2020; FSDP, Zhao et al. 2023): of the data-parallel copies each holds only its
-  part of the optimiser (stage 1), of the gradients too (2), of the weights too (3, fetched block by block);
+  part of the optimizer (stage 1), of the gradients too (2), of the weights too (3, fetched block by block);
 - **tensor** parallel (Shoeybi et al. 2019): each matrix is split, and activations are summed four times per block;
 - **pipeline** parallel (Huang et al. 2019): each GPU has some of the blocks; at the ends of a step some wait.
 """
@@ -44,7 +44,7 @@ class Layout:
     gradient_checkpointing: bool = False
 
     def __str__(self) -> str:
-        stages = ("a whole copy each", "optimiser sharded", "optimiser and gradients sharded", "all sharded (FSDP)")
+        stages = ("a whole copy each", "optimizer sharded", "optimizer and gradients sharded", "all sharded (FSDP)")
         words = [f"data {self.data} ({stages[self.shard]})"] if self.data > 1 else []
         words += [f"tensor {self.tensor}"] if self.tensor > 1 else []
         words += [f"pipeline {self.pipeline}"] if self.pipeline > 1 else []
@@ -84,7 +84,7 @@ def memory_per_gpu(
 ) -> dict[str, int]:
     """Bytes on a GPU, by line, in mixed precision: float32 weights, gradients and averages, 16-bit products.
 
-    Sharded from stage 1 on, the float32 weights go with the optimiser, and each GPU holds a 16-bit copy. A pipeline's
+    Sharded from stage 1 on, the float32 weights go with the optimizer, and each GPU holds a 16-bit copy. A pipeline's
     first stage holds as many micro-batches as there are stages (1F1B; Narayanan et al. 2021), so dividing the blocks
     does not lessen its activations; tensor parallelism does, all of them (Korthikanti et al. 2022).
 
@@ -104,7 +104,7 @@ def memory_per_gpu(
     memory = {
         "weights": worst["weights"] * fullest / (data if stage >= 1 else 1),
         "gradients": worst["gradients"] * fullest / (data if stage >= 2 else 1),
-        "optimiser": worst["optimiser"] * fullest / (data if stage >= 1 else 1),
+        "optimizer": worst["optimizer"] * fullest / (data if stage >= 1 else 1),
         "16-bit copies": copies * fullest / (data if stage >= 3 else 1),
         "activations": worst["activations"] * fullest * in_flight,
         "logits": worst["logits"] / tensor,

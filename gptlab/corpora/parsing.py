@@ -71,7 +71,7 @@ def read(text: str) -> Reading:
     >>> story = fables.tell(1, seed=0)[0].text
     >>> name = read(story).facts["finder.name"]
     >>> print(read(story.replace(f"said {name}", "said Nobody")).error)  # doctest: +ELLIPSIS
-    at character ...: a fable goes on with ... but here stands 'Nobody, for the ...'
+    at character ...: a fable goes on with ... but the text says 'Nobody, for the ...'
     """
     return _Parser(text).parse()
 
@@ -90,7 +90,7 @@ class _Parser(Story):
         try:
             self.follow()
             if self.at < len(self.text):
-                raise _NotAFable(f"at character {self.at}: the fable has ended, but here stands {self.here()!r}")
+                raise _NotAFable(f"at character {self.at}: the fable has ended, but the text goes on with {self.here()!r}")
         except _NotAFable as error:
             form_error = str(error)
         flawless = form_error is None and not self.contradictions
@@ -201,4 +201,4 @@ class _Parser(Story):
     def refuse(self, expected: str):
         if self.at >= len(self.text):
             raise _NotAFable(f"at character {self.at}: a fable goes on with {expected!r}, but the text ends")
-        raise _NotAFable(f"at character {self.at}: a fable goes on with {expected!r}, but here stands {self.here()!r}")
+        raise _NotAFable(f"at character {self.at}: a fable goes on with {expected!r}, but the text says {self.here()!r}")

@@ -54,14 +54,14 @@ class MeasuredMemory:
     Attributes:
         weights: parameters and buffers, before the step.
         gradients: before the step.
-        optimiser: its averages, before the step.
+        optimizer: its averages, before the step.
         peak: the most that was alive while the step ran.
         timeline: what was alive after each operation of torch, in order: the picture of the step.
     """
 
     weights: int = 0
     gradients: int = 0
-    optimiser: int = 0
+    optimizer: int = 0
     peak: int = 0
     timeline: list[int] = field(default_factory=list)
 
@@ -101,9 +101,9 @@ class _Live(TorchDispatchMode):
 def measure_memory(
     step: Callable[[], object], model: nn.Module, optimizers: Sequence[torch.optim.Optimizer] = ()
 ) -> MeasuredMemory:
-    """The memory that `step()` takes at its peak, with what the model and its optimisers hold before it starts.
+    """The memory that `step()` takes at its peak, with what the model and its optimizers hold before it starts.
 
-    Run one step before: optimisers make their averages in the first. On the CPU every tensor is followed from its
+    Run one step before: optimizers make their averages in the first. On the CPU every tensor is followed from its
     creation to its deletion; scratch memory inside one operation is not seen. On CUDA the peak is
     `torch.cuda.max_memory_allocated`, which sees it; other tensors on the device don't count.
 

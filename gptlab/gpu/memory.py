@@ -18,7 +18,7 @@ from gptlab.config import GPTConfig
 from gptlab.entrances import guard
 from gptlab.gpu.account import count_parameters, key_value_width, mlp_matrices, mlp_width
 
-LINES = ("weights", "gradients", "optimiser", "16-bit copies", "activations", "logits", "workspace")
+LINES = ("weights", "gradients", "optimizer", "16-bit copies", "activations", "logits", "workspace")
 # What an optimizer remembers, in bytes per weight: of the blocks' matrices, and of everything else.
 OPTIMIZER_BYTES = {"adamw": (8, 8), "muon": (4, 8), "sgd": (0, 0)}
 
@@ -84,7 +84,7 @@ def estimate_memory(
 ) -> Memory:
     """The account of one training step on B sequences of T tokens, by moment and line, in bytes.
 
-    Weights, gradients and optimiser are float32; with a 16-bit `dtype` the products are made in it (autocast), which
+    Weights, gradients and optimizer are float32; with a 16-bit `dtype` the products are made in it (autocast), which
     holds a copy of each matrix. Not in the account: what torch itself needs (some hundred MB on a GPU), and gaps
     between the pieces of memory.
 
@@ -106,7 +106,7 @@ def estimate_memory(
     MB                loss computed  backward begins   inside a block    backward ends           update
     weights                     1.3              1.3              1.3              1.3              1.3
     gradients                   0.0              0.0              0.4              1.3              1.3
-    optimiser                   2.6              2.6              2.6              2.6              2.6
+    optimizer                   2.6              2.6              2.6              2.6              2.6
     activations                 6.7              6.7              6.7              0.0              0.0
     logits                      4.1              6.1              0.0              0.0              0.0
     workspace                   0.0              0.0              1.3              0.8              0.0
@@ -120,7 +120,7 @@ def estimate_memory(
     parameters, matrices, L = count_parameters(config), _matrices(config), config.n_layer
     held = {"weights": 4 * parameters + _tables(config), "gradients": 4 * parameters if accumulation > 1 else 0}
     per_matrix_weight, per_weight = OPTIMIZER_BYTES[optimizer]
-    held["optimiser"] = per_matrix_weight * L * matrices + per_weight * (parameters - L * matrices)
+    held["optimizer"] = per_matrix_weight * L * matrices + per_weight * (parameters - L * matrices)
     moments = _moments(config, B, T, dtype, gradient_checkpointing, flash, device)
     if rows is not None:
         _use_fast_head(moments, config, B * T, min(rows, B * T), dtype)
@@ -132,7 +132,7 @@ def estimate_memory(
 def _moments(
     config: GPTConfig, B: int, T: int, dtype: torch.dtype, gradient_checkpointing: bool, flash: bool, device: str
 ) -> dict[str, dict[str, int]]:
-    """What comes and goes in a step, by moment: all but the weights and the optimiser."""
+    """What comes and goes in a step, by moment: all but the weights and the optimizer."""
     N, V, C, L, mixed = B * T, config.vocab_size, config.n_embd, config.n_layer, dtype.itemsize == 2
     parameters, matrices = count_parameters(config), _matrices(config)
     one_block = N * block_activations(config, T, dtype, flash, device)

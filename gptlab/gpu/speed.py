@@ -61,7 +61,7 @@ def count_operations(work: Callable[[], object]) -> int:
     """How many operations `work()` asks of torch, one by one; on a GPU each of them starts a kernel, at least one.
 
     Views and empty tensors don't count, because nothing is computed. What joins many tensors in one call (`_foreach`,
-    a fused optimiser, a function that torch.compile has made) counts once. On a GPU of today a kernel takes some five
+    a fused optimizer, a function that torch.compile has made) counts once. On a GPU of today a kernel takes some five
     microseconds to be started from Python, whatever it does.
 
     Args:

@@ -122,7 +122,7 @@ def memory_timeline(
 
     Args:
         steps: from a name to a `gptlab.gpu.MeasuredMemory` (its `timeline`), or to a list of bytes. Below the first,
-            if they are known, are the weights and the optimiser, which stay from step to step.
+            if they are known, are the weights and the optimizer, which stay from step to step.
         level: horizontal lines, from label to bytes, such as a peak that was predicted.
         marks: vertical lines, from label to the number of an operation of the first step.
         title: over the picture.
@@ -140,7 +140,7 @@ def memory_timeline(
     figure, axes = canvas(8.4, 4.0)
     first, described = next(iter(steps.values())), []
     longest, below = max(map(len, lines.values())), 0.0
-    for i, part in enumerate(("weights", "optimiser")):
+    for i, part in enumerate(("weights", "optimizer")):
         held = getattr(first, part, 0) / 1e6
         if held:
             axes.fill_between(

@@ -65,7 +65,7 @@ def compile_update(step: TrainStep, say: Callable[[str], None] = print, backend:
     If it doesn't work, Muon goes on as it was.
 
     Args:
-        step: whose optimisers are compiled; one without Muon has nothing to compile, AdamW is one kernel already.
+        step: whose optimizers are compiled; one without Muon has nothing to compile, AdamW is one kernel already.
         say: where to report that it doesn't work.
         backend: of torch.compile.
     """

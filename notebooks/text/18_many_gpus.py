@@ -317,7 +317,7 @@ for ranks in (1, 8, 64):
     layouts = [cluster.Layout(data=ranks, shard=stage) for stage in ((0, 3) if ranks > 1 else (0,))]
     for layout in layouts:
         memory = cluster.memory_per_gpu(GPTConfig.gpt2("1558M"), layout, sequences=64, T=1024)
-        held = sum(memory[line] for line in ("weights", "gradients", "optimiser", "16-bit copies"))
+        held = sum(memory[line] for line in ("weights", "gradients", "optimizer", "16-bit copies"))
         rows.append((ranks, "all sharded" if layout.shard else "whole copies", f"{held / 1e9:.1f}"))
 pictures.table(rows, ["GPUs", "GPT-2 1558M", "GB on each, activations not counted"], align="rlr")
 

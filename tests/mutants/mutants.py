@@ -373,7 +373,7 @@ MUTANTS = [
         "optimizers",
         "lr=config.learning_rate, betas=config.betas",
         "lr=config.learning_rate",
-        "tests/test_optimizers.py::test_the_settings_reach_the_optimisers",
+        "tests/test_optimizers.py::test_the_settings_reach_the_optimizers",
     ),
     Mutant(
         "the first step has no warm-up",

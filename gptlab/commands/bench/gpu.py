@@ -174,7 +174,7 @@ def _training(setting: Setting, rate: float | int, rounds: int, clock: Clock, fe
     """A row for each contestant at one batch size; the ratio is to transformers in the same minutes."""
     size, device, B = setting.size, setting.device, setting.B
     peer = contestants.transformers(setting)
-    expected = peer.step()  # compiles, and makes the optimiser's averages
+    expected = peer.step()  # compiles, and makes the optimizer's averages
     many = setting.B * size.T
     shape = models_shape(setting)
     kernel = gpu.pick_attention(device, B, shape.n_head, size.T, shape.n_embd // shape.n_head, setting.dtype)

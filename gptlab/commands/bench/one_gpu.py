@@ -48,7 +48,7 @@ def memory(device: torch.device, dtype: torch.dtype, size: Size) -> Iterator[dic
             train_step.apply(*train_step.gradients(Batch(ids, ids), 0)[:2], 0)
 
         with activation_checkpoints(model, checkpointing):
-            step()  # makes the optimisers' averages
+            step()  # makes the optimizers' averages
             measured = gpu.measure_memory(step, model, train_step.optimizers).peak
         predicted = gpu.estimate_memory(
             config, B, size.T, dtype, optimizer, checkpointing, device=device.type, rows=rows

@@ -1,7 +1,7 @@
 """One training step of a GPT-2 of 124M parameters: `transformers` with SDPA against this package.
 
 Forward, loss, backward, clipping and AdamW, at B = 2 and T = 256, no dropout, the same weights at the start. The peer's
-optimiser is `torch.optim.AdamW` with its defaults, as a user who follows its documentation would write it; a row of
+optimizer is `torch.optim.AdamW` with its defaults, as a user who follows its documentation would write it; a row of
 its own gives it the fused one too.
 """
 
