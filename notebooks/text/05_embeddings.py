@@ -277,8 +277,8 @@ check("embedding.4", table_gradient)
 # </details>
 #
 # So **a batch teaches only the rows that it looks up**. A frequent token learns in every step, a rare one hardly ever,
-# and a token that never occurs gets no gradient at all. Is that a rare case? Count how many of our tokenizer's tokens
-# someone meets who reads a thousand fables.
+# and a token that never occurs gets no gradient at all. Is that a rare case? Let's count how many of our tokenizer's
+# tokens occur in a thousand fables.
 
 # %% tags=["nbval-check-output"]
 end = tokenizer.special_tokens["<|endoftext|>"]
@@ -375,7 +375,7 @@ picture.axes[0].set_xticks(range(3))
 picture
 
 # %% [markdown]
-# Read the picture from above, three rows at a time: token plus position gives `x`. The rows of the token are the same, the
+# Read the picture from the top, three rows at a time: token plus position gives `x`. The rows of the token are the same, the
 # rows of the position differ, and so do the two sums. The order is in the numbers now. Is that enough? Ask the mean again.
 
 # %% tags=["nbval-check-output"]
@@ -573,7 +573,7 @@ pictures.table(zip(["mill", "hen", "proud", "lived"], *columns, strict=True), he
 
 # %% [markdown]
 # The smaller the probability, the larger the penalty; a certain token would cost nothing. The mean of this over all
-# targets is the loss, the **cross-entropy**. PyTorch has both steps ready:
+# targets is the loss, the **cross-entropy**. PyTorch has both steps built in:
 
 # %% tags=["nbval-check-output"]
 print("softmax the same:      ", torch.allclose(logits.softmax(dim=-1), chances))
@@ -664,8 +664,9 @@ lines = {"ln V": math.log(V), "counted": best, "entropy of the fables": floor}
 pictures.training(history, floor=lines, smooth=1, unit="nats per token", top=7.2)
 
 # %% [markdown]
-# The loss starts at $\ln V$, as it must, and comes to rest near the counted line. Nobody told the model to count. Pushed
-# downhill, the table finds nearly the same probabilities:
+# The loss starts at $\ln V$, as it must, and comes to rest near the counted line. A single step may dip below that line,
+# because its loss is measured on one batch, and some batches are easier than the whole. Nobody told the model to count.
+# Pushed downhill, the table finds nearly the same probabilities:
 
 # %%
 lived, the = tokenizer.encode(" lived the")
@@ -765,7 +766,7 @@ pictures.table(rows, ["model", "parameters", "nats per token, held out"])
 # gets the same logit as *proud* after *fox*.
 # </details>
 #
-# Read the table from above. Two narrow tables should do about as well as the full bigram, with a small fraction of its
+# Read the table from the top. Two narrow tables should do about as well as the full bigram, with a small fraction of its
 # parameters. One table with nothing between fails. It can't give $j$ after $i$ a high logit without giving the same to $i$
 # after $j$. And the dot product of a row with itself is never negative, so it's hard to say that a token doesn't follow
 # itself. One matrix in between, $C \cdot C$ parameters, repairs both, and the model is half the size of the one with two
@@ -779,7 +780,7 @@ pictures.table(rows, ["model", "parameters", "nats per token, held out"])
 #
 # ## What do positions buy?
 #
-# The model with two tables once more, and this time it is told the position: its logits come from token *plus* position.
+# The model with two tables once more, and this time it knows the position: its logits come from token *plus* position.
 
 # %%
 for position in ("learned", "sinusoidal"):
@@ -827,7 +828,7 @@ pictures.lines(curves, "distance between two positions", "mean cosine of their r
 # ## The question again: which words are like *fox*?
 #
 # Now open the table of the trained model, `model.embedding.token.weight`: $V$ rows of $C$ numbers, and nobody told it what
-# an animal is. We compare rows by their cosine similarity, too.
+# an animal is. Again we compare rows by their cosine similarity.
 #
 # **embedding.6** · *stretch* · 15 minutes
 #
@@ -850,7 +851,9 @@ def neighbours(table, id, k): ...
 check("embedding.6", neighbours)
 
 # %% [markdown]
-# In the next cell, `topk(6)` finds the six largest cosines. The largest is the word itself, so we drop it.
+# In the next cell, `topk(6)` finds the six largest cosines. For these five words the largest is the word itself, so we
+# drop the first. Your function can't rely on that: where another row points in exactly the same direction, the row itself
+# need not come first.
 
 # %% tags=["nbval-check-output"]
 table = model.embedding.token.weight.detach()  # [V, C]
@@ -1092,8 +1095,8 @@ said = [tokenizer.decode([id]) for id in ids[0].tolist()]
 pictures.rows(x[0, :, :48], said, x="channel (the first 48 of 128)", most=2)
 
 # %% [markdown]
-# They are the same wherever they stand, because this model's table contains no positions. It rotates its vectors by an
-# angle that depends on the position, which notebook 12 builds.
+# They are the same wherever they stand, because this model's table contains no positions. Instead, its attention rotates
+# vectors by an angle that depends on the position, which notebook 12 builds.
 #
 # With token plus position, each row knows what stands there and where. None of them knows anything about the others. After
 # *the*, the bigram offers every thing there is, although the story found a lamp two sentences ago. In

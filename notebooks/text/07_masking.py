@@ -496,7 +496,7 @@ for name, mask in {"without": torch.ones(T, T, dtype=torch.bool), "with": paddin
 # **masking.4** · *warm-up* · 5 minutes
 #
 # Replace the targets of the padding by −100. The id that fills the sequences up, 0, is also the id of a real token here,
-# so go by the lengths.
+# so go by the lengths, which may be anything from 0 to T.
 #
 # ```python
 # def without_padding(targets: Int[Tensor, "B T"], lengths: Int[Tensor, " B"]) -> Int[Tensor, "B T"]: ...
@@ -620,9 +620,8 @@ for name, out in ways.items():
 # Without a repair the NaN is in the output, and it reaches the gradient of every value. The repair does help after
 # `masked_fill`, because no gradient flows back through a filled score. After adding $M$ it hides the NaN in the output
 # and leaves it in the gradient: the loss looks healthy, and one step of training turns the weights behind the queries and
-# keys into NaN. A repair
-# that works only if somebody else built the mask the right way is not a repair. `attend` never produces a NaN in the
-# first place, and neither does SDPA in the version of PyTorch that ran here.
+# keys into NaN. A repair that works only if somebody else built the mask the right way is not a repair. `attend` never
+# produces a NaN in the first place, and neither does SDPA in the version of PyTorch that ran here.
 #
 # ## The tested block
 #
@@ -892,7 +891,8 @@ pictures.compare(losses, "nats per token", floor={"the entropy floor": floor}, b
 # ## At size: what a mask costs
 #
 # A mask is a [T, T] table. As booleans it takes one byte per entry, as numbers to add it takes four. The scores beneath
-# it exist once for every head, of which the 8B model of Llama 3 has 32. So how large does the boolean table get?
+# it exist once for every head, of which the 8B model of Llama 3 has 32. So how large does the boolean table get? Answer
+# in bytes; a formula will do, as in `predict("masking.f", 2 * 1024)`.
 
 # %% tags=["nbval-check-output"]
 predict("masking.f", ...)
