@@ -188,7 +188,7 @@ print("the same as the mean of five vectors:", torch.allclose(mean[0], by_hand))
 # ## Broadcasting: when shapes differ
 #
 # Two tensors of the same shape are added number by number. What if the shapes differ? Suppose we want to tell every
-# vector at which position it stands, and have one vector for each of the T positions. That is [B, T, C] plus [T, C].
+# vector which position it is at, and have one vector for each of the T positions. That is [B, T, C] plus [T, C].
 # Models really do this, and notebook 05 shows why.
 
 # %% tags=["nbval-check-output"]
@@ -405,7 +405,7 @@ check("batches.7", all_dot_products)
 #     return q @ k.transpose(-2, -1)  # [B, Tq, C] @ [B, C, Tk] -> [B, Tq, Tk]
 # ```
 #
-# The two C must stand next to each other, so `k` has to be turned: `k.transpose(-2, -1)` swaps its last two axes and
+# The two C must be next to each other, so `k` has to be turned: `k.transpose(-2, -1)` swaps its last two axes and
 # leaves the batch alone. `.T` would reverse *all* axes, the batch included.
 # </details>
 #
@@ -578,7 +578,7 @@ for n in range(len(sentence) - 1):
 #
 # ### One block, many contexts
 #
-# A GPT reads a whole block at once, and predicts at *every* position what comes next, from what stands there and before.
+# A GPT reads a whole block at once. At *every* position it predicts the next token, from the token there and those before.
 
 # %% tags=["nbval-check-output"]
 predict("batches.f", ...)
@@ -646,7 +646,7 @@ pictures.table(rows_of_cost, ["contexts", "tokens processed", "targets", "tokens
 # A rolling window processes each token again in every window that contains it. The block processes each token once and
 # learns at every position. For GPT-2, whose $T$ is 1,024, that is a factor of a thousand.
 #
-# Two things come with it. The first targets of a block have to be predicted from very little. And the trick works only
+# There are two catches. The first targets of a block have to be predicted from very little. And the trick works only
 # if the model keeps each position from looking at what comes after it, which is the subject of notebook 07.
 #
 # ### The tested block
@@ -676,12 +676,12 @@ print(f"{contexts.numel():,} numbers to read, {contexts.untyped_storage().nbytes
 print("stride:", contexts.stride())
 
 # %% [markdown]
-# They are a view. One window on, or one token on, is the same single step through memory, so overlapping windows read the
-# same numbers. Memory is saved this way; the processing is not.
+# They are a view. Moving one window ahead, or one token ahead, is the same single step through memory, so overlapping
+# windows read the same numbers. This saves memory, but no processing.
 #
 # ## From a whole book to blocks
 #
-# Now we do it with all the fables at once. They stand in one long row, each followed by the end token. An id and the id
+# Now we do it with all the fables at once. They form one long row, each followed by the end token. An id and the id
 # after it are a **pair of neighbours**, and every such pair is something to learn.
 
 # %% tags=["nbval-check-output"]
@@ -899,8 +899,8 @@ def pad_batch(rows: list[list[int]], pad: int): ...
 check("batches.8", pad_batch)
 
 # %% [markdown]
-# The package's `StoryBatches` does this. Its `start` is what stands before the first token, the end token of the story
-# before, so that the first token is a target too and a model learns how stories begin. Here are the two rows that
+# The package's `StoryBatches` does this. Its `start` is what comes before the first token, the end token of the previous
+# story, so that the first token is a target too and a model learns how stories begin. Here are the two rows that
 # couldn't be stacked at the top:
 
 # %% tags=["nbval-check-output"]
@@ -1227,5 +1227,5 @@ recap("batches")
 # ## Next
 #
 # Today's vectors were random. A model has to find numbers for each token that are good for something. And it has to
-# know at which position a token stands, which `table[ids]` doesn't tell it. [Notebook 05](05_embeddings.ipynb) does
+# know which position a token is at, which `table[ids]` doesn't tell it. [Notebook 05](05_embeddings.ipynb) does
 # both, and trains the first language model.

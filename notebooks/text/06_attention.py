@@ -18,7 +18,7 @@
 #
 # *Every token asks a question, every earlier token may answer, and the answers are averaged by how well they fit.*
 #
-# Up to now each position of our sequence knew which token stands there and nothing about the others. In this notebook
+# Up to now each position of our sequence knew its own token and nothing about the others. In this notebook
 # they start to communicate. We begin with an average that you can check with a pencil, change it in four small steps,
 # and end up with the multi-head attention of a GPT. Then we measure what it buys: we give five models of the same size
 # the same stories, and watch which facts some of them can never know.
@@ -274,7 +274,7 @@ print("received (fox, hen, neither):", [round(r, 3) for r in (weights @ values).
 # answered, and what arrives at Bo's position is almost pure *hen*. Change the query to `[2, 0]` and run it again: now
 # he receives the fox.
 #
-# Two things deserve a second look. Nothing in this computation depends on *where* the hen stands: she could be two
+# Two things deserve a second look. Nothing in this computation depends on *where* the hen is: she could be two
 # words back or two thousand. And we cheated. How can the hen's key say that she belongs to Bo, when her row in the
 # embedding table is the same in every story? Keep both in mind; they come back when we train.
 #
@@ -691,7 +691,7 @@ class Heads(nn.Module):
 
 
 # %% [markdown]
-# The ledger of notebook 04 runs it once and counts. Look for two things: where T stands twice, and which lines have FLOPs
+# The ledger of notebook 04 runs it once and counts. Look for two things: where T appears twice, and which lines have FLOPs
 # but no parameters.
 
 # %% tags=["nbval-check-output"]
@@ -876,7 +876,7 @@ pictures.table(rows, header, align="r" * 6)
 # thousand positions the convolutions must be stacked hundreds deep, and the whole stack works far harder. There is a
 # middle way, a *dilated* convolution, whose filter has gaps that double from layer to layer. WaveNet used it for sound
 # (van den Oord and colleagues, [2016](https://arxiv.org/abs/1609.03499)). It reaches far with few layers, and still
-# treats every position the same, whatever stands there.
+# treats every position the same, whatever is there.
 #
 # ## Attention stays inside a sequence
 #
@@ -909,7 +909,7 @@ print(moved.int())
 #   language model of [2003](https://www.jmlr.org/papers/v3/bengio03a.html).
 # - **convolution**: four layers of width 4, which reach 13 tokens as well.
 # - **attention**: one layer with eight heads, and a small layer after it that works on each position alone. It has no
-#   positions, so it is nearly the bag of words from above. To let it know what stands *next to* a word, each position first
+#   positions, so it is nearly the bag of words from above. To let it know what is *next to* a word, each position first
 #   adds up its own vector and those of its three neighbours to the left: a little convolution.
 # - **attention alone**: the same without those neighbours, so that we can see what the convolution contributes.
 #
@@ -1060,11 +1060,12 @@ for claim, holds in claims.items():
 # - **Near**: inside the window, the window and the convolution recall most of what there is to recall. For such facts
 #   nobody needs attention.
 # - **Far**: here they have to guess, and attention does not. This column is where most of the difference comes from.
-# - **Attention alone** lands in between. It reaches every word, but what it needs often stands *next to* the word it can
+# - **Attention alone** lands in between. It reaches every word, but what it needs is often *next to* the word it can
 #   recognise. Remember our cheat from the beginning. For the hen's key to say that she belongs to Bo, the hen must
 #   first have received something from the name before her. In a single layer without neighbours she hasn't. Two layers
 #   with positions can do it, because the first passes the name on to the hen, and so can one layer with a little
-#   convolution in front. The two aren't rivals: each does what the other can't.
+#   convolution in front. Attention and convolution aren't rivals: each does what
+#   the other can't.
 #
 # Fact by fact, counting only what was last mentioned beyond the window: 0 is perfect knowledge, and guessing between
 # two equally likely answers once per story costs $\ln 2$, about 0.7 nats.
@@ -1084,7 +1085,7 @@ pictures.table(rows, ["nats per story, beyond the window", *comparison.KINDS], a
 # were mentioned once and plainly, and a little where it must first find out which of the two characters is meant.
 #
 # What this does **not** show is that attention is better at everything, or at every size. These stories were made to
-# need memory, and their sentences stand in nearly fixed positions, so a window of a hundred tokens or a dilated
+# need memory, and their sentences come at nearly fixed positions, so a window of a hundred tokens or a dilated
 # convolution could learn to recall *by position*. An exercise at the end invites you to try.
 #
 # ### From accident to habit
@@ -1194,8 +1195,8 @@ print(f"layer 0, head {head}: the right animal in {right} of 100 stories")
 
 # %% [markdown]
 # That is Bo's question, answered by a head that worked it out from stories alone. How can it know whose animal it is,
-# already in the first layer? Because of the little convolution. In *Bo the patient hen* the name stands three tokens
-# before the animal, and in *Bo, for the* it stands three tokens before the last *the*, where the model has to answer.
+# already in the first layer? Because of the little convolution. In *Bo the patient hen* the name comes three tokens
+# before the animal, and in *Bo, for the* it comes three tokens before the last *the*, where the model has to answer.
 # Both positions have taken in the name, and the head only has to match the two.
 #
 # What do weights not show? They don't show how large the values are that they multiply, and a weight of 0.9 on a value
