@@ -52,6 +52,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "is_end.cumsum(dim=1) - is_end.long() -> is_end.long() - is_end.cumsum(dim=1) in `number = is_end.cumsum(dim=1) - is_end.long()`": "the numbers are compared only for being equal",
     },
     "masking.9": {
+        "(model(changed) - before).abs() > 0.0001 -> (model(changed) - before).abs() >= 0.0001 in `moved = ((model(changed) - before).abs() > 0.0001)[:, :t].flatten(2).any(dim=2).any(dim=0)`": "no output moves by exactly 0.0001",
+        "model(changed) - before -> before - model(changed) in `moved = ((model(changed) - before).abs() > 0.0001)[:, :t].flatten(2).any(dim=2).any(dim=0)`": "the absolute value is taken",
         "1 -> 0 in `for t in range(1, ids.shape[1]):`": "nothing stands before position 0",
     },
     "model.1": {

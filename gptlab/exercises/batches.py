@@ -475,6 +475,11 @@ def _to_T(ids, starts, T):
     return torch.stack([ids[s:T] for s in starts]), torch.stack([ids[s + 1 : T + 1] for s in starts])
 
 
+def _holds_integers(answer, *rest):
+    """No part of the result holds floats: ids look up rows of a table, and a loss counts with whole targets."""
+    return not any(torch.as_tensor(part).is_floating_point() for part in rest[-1])
+
+
 _BATCH = Exercise(
     id="batches.4",
     title="A batch out of a long row",
@@ -488,7 +493,15 @@ _BATCH = Exercise(
     signature="def get_batch(ids: Tensor, starts: list[int], T: int) -> tuple[Tensor, Tensor]",
     inputs=_batch_inputs,
     solution=get_batch,
+    reference=get_batch,  # with properties alone, results would not be compared
+    properties=[("inputs and targets are integers", _holds_integers)],
     mistakes=[
+        Mistake(
+            "ids and targets have become floats",
+            lambda ids, starts, T: (_stacked(ids, starts, 0, T).float(), _stacked(ids, starts, 1, T + 1).float()),
+            "The numbers are right, but a table can't look up row 3.0. Slices keep the integers of `ids`; give a new "
+            "tensor `dtype=torch.long`.",
+        ),
         Mistake(
             "the targets are the inputs",
             lambda ids, starts, T: (_stacked(ids, starts, 0, T), _stacked(ids, starts, 0, T)),
@@ -526,7 +539,7 @@ _BATCH = Exercise(
             "You multiply by T. A start is a position in the row already.",
         ),
         Mistake(
-            "the targets are rolled inside of their block",
+            "the targets are rolled within their block",
             lambda ids, starts, T: (_stacked(ids, starts, 0, T), _stacked(ids, starts, 0, T).roll(-1, dims=1)),
             "A roll puts the first id of a block behind its last. The last target is the id after the block: cut "
             "it out of `ids`.",
@@ -1416,16 +1429,16 @@ _RESUME = Exercise(
             lambda *args: not args[-1]["seeds differ"] or not args[-1]["two seeds share their batches"],
         ),
         (
-            "the rows of a batch are drawn one by one",
+            "each row of a batch is sampled for itself",
             lambda *args: args[-1]["from the first row to the second"] == "varies",
         ),
-        ("every start is drawn sometimes", lambda *args: not args[-1]["starts that never occur"]),
+        ("every start is sampled sometimes", lambda *args: not args[-1]["starts that never occur"]),
     ],
     mistakes=[
         Mistake(
-            "the batch depends on what was drawn before",
+            "the batch depends on what was sampled before",
             _OneGenerator,
-            "With one generator for the whole run, step 700 comes only after 700 draws. Make a new one in `batch`, "
+            "With one generator for the whole run, step 700 comes only after 700 others. Make a new one in `batch`, "
             "from the seed and the step.",
         ),
         Mistake(
@@ -1443,10 +1456,10 @@ _RESUME = Exercise(
         Mistake(
             "all rows of a batch are the same",
             _OneStart,
-            "You draw one start. Draw B of them: `torch.randint(last, (B,), generator=generator)`.",
+            "You sample one start. Sample B of them: `torch.randint(last, (B,), generator=generator)`.",
         ),
         Mistake(
-            "the last block is never drawn",
+            "the last block is never sampled",
             _LastNeverSeen,
             "`torch.randint(n, …)` gives numbers below n. The last start whose T + 1 ids fit is len(ids) - T - 1, so n "
             "is len(ids) - T.",
@@ -1464,20 +1477,20 @@ _RESUME = Exercise(
             "generator in `batch`, from the seed and the step.",
         ),
         Mistake(
-            "the first block is never drawn",
+            "the first block is never sampled",
             _FirstNeverSeen,
             "Positions are counted from 0: the first start is 0.",
         ),
         Mistake(
             "the last start lacks a target",
             _TooFar,
-            "A block and its last target need T + 1 ids, so the last start is `len(ids) - T - 1`: draw below "
-            "`len(ids) - T`.",
+            "A block and its last target need T + 1 ids, so the last start is `len(ids) - T - 1`: sample "
+            "below `len(ids) - T`.",
         ),
         Mistake(
             "blocks run off the end",
             _OffTheEnd,
-            "A start near the end has no T + 1 ids behind it: draw below `len(ids) - T`.",
+            "A start near the end has no T + 1 ids behind it: sample below `len(ids) - T`.",
         ),
         Mistake(
             "blocks begin at multiples of T only",
@@ -1492,12 +1505,12 @@ _RESUME = Exercise(
         Mistake(
             "a batch has one row",
             _OneBlock,
-            "Draw B starts, and cut a block at each.",
+            "Sample B starts, and cut a block at each.",
         ),
         Mistake(
             "the rows of a batch follow each other",
             _NextToEachOther,
-            "You draw one start and take those next to it. Draw B of them: `torch.randint(last, (B,), "
+            "You sample one start and take those next to it. Sample B of them: `torch.randint(last, (B,), "
             "generator=generator)`.",
         ),
     ],

@@ -685,6 +685,11 @@ _WAVES = Exercise(
             "Even columns hold sines: the row of t = 0 begins with 0, then 1.",
         ),
         Mistake(
+            "t is multiplied where it should be divided",
+            lambda T, C: _interleaved(torch.arange(T)[:, None] * 10_000 ** (2 * torch.arange(C // 2) / C)),
+            "The waves of later columns are longer, so their angle grows more slowly: t / 10000 ** (2 * i / C).",
+        ),
+        Mistake(
             "the exponent lacks its factor 2",
             lambda T, C: _interleaved(_angles(T, C, lambda i, C: i / C)),
             "There are C / 2 pairs. With i / C the exponents end at a half, and the longest wave is too short: 2i / C.",

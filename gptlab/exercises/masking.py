@@ -490,6 +490,13 @@ def _in_place(targets, lengths):
     return targets
 
 
+def _from_the_last_real(targets, lengths):
+    changed = targets.clone()
+    for row, length in zip(changed, lengths.tolist(), strict=True):
+        row[length - 1 :] = -100
+    return changed
+
+
 def _trailing_zeros(targets, lengths):
     real_follows = (targets != 0).flip(1).cumsum(1).flip(1) > 0
     return targets.masked_fill(~real_follows, -100)
@@ -529,6 +536,11 @@ _TARGETS = Exercise(
             "the last real token is left out",
             lambda targets, lengths: targets.masked_fill(_is_padding(targets, lengths - 1), -100),
             "Position length - 1 is real: often it is the end token, and a model that never learns it never stops.",
+        ),
+        Mistake(
+            "the last real token is left out, by a slice",
+            _from_the_last_real,
+            "Position length - 1 is real: `[length:]` begins with the padding, `[length - 1:]` one too early.",
         ),
         Mistake(
             "the text is ignored, and the padding learned",
@@ -701,6 +713,7 @@ def packed_mask(ids, end):
 
 
 def _packed_inputs(rng):
+    yield torch.tensor([[5, 9, 6, 7]]), 9  # four positions, so that a card shows all three tables row by row
     yield torch.tensor([[5, 9, 6, 7, 9]]), 9
     yield torch.tensor([[1, 0, 2, 3, 0, 4], [1, 2, 3, 0, 4, 5]]), 0
     yield torch.tensor([[1, 2, 3, 1], [0, 2, 3, 4]]), 0
@@ -1167,7 +1180,7 @@ def first_leak(model, ids, V):
     for t in range(1, ids.shape[1]):
         changed = ids.clone()
         changed[:, t] = (changed[:, t] + 1) % V
-        moved = (model(changed) != before)[:, :t].flatten(2).any(dim=2).any(dim=0)  # [t]
+        moved = ((model(changed) - before).abs() > 1e-4)[:, :t].flatten(2).any(dim=2).any(dim=0)  # [t]
         if moved.any():
             return t, int(moved.nonzero()[0])
     return None
@@ -1213,6 +1226,7 @@ _LEAKS = (  # B, T, leaks
     (2, 5, [(1, 2, 1, {2: 2.0**-10})]),  # a small one
     (2, 6, [(0, 4, 1, {1: 1.0}), (1, 3, 2, {1: 1.0})]),  # two sequences, two positions
     (2, 6, [(0, 4, 3, {1: 1.0}), (1, 4, 1, {1: 1.0})]),  # the same position, two receivers
+    (2, 4, [(1, 2, 0, {1: -1.0})]),  # one that only makes a number smaller
     (3, 6, []),
 )
 
@@ -1353,7 +1367,7 @@ _LEAK = Exercise(
         Mistake(
             "position 0 is not looked at",
             _search(looked_at=lambda t: slice(1, t), found=lambda t, moved: (t, int(moved.nonzero()[0]) + 1)),
-            "The first position can hear the future like any other: look at `[:, :t]`.",
+            "The future can leak to the first position as to any other: look at `[:, :t]`.",
         ),
         Mistake(
             "only position 0 is looked at",
@@ -1421,8 +1435,12 @@ _LEAK = Exercise(
         Mistake(
             "small leaks are overlooked",
             _search(moved_where=lambda difference: _any(difference.abs() > 0.01)),
-            "The limit is too high: these models repeat themselves exactly, so any difference is a leak. Compare with "
-            "`!=`, or with a limit such as 1e-6.",
+            "The limit is too high: asked for is 0.0001, and a leak of a thousandth is a leak, too.",
+        ),
+        Mistake(
+            "only what grows counts",
+            _search(moved_where=lambda difference: _any(difference.clamp(min=0))),
+            "A number that moves may get smaller, too. Compare the absolute difference, `.abs()`.",
         ),
         Mistake(
             "the last position that moves",
@@ -1496,7 +1514,7 @@ _LEAK = Exercise(
     ],
     hints=[
         "Run the model twice: on the ids, and on a copy in which one position was changed.",
-        "`(model(changed) != before)[:, :t]` is [B, t, C]; `any` over B and C leaves [t].",
+        "`((model(changed) - before).abs() > 1e-4)[:, :t]` is [B, t, C]; `any` over B and C leaves [t].",
         "The first True of the [t] is `int(moved.nonzero()[0])`; return it with t, and None after the loop.",
     ],
     package="gptlab.masking.assert_causal",
@@ -1555,7 +1573,7 @@ PREDICTIONS = [
         kind="number",
         answer=131_072**2,
         tolerance=0.1,
-        explanation="T times T is 17 billion: 17 GB, about as much as all weights of its 8B model in bf16.",
+        explanation="T times T is 17 billion bytes, 16 GiB: about as much as all the weights of its 8B model in bf16.",
     ),
 ]
 

@@ -22,7 +22,7 @@
 # one command, and it is many times faster. A GPT is only practical because nearly all of its work can be put that way.
 # But such commands work on rectangular blocks of numbers, and text isn't rectangular: one story is short, the next is
 # long. This notebook brings the two together. In the first half you learn to think in blocks. In the second half you
-# cut a whole book of stories into them, and in the end you measure what it was good for.
+# cut a whole book of stories into them, and at the end you measure what that buys you.
 #
 # **After this notebook you can**
 #
@@ -68,7 +68,7 @@ quiz("batches", [..., ..., ...])
 # ## The question: two sentences that don't stack
 #
 # The text that travels with us through the course has two sentences. Here they are as ids. The tokenizer is the one from
-# notebook 00, and the small trained model that comes with it can wait until we measure its speed.
+# notebook 00, and the small trained model that comes with it can wait until near the end.
 
 # %% tags=["nbval-check-output"]
 model, tokenizer = checkpoints.committed("fables")
@@ -188,7 +188,7 @@ print("the same as the mean of five vectors:", torch.allclose(mean[0], by_hand))
 # ## Broadcasting: when shapes differ
 #
 # Two tensors of the same shape are added number by number. What if the shapes differ? Suppose we want to tell every
-# vector at which position it stands, and have one vector for each of the T positions. That is [B, T, C] plus [T, C].
+# vector which position it is at, and have one vector for each of the T positions. That is [B, T, C] plus [T, C].
 # Models really do this, and notebook 05 shows why.
 
 # %% tags=["nbval-check-output"]
@@ -247,7 +247,7 @@ print("B = 2, T = 2:", (square * weights).tolist(), "  meant:", (square * weight
 # In the square, the weights silently went to the *positions*, because the right ends were lined up. That's why B, T and C
 # are always different numbers in this course: with equal ones, a mistake gives a wrong result of the right shape.
 #
-# The cure stands in the last expression. `weights[:, None]` puts a new axis of size 1 where the `None` is, so [B] becomes
+# The cure is in the last expression. `weights[:, None]` puts a new axis of size 1 where the `None` is, so [B] becomes
 # [B, 1], and then the rule does what we mean.
 #
 # ### Your turn: subtract the mean
@@ -255,7 +255,8 @@ print("B = 2, T = 2:", (square * weights).tolist(), "  meant:", (square * weight
 # **batches.6** · *warm-up* · 10 minutes
 #
 # Each text has a mean vector, the mean over its T tokens. Subtract it from every one of its tokens, for all texts at
-# once. `x` is a float tensor [B, T, C], and so is the result; leave `x` itself unchanged.
+# once. Leave `x` itself unchanged. In the signature, `Float[Tensor, "B T C"]` stands for a tensor of floats with the axes
+# B, T and C; further down, Python will read these annotations too.
 #
 # ```python
 # def centred(x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]: ...
@@ -306,9 +307,9 @@ print(row)
 # </details>
 #
 # A tensor that reads another tensor's memory is a **view**; one with memory of its own is a **copy**. A view costs next
-# to nothing however large the tensor is, but writing into it changes the original. How a tensor reads its row of memory
-# is described by its **stride**: how many numbers to move on in memory for one step along each axis. Compare the stride
-# of `ids` with that of `ids.T`, which swaps the two axes.
+# to nothing however large the tensor is, but writing into it changes the original. A tensor's **stride** tells how it
+# reads its row of memory: how many numbers to move ahead for one step along each axis. Compare the stride of `ids` with
+# that of `ids.T`, which swaps the two axes.
 
 # %% tags=["nbval-check-output"]
 def described(name, t):
@@ -366,8 +367,9 @@ pictures.shapes(("x", "B T C", x), "@", ("w", "C V", w), "=", ("y", "B T V", y))
 # %% [markdown]
 # The C in the middle is gone, because we summed over it. The axes in front of it, B and T, came through untouched.
 #
-# We can also count the work. The innermost line computes B·T·V dot products of C numbers. Each of these numbers costs one
-# multiplication and one addition, so the whole product takes $2\,B\,T\,C\,V$ **FLOPs**, floating-point operations.
+# We can also count the work. The innermost line runs B·T·V times, and each time it computes a dot product of C numbers.
+# Each of these numbers costs one multiplication and one addition, so the whole product takes $2\,B\,T\,C\,V$ **FLOPs**,
+# floating-point operations.
 #
 # ### Your turn: every vector meets every other
 #
@@ -403,7 +405,7 @@ check("batches.7", all_dot_products)
 #     return q @ k.transpose(-2, -1)  # [B, Tq, C] @ [B, C, Tk] -> [B, Tq, Tk]
 # ```
 #
-# The two C must stand next to each other, so `k` has to be turned: `k.transpose(-2, -1)` swaps its last two axes and
+# The two C must be next to each other, so `k` has to be turned: `k.transpose(-2, -1)` swaps its last two axes and
 # leaves the batch alone. `.T` would reverse *all* axes, the batch included.
 # </details>
 #
@@ -576,7 +578,7 @@ for n in range(len(sentence) - 1):
 #
 # ### One block, many contexts
 #
-# A GPT reads a whole block at once, and predicts at *every* position what comes next, from what stands there and before.
+# A GPT reads a whole block at once. At *every* position it predicts the next token, from the token there and those before.
 
 # %% tags=["nbval-check-output"]
 predict("batches.f", ...)
@@ -644,7 +646,7 @@ pictures.table(rows_of_cost, ["contexts", "tokens processed", "targets", "tokens
 # A rolling window processes each token again in every window that contains it. The block processes each token once and
 # learns at every position. For GPT-2, whose $T$ is 1,024, that is a factor of a thousand.
 #
-# Two things come with it. The first targets of a block have to be predicted from very little. And the trick works only
+# There are two catches. The first targets of a block have to be predicted from very little. And the trick works only
 # if the model keeps each position from looking at what comes after it, which is the subject of notebook 07.
 #
 # ### The tested block
@@ -674,12 +676,12 @@ print(f"{contexts.numel():,} numbers to read, {contexts.untyped_storage().nbytes
 print("stride:", contexts.stride())
 
 # %% [markdown]
-# They are a view. One window on, or one token on, is the same single step through memory, so overlapping windows read the
-# same numbers. Memory is saved this way; the processing is not.
+# They are a view. Moving one window ahead, or one token ahead, is the same single step through memory, so overlapping
+# windows read the same numbers. This saves memory, but no processing.
 #
 # ## From a whole book to blocks
 #
-# Now we do it with all the fables at once. They stand in one long row, each followed by the end token. An id and the id
+# Now we do it with all the fables at once. They form one long row, each followed by the end token. An id and the id
 # after it are a **pair of neighbours**, and every such pair is something to learn.
 
 # %% tags=["nbval-check-output"]
@@ -732,12 +734,14 @@ for distance in (5, 4):
 #
 # ### Your turn: a batch
 #
-# Now stack $B$ blocks, and the result has the shape that we wanted from the start: [B, T].
+# Now stack $B$ blocks, and the result has the shape that we wanted from the start: [B, T]. `torch.stack` turns a list of
+# tensors of equal shape into one tensor, with a new axis in front.
 #
 # **batches.4** · *core* · 10 minutes
 #
 # Cut B blocks of T ids out of the long row `ids` [N], and their targets, one position later. `starts` lists the B
-# positions where the blocks begin, in any order. Every block fits, and so do its targets. Return two integer tensors.
+# positions where the blocks begin, in any order and not always different. Every block fits, and so do its targets. Return
+# two integer tensors.
 #
 # ```python
 # def get_batch(ids: Int[Tensor, "N"], starts: list[int], T: int) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]: ...
@@ -808,7 +812,7 @@ shares = [(times, f"{often[times] / (len(book) - 1):.1%}") for times in range(5)
 pictures.table(shares, ["times read", "share of the pairs"], align="rr")
 
 # %% [markdown]
-# More than a third of the pairs has never been read, and others several times. Nothing is wrong here. Throw as many
+# More than a third of the pairs have never been read, and others several times. Nothing is wrong here. Throw as many
 # balls at random as there are boxes, and about 37 % of the boxes stay empty. Over many epochs it evens out, and long
 # training runs rarely care; other programs shuffle the blocks of a walk and miss none.
 #
@@ -823,7 +827,9 @@ pictures.table(shares, ["times read", "share of the pairs"], align="rr")
 # Write a class whose `batch(step)` gives B random blocks of T ids and their targets, and depends on the seed and the step
 # alone. Stopped at step 700 and resumed next week, it goes on with the batches of steps 700, 701 and so on. Another seed
 # must give other batches, and not the same ones at shifted steps. Every position can be a start if its block and the
-# target after it fit. Inputs and targets are [B, T], tensors or lists.
+# target after it fit. Inputs and targets are [B, T], tensors or lists. As a source of chance you may use torch's
+# `torch.Generator().manual_seed(n)`, handed to `torch.randint` as `generator=`, or Python's `random.Random(n)`: both give
+# the same numbers again for the same n.
 #
 # ```python
 # class RandomBatches:
@@ -893,8 +899,8 @@ def pad_batch(rows: list[list[int]], pad: int): ...
 check("batches.8", pad_batch)
 
 # %% [markdown]
-# The package's `StoryBatches` does this. Its `start` is what stands before the first token, the end token of the story
-# before, so that the first token is a target too and a model learns how stories begin. Here are the two rows that
+# The package's `StoryBatches` does this. Its `start` is what comes before the first token, the end token of the previous
+# story, so that the first token is a target too and a model learns how stories begin. Here are the two rows that
 # couldn't be stacked at the top:
 
 # %% tags=["nbval-check-output"]
@@ -1042,8 +1048,8 @@ picture
 # depends on the machine and the model together, and on a GPU it comes much later.
 #
 # The last column of the table has no knee: twice the batch, twice the bytes. On a GPU, memory usually runs out first. So
-# a batch is as large as the knee asks and the memory allows. If it should be larger still, it is processed in parts, one
-# after the other, as you'll see in notebook 17.
+# make a batch as large as the knee suggests and the memory allows. If it should be larger still, it is processed in
+# parts, one after the other, as you'll see in notebook 17.
 #
 # ### Reason two: a steadier estimate
 #
@@ -1167,7 +1173,7 @@ recap("batches")
 # 3. `@` sums over the axis in the middle and leaves the axes in front alone: [B, T, C] @ [C, V] is [B, T, V].
 # 4. A block of T + 1 ids holds T samples with growing contexts. Blocks that begin T apart contain every pair of
 #    neighbours once.
-# 5. A batch is as large as the knee asks and the memory allows, and depends on seed and step alone.
+# 5. Make a batch as large as the knee suggests and the memory allows, and let it depend on seed and step alone.
 #
 # **New terms**
 #
@@ -1221,5 +1227,5 @@ recap("batches")
 # ## Next
 #
 # Today's vectors were random. A model has to find numbers for each token that are good for something. And it has to
-# know at which position a token stands, which `table[ids]` doesn't tell it. [Notebook 05](05_embeddings.ipynb) does
+# know which position a token is at, which `table[ids]` doesn't tell it. [Notebook 05](05_embeddings.ipynb) does
 # both, and trains the first language model.

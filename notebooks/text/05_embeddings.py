@@ -19,9 +19,10 @@
 # *Each token gets a row of numbers of its own. The numbers are learned, and tokens that are used alike end up alike.*
 #
 # A model that has read a lot about foxes should know something about hens. Both are animals, both can be proud or
-# patient, both can find a lamp in a story. But a model doesn't see words. It sees ids, and 467 tells it nothing about 462.
-# In this notebook every token gets a description that a model can learn, and so does every position. That is what a GPT
-# works with from its first layer to its last. On the way you'll train your first language model, which is a single table.
+# patient, both can find a lamp in a story. But a model doesn't see words. It sees ids: *fox* is 467 and *hen* is 462, and
+# neither number says anything about the other. In this notebook every token gets a description that a model can learn,
+# and so does every position. That is what a GPT works with from its first layer to its last. On the way you'll train your
+# first language model, which is a single table.
 #
 # **After this notebook you can**
 #
@@ -277,8 +278,8 @@ check("embedding.4", table_gradient)
 # </details>
 #
 # So **a batch teaches only the rows that it looks up**. A frequent token learns in every step, a rare one hardly ever,
-# and a token that never occurs gets no gradient at all. Is that a rare case? Count how many of our tokenizer's tokens
-# someone meets who reads a thousand fables.
+# and a token that never occurs gets no gradient at all. Is that a rare case? Let's count how many of our tokenizer's
+# tokens occur in a thousand fables.
 
 # %% tags=["nbval-check-output"]
 end = tokenizer.special_tokens["<|endoftext|>"]
@@ -375,7 +376,7 @@ picture.axes[0].set_xticks(range(3))
 picture
 
 # %% [markdown]
-# Read the picture from above, three rows at a time: token plus position gives `x`. The rows of the token are the same, the
+# Read the picture from the top, three rows at a time: token plus position gives `x`. The rows of the token are the same, the
 # rows of the position differ, and so do the two sums. The order is in the numbers now. Is that enough? Ask the mean again.
 
 # %% tags=["nbval-check-output"]
@@ -573,7 +574,7 @@ pictures.table(zip(["mill", "hen", "proud", "lived"], *columns, strict=True), he
 
 # %% [markdown]
 # The smaller the probability, the larger the penalty; a certain token would cost nothing. The mean of this over all
-# targets is the loss, the **cross-entropy**. PyTorch has both steps ready:
+# targets is the loss, the **cross-entropy**. PyTorch has both steps built in:
 
 # %% tags=["nbval-check-output"]
 print("softmax the same:      ", torch.allclose(logits.softmax(dim=-1), chances))
@@ -664,8 +665,9 @@ lines = {"ln V": math.log(V), "counted": best, "entropy of the fables": floor}
 pictures.training(history, floor=lines, smooth=1, unit="nats per token", top=7.2)
 
 # %% [markdown]
-# The loss starts at $\ln V$, as it must, and comes to rest near the counted line. Nobody told the model to count. Pushed
-# downhill, the table finds nearly the same probabilities:
+# The loss starts at $\ln V$, as it must, and comes to rest near the counted line. A single step may dip below that line,
+# because its loss is measured on one batch, and some batches are easier than the whole. Nobody told the model to count.
+# Pushed downhill, the table finds nearly the same probabilities:
 
 # %%
 lived, the = tokenizer.encode(" lived the")
@@ -678,7 +680,7 @@ for id, n in Counter({j: n for (i, j), n in count.items() if i == lived}).most_c
 pictures.next_token(bigram.table.weight[the].softmax(dim=-1), tokenizer, title="What follows ' the', says the bigram")
 
 # %% [markdown]
-# *The* can be followed by many words, and the model has forgotten what stood before it. So the lowest line in the
+# *The* can be followed by many words, and the model has forgotten what came before it. So the lowest line in the
 # picture, the **entropy** of the fables, is out of its reach. That line is what you'd pay in nats if you knew exactly how
 # the stories are made and remembered all that was said; notebook 01 had it in bits.
 #
@@ -765,11 +767,11 @@ pictures.table(rows, ["model", "parameters", "nats per token, held out"])
 # gets the same logit as *proud* after *fox*.
 # </details>
 #
-# Read the table from above. Two narrow tables should do about as well as the full bigram, with a small fraction of its
+# Read the table from the top. Two narrow tables should do about as well as the full bigram, with a small fraction of its
 # parameters. One table with nothing between fails. It can't give $j$ after $i$ a high logit without giving the same to $i$
 # after $j$. And the dot product of a row with itself is never negative, so it's hard to say that a token doesn't follow
 # itself. One matrix in between, $C \cdot C$ parameters, repairs both, and the model is half the size of the one with two
-# tables. In a GPT much more than one matrix stands between.
+# tables. In a GPT there is much more than one matrix in between.
 #
 # Using one table for both is called **weight tying** (Press and Wolf [2017](https://arxiv.org/abs/1608.05859), Inan and
 # others [2017](https://arxiv.org/abs/1611.01462)). They report better losses with it on small corpora; our single run
@@ -779,7 +781,7 @@ pictures.table(rows, ["model", "parameters", "nats per token, held out"])
 #
 # ## What do positions buy?
 #
-# The model with two tables once more, and this time it is told the position: its logits come from token *plus* position.
+# The model with two tables once more, and this time it knows the position: its logits come from token *plus* position.
 
 # %%
 for position in ("learned", "sinusoidal"):
@@ -827,7 +829,7 @@ pictures.lines(curves, "distance between two positions", "mean cosine of their r
 # ## The question again: which words are like *fox*?
 #
 # Now open the table of the trained model, `model.embedding.token.weight`: $V$ rows of $C$ numbers, and nobody told it what
-# an animal is. We compare rows by their cosine similarity, too.
+# an animal is. Again we compare rows by their cosine similarity.
 #
 # **embedding.6** · *stretch* · 15 minutes
 #
@@ -850,7 +852,9 @@ def neighbours(table, id, k): ...
 check("embedding.6", neighbours)
 
 # %% [markdown]
-# In the next cell, `topk(6)` finds the six largest cosines. The largest is the word itself, so we drop it.
+# In the next cell, `topk(6)` finds the six largest cosines. For these five words the largest is the word itself, so we
+# drop the first. Your function can't rely on that: where another row points in exactly the same direction, the row itself
+# need not come first.
 
 # %% tags=["nbval-check-output"]
 table = model.embedding.token.weight.detach()  # [V, C]
@@ -863,12 +867,12 @@ for word in ("fox", "bell", "forest", "proud", "Ada"):
 
 # %% [markdown]
 # The neighbours of an animal are animals, those of a thing are things. *Proud* has *lazy* near it, and also *humble*,
-# its opposite. So alike means *can stand in the same position*, not *means the same*. The linguist John Rupert Firth
+# its opposite. So alike means *can be used in the same position*, not *means the same*. The linguist John Rupert Firth
 # put it this way in 1957: you shall know a word by the company it keeps. Between names the cosines are smaller, perhaps
 # because a model that writes fables must never confuse two names.
 #
 # Does it hold for all of them? For each word we look for the nearest neighbour among all $V$ tokens, and count how often
-# it belongs to the same group. Beside it stands the same count for a table of random numbers.
+# it belongs to the same group. The last column has the same count for a table of random numbers.
 
 # %% tags=["nbval-check-output"]
 groups = {"animals": grammar.ANIMALS, "names": grammar.NAMES, "things": grammar.THINGS, "traits": grammar.TRAITS}
@@ -1030,7 +1034,7 @@ recap("embedding")
 # 2. A batch teaches only the rows that it looks up, each as often as it occurs.
 # 3. Without positions the order is lost. Add token and position, learned or as waves, counted along T and never along B.
 # 4. A bigram is a table of logits: it begins at $\ln V$, and training leads to the counts. The entropy is out of reach.
-# 5. Trained rows are alike for tokens that can stand in the same position. Tied weights read and write with one table.
+# 5. Trained rows are alike for tokens that can be used in the same position. Tied weights read and write with one table.
 #
 # **New terms**
 #
@@ -1092,9 +1096,9 @@ said = [tokenizer.decode([id]) for id in ids[0].tolist()]
 pictures.rows(x[0, :, :48], said, x="channel (the first 48 of 128)", most=2)
 
 # %% [markdown]
-# They are the same wherever they stand, because this model's table contains no positions. It rotates its vectors by an
-# angle that depends on the position, which notebook 12 builds.
+# They are the same wherever they occur, because this model's table contains no positions. Instead, its attention rotates
+# vectors by an angle that depends on the position, which notebook 12 builds.
 #
-# With token plus position, each row knows what stands there and where. None of them knows anything about the others. After
+# With token plus position, each row says which token it is and where. None of them knows anything about the others. After
 # *the*, the bigram offers every thing there is, although the story found a lamp two sentences ago. In
 # [notebook 06](06_attention.ipynb) the positions begin to communicate.

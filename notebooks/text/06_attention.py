@@ -18,7 +18,7 @@
 #
 # *Every token asks a question, every earlier token may answer, and the answers are averaged by how well they fit.*
 #
-# Up to now each position of our sequence knew which token stands there and nothing about the others. In this notebook
+# Up to now each position of our sequence knew its own token and nothing about the others. In this notebook
 # they start to communicate. We begin with an average that you can check with a pencil, change it in four small steps,
 # and end up with the multi-head attention of a GPT. Then we measure what it buys: we give five models of the same size
 # the same stories, and watch which facts some of them can never know.
@@ -108,7 +108,7 @@ print(f"the answer stands {back} tokens before the gap; the bigram looks at 1")
 #
 # ## By hand: average the past
 #
-# Four words with two channels each, and numbers fit for a pencil. For every position we want the mean of its own row
+# Four words with two channels each, and numbers small enough for a pencil. For every position we want the mean of its own row
 # and of all the rows before it. Rows that come later stay out, because they are what a language model has to predict.
 
 # %% tags=["nbval-check-output"]
@@ -141,8 +141,8 @@ print("the same as the loop:", torch.allclose(weights @ x, by_loop))  # [T, T] @
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# 0 and 0. (The matrix above has T = 4; with T = 5 its third row would get one more zero.) The third position averages three rows with the weight 1/3 each. Whatever comes later has the weight 0, and
-# that is how the future is kept out.
+# 0 and 0. The matrix above has T = 4; with T = 5 its third row would get one more zero. The third position averages
+# three rows with the weight 1/3 each. Whatever comes later has the weight 0, and that is how the future is kept out.
 # </details>
 #
 # Remember how to read this matrix, because every attention picture in this course is read the same way: a row belongs
@@ -253,9 +253,10 @@ check("attention.3", causal_weights)
 # matching key, their dot product is large, and that is the score. And every position has something ready to hand over
 # when it is asked: its **value**.
 #
-# Here are five words, with all three written by hand. The last *Bo* wants to know his animal. Two channels are enough
-# for queries and keys, meaning "belongs to Ada" and "belongs to Bo". The values have three channels, for *fox*, *hen*
-# and *neither*. Nothing needs hiding, since every word here is past or present for the last one.
+# Here are five words, with keys and values written by hand, and one query: the last *Bo* wants to know his animal. Two
+# channels are enough for queries and keys, meaning "belongs to Ada" and "belongs to Bo". Their number is called hs in the
+# comments, for a reason that comes later. The values have three channels, for *fox*, *hen* and *neither*. Nothing needs
+# hiding, since every word here is past or present for the last one.
 
 # %% tags=["nbval-check-output"]
 tokens = ["Ada", "fox", "Bo", "hen", "Bo"]
@@ -273,14 +274,14 @@ print("received (fox, hen, neither):", [round(r, 3) for r in (weights @ values).
 # answered, and what arrives at Bo's position is almost pure *hen*. Change the query to `[2, 0]` and run it again: now
 # he receives the fox.
 #
-# Two things deserve a second look. Nothing in this computation depends on *where* the hen stands: she could be two
+# Two things deserve a second look. Nothing in this computation depends on *where* the hen is: she could be two
 # words back or two thousand. And we cheated. How can the hen's key say that she belongs to Bo, when her row in the
 # embedding table is the same in every story? Keep both in mind; they come back when we train.
 #
 # Now for all positions at once, with nothing written by hand. Each position has its embedding $x_t$, a row of $C$
 # numbers. Query, key and value are made from that row by three matrices, and training will find good ones. For now they
-# are random. We take the tokenizer and the trained embeddings of notebook 05; the factor 2 in front only makes the
-# picture below easier to see.
+# are random, divided by √C so that queries and keys come out about as large as the embeddings; the factor 2 in front only
+# makes the picture below easier to see. The tokenizer and the trained embeddings are those of notebook 05.
 
 # %% tags=["nbval-check-output"]
 model, tokenizer = checkpoints.committed("fables")
@@ -362,8 +363,9 @@ pictures.shapes(("weights", "B T T", weights), "@", ("v", "B T hs", v), "=", ("o
 #                  out [B, T, hs]                      what each position received
 # ```
 #
-# And here is the same page with the numbers of our sentence, one coloured cell for each. Follow the last row, *hen*, from
-# left to right.
+# And here is the same page with the numbers of our sentence, one coloured cell for each. Follow the row of *hen*, the last
+# but one, from left to right. The picture is one step ahead of the text: its scores are already divided by √4, the root of
+# hs, so its weights are more even than those of the heat map above. Why anyone would do that is the next question.
 
 # %%
 pictures.attention_steps((W_q, W_k, W_v), x[0], tokens, keep)
@@ -431,7 +433,7 @@ pictures.lines(entropy, "hs", "entropy of a row (nats)", level=alike, log="x", t
 # Without a divisor, a large head gives nearly everything to a single key, by accident, before it has learned anything.
 # Worse, it has a hard time getting away from there. When the score of a key rises by a tiny $d$, its weight rises by
 # $w (1 - w)\, d$. At $w = 0.5$ that is a quarter of $d$; at $w = 0.999$ or $w = 0.001$ it is a thousandth. So where
-# weights are close to 0 or 1 hardly any gradient gets through, and training has little to go by. This is the argument
+# weights are close to 0 or 1 hardly any gradient gets through, and training has little to go on. This is the argument
 # that Vaswani and colleagues give in section 3.2.1. Here is the sum of $w (1 - w)$ over a row, for hs = 256:
 
 # %%
@@ -689,24 +691,24 @@ class Heads(nn.Module):
 
 
 # %% [markdown]
-# The ledger of notebook 04 runs it once and counts. Look for two things: where T stands twice, and which lines do
-# arithmetic without any parameters.
+# The ledger of notebook 04 runs it once and counts. Look for two things: where T appears twice, and which lines have FLOPs
+# but no parameters.
 
 # %% tags=["nbval-check-output"]
 gptlab.trace(Heads(C, H), x, letters={"B": B, "T": T, "C": C, "H": H, "hs": C // H})
 
 # %% [markdown]
 # Three lines hold T twice: `scores`, `keep` and `weights`. `keep` is one small table of booleans for everybody, but the
-# other two exist for every head of every sequence, and they are why long texts are expensive. And two lines multiply
-# text by text, with no parameters of their own: `scores`, where queries meet keys, and `found`, where weights meet
-# values. Everything that training can change sits in the four projections.
+# other two exist for every head of every sequence, and they are why long texts are expensive. And two lines have FLOPs
+# but no parameters: `scores`, where queries meet keys, and `found`, where weights meet values. Everything that training
+# can change sits in the four projections.
 #
 # ## The tested block
 #
 # Is what we built what everybody else means by attention? We compare three more versions on the same input: the
 # package's `MultiHeadAttention`, PyTorch's module `nn.MultiheadAttention`, and PyTorch's function
-# `scaled_dot_product_attention`, which can do without ever holding the whole [T, T] table and is what real models call. Two
-# conventions to mind. A `Linear` stores its matrix transposed, hence `.T`. And for `nn.MultiheadAttention` a True in
+# `scaled_dot_product_attention`, which never has to hold the whole [T, T] table and is what real models call. There are
+# two conventions to mind. A `Linear` stores its matrix transposed, hence `.T`. And for `nn.MultiheadAttention` a True in
 # the mask means *drop*, while for the function, as for us, it means *keep*. Notebook 07 is about that trap.
 
 # %% tags=["nbval-check-output"]
@@ -874,7 +876,7 @@ pictures.table(rows, header, align="r" * 6)
 # thousand positions the convolutions must be stacked hundreds deep, and the whole stack works far harder. There is a
 # middle way, a *dilated* convolution, whose filter has gaps that double from layer to layer. WaveNet used it for sound
 # (van den Oord and colleagues, [2016](https://arxiv.org/abs/1609.03499)). It reaches far with few layers, and still
-# treats every position the same, whatever stands there.
+# treats every position the same, whatever is there.
 #
 # ## Attention stays inside a sequence
 #
@@ -907,7 +909,7 @@ print(moved.int())
 #   language model of [2003](https://www.jmlr.org/papers/v3/bengio03a.html).
 # - **convolution**: four layers of width 4, which reach 13 tokens as well.
 # - **attention**: one layer with eight heads, and a small layer after it that works on each position alone. It has no
-#   positions, so it is nearly the bag of words from above. To let it know what stands *next to* a word, each position first
+#   positions, so it is nearly the bag of words from above. To let it know what is *next to* a word, each position first
 #   adds up its own vector and those of its three neighbours to the left: a little convolution.
 # - **attention alone**: the same without those neighbours, so that we can see what the convolution contributes.
 #
@@ -972,7 +974,7 @@ pictures.table(rows, ["after", "comes", "which recalls", "tokens back", "in a wi
 # %% [markdown]
 # So the recalled words fall into two groups: **near** ones, whose fact was last mentioned within the last 13 tokens,
 # and **far** ones. We'll add up what each group costs, in nats per story. Before you run the training, which of the
-# models can know the animal of somebody who was introduced forty words ago?
+# models can know the animal of somebody who was introduced forty words ago? (The two with attention count as one here.)
 
 # %% tags=["nbval-check-output"]
 predict("attention.e", ...)
@@ -1058,11 +1060,12 @@ for claim, holds in claims.items():
 # - **Near**: inside the window, the window and the convolution recall most of what there is to recall. For such facts
 #   nobody needs attention.
 # - **Far**: here they have to guess, and attention does not. This column is where most of the difference comes from.
-# - **Attention alone** lands in between. It reaches every word, but what it needs often stands *next to* the word it can
+# - **Attention alone** lands in between. It reaches every word, but what it needs is often *next to* the word it can
 #   recognise. Remember our cheat from the beginning. For the hen's key to say that she belongs to Bo, the hen must
 #   first have received something from the name before her. In a single layer without neighbours she hasn't. Two layers
 #   with positions can do it, because the first passes the name on to the hen, and so can one layer with a little
-#   convolution in front. The two aren't rivals: each does what the other can't.
+#   convolution in front. Attention and convolution aren't rivals: each does what
+#   the other can't.
 #
 # Fact by fact, counting only what was last mentioned beyond the window: 0 is perfect knowledge, and guessing between
 # two equally likely answers once per story costs $\ln 2$, about 0.7 nats.
@@ -1082,7 +1085,7 @@ pictures.table(rows, ["nats per story, beyond the window", *comparison.KINDS], a
 # were mentioned once and plainly, and a little where it must first find out which of the two characters is meant.
 #
 # What this does **not** show is that attention is better at everything, or at every size. These stories were made to
-# need memory, and their sentences stand in nearly fixed positions, so a window of a hundred tokens or a dilated
+# need memory, and their sentences come at nearly fixed positions, so a window of a hundred tokens or a dilated
 # convolution could learn to recall *by position*. An exercise at the end invites you to try.
 #
 # ### From accident to habit
@@ -1111,9 +1114,9 @@ pictures.arcs(learned[head], labels, row=-1, title=f"After training, head {head}
 # ## Heads of a real model
 #
 # Now the model that wrote a story for you in notebook 00. It has two layers of eight heads, and like our fourth model
-# it adds the three tokens to the left to each position before it attends. GPT-2 has no such convolution; notebook 12 comes back to it. Here are two heads
-# of its first layer on the beginning of our sentence: the one that looks most at its own position, and the one that
-# looks most at the very first token.
+# it blends each position with the three to its left before it attends. GPT-2 has no such convolution; notebook 12 comes
+# back to it. Here are two heads of the first layer of our model, on the beginning of our sentence: the one that looks most
+# at its own position, and the one that looks most at the very first token.
 
 # %%
 end_of_text = tokenizer.special_tokens["<|endoftext|>"]
@@ -1134,8 +1137,7 @@ pictures.attention(looks[0][[itself, first], :n, :n], labels[:n], head_names=nam
 # do into words, and the rest is untidy.
 #
 # Some are surprisingly neat. In the second layer, take the head that looks at *Bo* the most from *patient*, and the one
-# that does so from *hen*. Do they do the same for Ada's trait and for her
-# animal?
+# that does so from *hen*. Do they do the same for Ada's trait and for her animal?
 
 # %%
 bo, patient, hen = (labels.index(word) for word in ("Bo", "patient", "hen"))
@@ -1193,8 +1195,8 @@ print(f"layer 0, head {head}: the right animal in {right} of 100 stories")
 
 # %% [markdown]
 # That is Bo's question, answered by a head that worked it out from stories alone. How can it know whose animal it is,
-# already in the first layer? Because of the little convolution. In *Bo the patient hen* the name stands three tokens
-# before the animal, and in *Bo, for the* it stands three tokens before the last *the*, where the model has to answer.
+# already in the first layer? Because of the little convolution. In *Bo the patient hen* the name comes three tokens
+# before the animal, and in *Bo, for the* it comes three tokens before the last *the*, where the model has to answer.
 # Both positions have taken in the name, and the head only has to match the two.
 #
 # What do weights not show? They don't show how large the values are that they multiply, and a weight of 0.9 on a value
@@ -1225,7 +1227,7 @@ print("looks ahead:  ", bool(every.triu(diagonal=1).any()))
 # learn("wide window", wide)
 # ```
 #
-# How much of the *far* column does it win?  Then try a convolution with gaps.
+# How much of the *far* column does it win back? Then try a convolution with gaps.
 
 # %%
 progress("attention")

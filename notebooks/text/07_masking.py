@@ -148,7 +148,7 @@ def go_on(model, start, mask, n=14):
 print(go_on(seer, "Once, in a dark forest,", lambda T: torch.ones(T, T, dtype=torch.bool)))
 
 # %% [markdown]
-# It can't write. During training the answer stood one position to the right, and the model learned to copy it from
+# It can't write. During training the answer was one position to the right, and the model learned to copy it from
 # there. When it writes, there is nothing to the right.
 #
 # And nothing warned us. The shapes were right, the loss fell, no error appeared. Information that is available in
@@ -166,8 +166,8 @@ scores = torch.tensor([[2.0, 0, 1, 3], [1, 1, 0, 2], [0, 1, 2, 1], [3, 0, 1, 1]]
 print(scores.softmax(dim=-1).numpy().round(2))
 
 # %% [markdown]
-# Most of it lands on *fox*, three positions later. To forbid that, ask one question for every pair: does the key stand
-# at or before the query?
+# Most of it lands on *fox*, three positions later. To forbid that, ask one question for every pair: is the key at
+# or before the query?
 
 # %% tags=["nbval-check-output"]
 keep = torch.tensor([[key <= query for key in range(4)] for query in range(4)])  # [T, T]
@@ -304,7 +304,7 @@ for name, make in {"all True": lambda T: torch.ones(T, T, dtype=torch.bool), "ca
 #
 # ## A mask is a question
 #
-# The causal mask asks: does the key stand at or before the query? Other questions make other masks. Write the positions
+# The causal mask asks: is the key at or before the query? Other questions make other masks. Write the positions
 # of the queries as a column and those of the keys as a row, and any comparison of the two gives a [T, T] table.
 
 # %% tags=["nbval-check-output"]
@@ -496,7 +496,7 @@ for name, mask in {"without": torch.ones(T, T, dtype=torch.bool), "with": paddin
 # **masking.4** · *warm-up* · 5 minutes
 #
 # Replace the targets of the padding by −100. The id that fills the sequences up, 0, is also the id of a real token here,
-# so go by the lengths.
+# so go by the lengths, which may be anything from 0 to T.
 #
 # ```python
 # def without_padding(targets: Int[Tensor, "B T"], lengths: Int[Tensor, " B"]) -> Int[Tensor, "B T"]: ...
@@ -620,9 +620,8 @@ for name, out in ways.items():
 # Without a repair the NaN is in the output, and it reaches the gradient of every value. The repair does help after
 # `masked_fill`, because no gradient flows back through a filled score. After adding $M$ it hides the NaN in the output
 # and leaves it in the gradient: the loss looks healthy, and one step of training turns the weights behind the queries and
-# keys into NaN. A repair
-# that works only if somebody else built the mask the right way is not a repair. `attend` never produces a NaN in the
-# first place, and neither does SDPA in the version of PyTorch that ran here.
+# keys into NaN. A repair that works only if somebody else built the mask the right way is not a repair. `attend` never
+# produces a NaN in the first place, and neither does SDPA in the version of PyTorch that ran here.
 #
 # ## The tested block
 #
@@ -892,7 +891,8 @@ pictures.compare(losses, "nats per token", floor={"the entropy floor": floor}, b
 # ## At size: what a mask costs
 #
 # A mask is a [T, T] table. As booleans it takes one byte per entry, as numbers to add it takes four. The scores beneath
-# it exist once for every head, of which the 8B model of Llama 3 has 32. So how large does the boolean table get?
+# it exist once for every head, of which the 8B model of Llama 3 has 32. So how large does the boolean table get? Answer
+# in bytes; a formula will do, as in `predict("masking.f", 2 * 1024)`.
 
 # %% tags=["nbval-check-output"]
 predict("masking.f", ...)
@@ -911,8 +911,8 @@ pictures.table(rows, ["context of", "T", "keep_mask (GiB)", "additive (GiB)", "s
 # the weights of the 8B model at two bytes each.
 # </details>
 #
-# So don't build it. `is_causal=True` states the rule instead of the table, and the function behind it can do without
-# ever holding all the scores at once. It computes them in small tiles, remembers for each row the sums that its softmax
+# So don't build it. `is_causal=True` states the rule instead of the table, and the function behind it never has to hold
+# all the scores at once. It computes them in small tiles, remembers for each row the sums that its softmax
 # needs, discards the tile, and skips the tiles that lie in the future. The idea is known as **flash attention** ([Dao
 # et al. 2022](https://arxiv.org/abs/2205.14135)). The result is the same up to rounding, as the random inputs above
 # have shown. Here is the time for eight heads. T doubles from row to row, so counting alone would predict a factor of
@@ -945,8 +945,9 @@ pictures.table(rows, ["T", "written out (ms)", "fast, with a table (ms)", "fast,
 # These are milliseconds of one machine, measured briefly, so expect them to jump. On the machines that we tried, the
 # column *written out* grows faster than four times per row, and the likely reason is memory: [T, T] for eight heads
 # soon no longer fits the processor's cache, and every step has to fetch the scores from far away. The fast function
-# works tile by tile and stays in the cache, which is the best argument for it. This is also why `MultiHeadAttention`
-# has an argument `is_causal` beside `keep_mask`, and why no model of this course stores a [T, T] table in its layers.
+# works tile by tile and stays in the cache, which is the best argument for it. Given a table, it has to fetch that from
+# memory as well. This is also why `MultiHeadAttention` has an argument `is_causal` beside `keep_mask`, and why no model
+# of this course stores a [T, T] table in its layers.
 #
 # ### What a window forgets
 #
@@ -975,7 +976,7 @@ pictures.lines(curves, "window (tokens)", "nats per story above the floor", titl
 
 # %% [markdown]
 # Read it from the right. The widest window holds an entire story, and a somewhat smaller one is as good: what the model
-# looks for doesn't lie further back. Then the recalled facts go, because who lived where and what was found stand far
+# looks for doesn't lie further back. Then the recalled facts go, because who lived where and what was found are far
 # back in the text. *Form* holds out much longer, since most words follow from their neighbours. To be fair to windows,
 # this model was trained with a full view; one that is trained with a window can learn to pass information on from layer
 # to layer.
@@ -983,7 +984,7 @@ pictures.lines(curves, "window (tokens)", "nats per story above the floor", titl
 # ### Two stories in one row
 #
 # Now pack two stories into one row: the end of one and the beginning of another, since the model takes at most
-# `trained.config.context` tokens. Is the second predicted as well as if it stood alone?
+# `trained.config.context` tokens. Is the second predicted as well as on its own?
 
 
 # %% tags=["nbval-check-output"]
@@ -1013,7 +1014,7 @@ print("close:           ", torch.allclose(alone, separated, atol=0.3))
 
 # %% [markdown]
 # It isn't, so something still leaks. It can't be the position in the row, because the positions of this model say only
-# how far apart two tokens stand, as notebook 12 explains. But attention is not the only way in which its tokens meet.
+# how far apart two tokens are, as notebook 12 explains. But attention is not the only way in which its tokens meet.
 # Before each attention it has the small causal convolution that you know from notebook 06, and no attention mask stops
 # that at the boundary between the stories. Take it out of a copy of the model. The copy writes bad stories; we only ask
 # whether the second story is now the same in both rows.
@@ -1199,8 +1200,8 @@ class Layer(nn.Module):
 
 # %% [markdown]
 # And the two together form an **encoder–decoder**. Look for the three masks: padding in the encoder, causal in the
-# decoder, and padding again where the decoder reads the memory. The padding of the digits needs no mask, since it stands
-# on the right behind a causal one, and its targets are ignored.
+# decoder, and padding again where the decoder reads the memory. The padding of the digits needs no mask: it is on the
+# right, where the causal mask hides it anyway, and its targets are ignored.
 
 
 # %%
@@ -1342,7 +1343,7 @@ with torch.no_grad():
 print("shuffled memory, the same result:", torch.allclose(plain, shuffled, atol=1e-4))
 
 # %% [markdown]
-# Second, we stop hiding the padding of the source, in a batch where short numbers stand beside long ones. The weights of
+# Second, we stop hiding the padding of the source, in a batch that mixes short numbers with long ones. The weights of
 # the model are the same in both lines.
 
 # %%
