@@ -323,7 +323,11 @@ pictures.next_token(chances, tokenizer, k=12, title="Nearby lived Bo the patient
 #
 # To produce such a picture, again and again, is all that a language model ever does.
 #
-# **Exercise `start_here.1` · warm-up · 2 minutes.** Write a function that finds the longest bar. It gets a `dict` from
+# ### Your turn: The likeliest token
+#
+# `start_here.1` · *warm-up* · 2 minutes
+#
+# Write a function that finds the longest bar. It gets a `dict` from
 # token to probability, in which no two probabilities are equal, and returns the token with the largest one:
 # `likeliest({"fox": 0.25, "hen": 0.75})` is `"hen"`. Replace the dots with your code and run the cell. If it isn't
 # right yet, the card says what is wrong; `hint("start_here.1")` helps, and `solution("start_here.1")` shows one way to
@@ -362,7 +366,11 @@ pictures.next_token(logits[1, -1].softmax(-1), tokenizer, k=4, title="The same, 
 # One token is not a story. But we can take the token that the model puts next, append it to the text, and ask again.
 # That loop is how every chatbot writes. It's short enough for you to write it before you see ours.
 #
-# **Exercise `start_here.2` · core · 8 minutes.** The model in this exercise is very forgetful: it sees only the last
+# ### Your turn: The loop that writes
+#
+# `start_here.2` · *core* · 8 minutes
+#
+# The model in this exercise is very forgetful: it sees only the last
 # token, and `after[token]` is what it puts next. Append up to `n` tokens to the list. If the model wants to write
 # `end`, stop, and leave `end` out. Return a new list, and leave the given one as it is.
 #

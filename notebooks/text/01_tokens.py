@@ -136,7 +136,11 @@ pictures.tokens(text, tokens.CharTokenizer.from_text(text), names=["characters"]
 # can tell, names the mistake. `hint("tokens.1")` gives a hint, and another one if you ask again. `solution("tokens.1")`
 # shows one way to do it, and `compare("tokens.1", build_vocabulary)` puts yours next to it.
 #
-# **Exercise `tokens.1` · warm-up · 5 minutes.** Give every different character of a text an id: 0 for the first one in
+# ### Your turn: Build a vocabulary
+#
+# `tokens.1` · *warm-up* · 5 minutes
+#
+# Give every different character of a text an id: 0 for the first one in
 # sorted order, 1 for the next, and so on. The text may be empty. `build_vocabulary("abba")` is `{"a": 0, "b": 1}`.
 
 
@@ -147,7 +151,11 @@ def build_vocabulary(text: str) -> dict[str, int]: ...
 check("tokens.1", build_vocabulary)
 
 # %% [markdown]
-# **Exercise `tokens.2` · warm-up · 3 minutes.** Encode: one id for each character, in order.
+# ### Your turn: Text to ids
+#
+# `tokens.2` · *warm-up* · 3 minutes
+#
+# Encode: one id for each character, in order.
 # `encode("aab", {"b": 0, "a": 1})` is `[1, 1, 0]`.
 
 
@@ -158,7 +166,11 @@ def encode(text: str, id_of: dict[str, int]) -> list[int]: ...
 check("tokens.2", encode)
 
 # %% [markdown]
-# **Exercise `tokens.3` · warm-up · 5 minutes.** Decode: which text do these ids stand for? You get the same dict, from
+# ### Your turn: Ids to text
+#
+# `tokens.3` · *warm-up* · 5 minutes
+#
+# Decode: which text do these ids stand for? You get the same dict, from
 # character to id, its entries in any order. `decode([2, 0, 1, 0], {"x": 1, "f": 2, "o": 0})` is `"foxo"`.
 
 
@@ -268,7 +280,11 @@ print(re.findall(r"[aeiou]+|\d", "route 66, a queue"))
 # digit or an underscore; `\W` matches any other character; and the `r` before the quotes tells Python to leave the
 # backslashes alone.
 #
-# **Exercise `tokens.8` · core · 10 minutes.** Cut a text into words and single other characters. A word is what `\w+`
+# ### Your turn: Words, and everything between them
+#
+# `tokens.8` · *core* · 10 minutes
+#
+# Cut a text into words and single other characters. A word is what `\w+`
 # matches. No piece is empty, `"".join(pieces)` gives the text back, and an empty text gives an empty list. (The numbers
 # of the exercises are only names, and needn't come in order: you haven't missed any.) Example: `split_words("It's  2
 # pm.")` is `["It", "'", "s", " ", " ", "2", " ", "pm", "."]`.
@@ -353,7 +369,11 @@ for message in ("The fox found a kite.", "The fox fuond a kite.", "The fox paid 
 # A typo, a number, a new verb: to the model they all look the same, and it can never write one of them. Worse, nothing
 # stops and nothing warns you. The information is gone before the model has started.
 #
-# **Exercise `tokens.4` · warm-up · 5 minutes.** Encode a list of words; a word that isn't in the vocabulary becomes
+# ### Your turn: A word that nobody has seen
+#
+# `tokens.4` · *warm-up* · 5 minutes
+#
+# Encode a list of words; a word that isn't in the vocabulary becomes
 # the id `unknown`. With `id_of = {"the": 0, "<unk>": 1, "fox": 2}`, `encode_words(["the", "owl"], id_of, unknown=1)`
 # is `[0, 1]`.
 
@@ -411,7 +431,11 @@ print("by hand:", [0b110_00011, 0b10_111100], " Python:", list("ü".encode()))
 # Ken Thompson and Rob Pike designed this on a placemat in a diner, one evening in 1992 ([Pike's
 # account](https://www.cl.cam.ac.uk/~mgk25/ucs/utf-8-history.txt)).
 #
-# **Exercise `tokens.5` · stretch · 10 minutes.** How many bytes does each character of a text take? Work it out from
+# ### Your turn: How many bytes is a character?
+#
+# `tokens.5` · *stretch* · 10 minutes
+#
+# How many bytes does each character of a text take? Work it out from
 # its code point: one byte below `0x80`, two below `0x800`, three below `0x10000`, four from there on. (A number that
 # starts with `0x` is written in base 16; `0x80` is 128.) `utf8_lengths("aü€🦊")` is `[1, 2, 3, 4]`.
 
@@ -654,7 +678,11 @@ print("as text, the name is", len(typed), "tokens that anybody can type:", typed
 #
 # Time to put it all into one object.
 #
-# **Exercise `tokens.7` · core · 15 minutes.** `Tokenizer(text)` learns the characters of a text that isn't empty.
+# ### Your turn: A tokenizer of your own
+#
+# `tokens.7` · *core* · 15 minutes
+#
+# `Tokenizer(text)` learns the characters of a text that isn't empty.
 # `encode` and `decode` undo each other, and a character has the same id in every message. The attribute `vocab_size`
 # is V, a number that you set in `__init__`. For example, `Tokenizer("abba").vocab_size` is 2.
 
@@ -823,7 +851,11 @@ print(f"{'the shortest':18} {fables.entropy() / math.log(2):6,.0f} bits per stor
 # see that last line again in notebook 10, as a line under every loss curve: on stories that it hasn't seen, no model
 # can get below it, except by luck.
 #
-# **Exercise `tokens.6` · stretch · 10 minutes.** How many bits per character does a text cost, with the best code for
+# ### Your turn: Bits per character
+#
+# `tokens.6` · *stretch* · 10 minutes
+#
+# How many bits per character does a text cost, with the best code for
 # its own characters? For each different character $c$, let $p_c$ be the fraction of the text that is $c$. The answer
 # is $\sum_c p_c \log_2 (1 / p_c)$, where the sum runs over the different characters. The text isn't empty.
 # `bits_per_character("ab")` is `1.0`, and for `"aaab"` you have seen the answer above.

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 02 Byte-pair encoding
+# # 02 · Byte-pair encoding
 #
 # *Let the text itself decide what a token is: frequent words become one token, rare ones a few, and nothing is
 # unknown.*
@@ -140,7 +140,11 @@ print(line)
 # anything has been learned; new symbols are numbered 256, 257 and so on. A few small functions are all there is to
 # it, and you write each one before you see ours. Stuck? `hint("bpe.1")` gives one hint at a time.
 #
-# **Exercise bpe.1** (*warm-up*, 5 minutes). How often does each pair of neighbours occur? Pairs may overlap. The
+# ### Your turn: Count the pairs
+#
+# `bpe.1` · *warm-up* · 5 minutes
+#
+# How often does each pair of neighbours occur? Pairs may overlap. The
 # input is a list of ids, perhaps shorter than two; the result is a dict from each pair that occurs, a tuple of two
 # `int`, to its count. Example: `count_pairs([1, 1, 1, 2])` is `{(1, 1): 2, (1, 2): 1}`.
 
@@ -152,7 +156,11 @@ def count_pairs(ids: list[int]) -> dict[tuple[int, int], int]: ...
 check("bpe.1", count_pairs)
 
 # %% [markdown]
-# **Exercise bpe.2** (*core*, 10 minutes). Write `new_id` wherever the pair occurs, from left to right, and return a
+# ### Your turn: Merge a pair
+#
+# `bpe.2` · *core* · 10 minutes
+#
+# Write `new_id` wherever the pair occurs, from left to right, and return a
 # new list; leave the one that you were given as it is. Example: `merge([7, 7, 7, 5, 7, 7], (7, 7), 256)` is `[256, 7,
 # 5, 256]`. Watch the third 7: its left neighbour is used up already.
 
@@ -192,7 +200,11 @@ print(len(ids), "bytes of fables,", places, "times the pair he:", len(bpe.merge(
 # With $n$ tokens and $m$ places that don't overlap, one merge does this: $n \to n - m$ and $V \to V + 1$. That's the
 # whole trade. We'll come back to it at the end, when we ask how large $V$ should be.
 #
-# **Exercise bpe.3** (*warm-up*, 5 minutes). One decision of training: which pair occurs most often? Of several that
+# ### Your turn: Which pair comes next?
+#
+# `bpe.3` · *warm-up* · 5 minutes
+#
+# One decision of training: which pair occurs most often? Of several that
 # occur equally often, return the one with the smallest ids: compare the first ids and, if they are equal, the second.
 # The input has two ids or more. Example: in `[2, 1, 2, 1, 0]` the pair `(2, 1)` occurs twice, so it is the result; in
 # `[3, 1, 2]` both pairs occur once, and the result is `(1, 2)`.
@@ -205,7 +217,11 @@ def best_pair(ids: list[int]) -> tuple[int, int]: ...
 check("bpe.3", best_pair)
 
 # %% [markdown]
-# **Exercise bpe.4** (*core*, 15 minutes). Now the training loop, from the parts that you have: start from the bytes
+# ### Your turn: Train
+#
+# `bpe.4` · *core* · 15 minutes
+#
+# Now the training loop, from the parts that you have: start from the bytes
 # of the text, find the best pair, record it, merge it under the next id, and repeat. The first new id is 256. Stop
 # after `steps` merges, or earlier when no pair is left; a pair that occurs only once still counts. The result is the
 # list of pairs in the order found. Example: `train("aaabdaaabac", 3)` is `[(97, 97), (97, 98), (256, 257)]`. Those
@@ -452,7 +468,11 @@ pictures.merge_tree(" weather", ranks)
 # `he` has the smallest rank, so it goes first. That uses up the `e`, and `er` is no longer possible. Then come `␣w`,
 # `at` and `␣we`, and nothing else is a token. The dark boxes are the result.
 #
-# **Exercise bpe.5** (*stretch*, 20 minutes, and the heart of every GPT tokenizer). Encode one chunk. Begin with its
+# ### Your turn: Encode by rank
+#
+# `bpe.5` · *stretch* · 20 minutes
+#
+# This is the heart of every GPT tokenizer. Encode one chunk. Begin with its
 # single bytes; of all neighbours whose joined bytes are a token, join those with the lowest rank, the leftmost if
 # there are several; repeat until nothing can be joined. `piece` may be empty; `ranks` contains each of its bytes. The
 # result is the list of the ids of the parts, and a token's id is its rank. Example: with `ranks = {b"a": 0, b"b": 1,
@@ -1012,7 +1032,11 @@ pictures.lines({"fables": points}, "vocabulary size V", "tokens per story")
 #
 # Three more, on what surrounds the merges.
 #
-# **Exercise bpe.6** (*stretch*, 15 minutes). Write GPT-2's visible spelling yourself. The bytes 33–126, 161–172 and
+# ### Your turn: A visible character for every byte
+#
+# `bpe.6` · *stretch* · 15 minutes
+#
+# Write GPT-2's visible spelling yourself. The bytes 33–126, 161–172 and
 # 174–255, both ends included, are written as the character with that number. The others get, in the order of their
 # values, the characters 256, 257, 258 and so on. Return one character per byte. Example: `printable(b" fox")` is
 # `"Ġfox"`.
@@ -1025,7 +1049,11 @@ def printable(data: bytes) -> str: ...
 check("bpe.6", printable)
 
 # %% [markdown]
-# **Exercise bpe.7** (*stretch*, 15 minutes). Split a text at its special tokens and keep them as parts of their own.
+# ### Your turn: Cut at special tokens
+#
+# `bpe.7` · *stretch* · 15 minutes
+#
+# Split a text at its special tokens and keep them as parts of their own.
 # Where one special token begins with another, the longer one is meant. No part of the result is empty. The text may be
 # empty, and so may the list of special tokens. Example: `split_special("a<e>b", ["<e>"])` is `["a", "<e>", "b"]`.
 
@@ -1037,7 +1065,11 @@ def split_special(text: str, special: list[str]) -> list[str]: ...
 check("bpe.7", split_special)
 
 # %% [markdown]
-# **Exercise bpe.8** (*stretch*, 15 minutes). A model writes one token at a time, and a token may end in the middle of
+# ### Your turn: Text that is still arriving
+#
+# `bpe.8` · *stretch* · 15 minutes
+#
+# A model writes one token at a time, and a token may end in the middle of
 # a character. After each chunk of bytes, return the text that is certain by now, and hold back only the bytes of a
 # character that isn't complete. Example: `é` is the bytes `c3 a9`, so `stream([b"a\xc3", b"\xa9b"])` is `["a",
 # "éb"]`.

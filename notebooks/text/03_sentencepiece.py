@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 03 SentencePiece
+# # 03 · SentencePiece
 #
 # *Give every piece of text a probability, and let the most probable segmentation win. Then open the library that does
 # this, and see what each of its settings loses.*
@@ -103,7 +103,11 @@ print(f"t | hen      {0.10 * 0.10:.4f}")
 # for something less likely. The unit of this natural logarithm is the **nat**, as the bit is the unit of $\log_2$ in
 # notebook 01; a bit is $\ln 2 \approx 0.69$ nats.
 #
-# **Exercise unigram.2** (*core*, 5 minutes). Write the formula. The input is a list of one or more pieces and a dict
+# ### Your turn: How likely is a segmentation?
+#
+# `unigram.2` · *core* · 5 minutes
+#
+# Write the formula. The input is a list of one or more pieces and a dict
 # from piece to score; the result is a float, in nats. (`unigram.1` comes later: the numbers are only names.) Example:
 # with `{"fo": -2.5, "x": -1.5}`, the pieces `["fo", "x"]` have the score -4.0. As before, `hint("unigram.2")` helps
 # when you're stuck, and `solution` shows ours.
@@ -186,7 +190,11 @@ print("best to each position:", [round(number, 2) for number in (0.0, at_1, at_2
 # found this in 1967, for decoding error-correcting codes ([paper](https://ieeexplore.ieee.org/document/1054010)); it is
 # the **Viterbi algorithm**.
 #
-# **Exercise unigram.3** (*core*, 25 minutes, and the central function of this notebook). Return the segmentation with
+# ### Your turn: The best segmentation
+#
+# `unigram.3` · *core* · 25 minutes
+#
+# This is the central function of this notebook. Return the segmentation with
 # the highest score, without listing all of them: one of the texts has 60 characters. `logp` has every single character
 # of the text; no two segmentations are equally good. Example: `best_segmentation("then", logp)` is `["t", "hen"]`.
 
@@ -472,7 +480,11 @@ for way, weight in sorted(zip(ways, weights), key=lambda pair: -pair[1]):
 # don't use it at all. What you have built is Unigram; its BPE is notebook 02's idea on characters, and we don't build
 # it again.
 #
-# **Exercise unigram.1** (*warm-up*, 10 minutes). Do what the library does to white space by default. Drop it at both
+# ### Your turn: Spaces become visible
+#
+# `unigram.1` · *warm-up* · 10 minutes
+#
+# Do what the library does to white space by default. Drop it at both
 # ends, turn each run of it into one space, put a space in front of the first word, and write each space as ▁. A text
 # without words stays empty. Example: `normalise("  a fox\n ran ")` is `"▁a▁fox▁ran"`.
 
@@ -616,7 +628,11 @@ if mistral is not None:
 # The scores of a BPE model aren't log-probabilities. They count the merges, so a score is the rank of notebook 02
 # with a minus. Every digit is a token of its own, runs of spaces are pieces, and a newline is a byte, `<0x0A>`.
 #
-# **Exercise unigram.7** (*warm-up*, 10 minutes). Byte fallback by hand: write a character that isn't in the
+# ### Your turn: Byte fallback
+#
+# `unigram.7` · *warm-up* · 10 minutes
+#
+# Byte fallback by hand: write a character that isn't in the
 # vocabulary as its UTF-8 bytes, each a piece of its own, in upper-case hexadecimal. Example:
 # `with_byte_fallback("a\n", {"a"})` is `["a", "<0x0A>"]`.
 
@@ -787,7 +803,11 @@ pictures.lines(curves, "text read (kB)", "bits per byte of held-out text")
 #
 # Three more, all *stretch*. Each fills in something that the notebook only showed.
 #
-# **Exercise unigram.4** (20 minutes). The forward sum in logarithms. Every single character is in `logp` again. One of
+# ### Your turn: All segmentations together
+#
+# `unigram.4` · *stretch* · 20 minutes
+#
+# The forward sum in logarithms. Every single character is in `logp` again. One of
 # the texts is so long that its probability is 0 in floating point, so use
 # $\ln(e^a + e^b) = m + \ln(e^{a-m} + e^{b-m})$, where $m$ is the larger of the two. The result is a float, in nats.
 # Example: `log_total("then", logp)` is the logarithm of the sum that `total` gave above.
@@ -800,7 +820,11 @@ def log_total(text: str, logp: dict[str, float]) -> float: ...
 check("unigram.4", log_total)
 
 # %% [markdown]
-# **Exercise unigram.5** (30 minutes). Expected counts without a list, by the formula with before and after. Plain
+# ### Your turn: Expected counts
+#
+# `unigram.5` · *stretch* · 30 minutes
+#
+# Expected counts without a list, by the formula with before and after. Plain
 # probabilities will do. The result is a dict with exactly the pieces that occur in the text, and one of the texts has
 # 60 characters. Example: with `logp = {"a": ln 0.5, "aa": ln 0.25}`, the text `aa` can be cut as a | a or as aa, both
 # with 0.25. So the counts are 1.0 for `a` and 0.5 for `aa`.
@@ -813,7 +837,11 @@ def expected_counts(text: str, logp: dict[str, float]) -> dict[str, float]: ...
 check("unigram.5", expected_counts)
 
 # %% [markdown]
-# **Exercise unigram.6** (15 minutes). What a piece is worth, without the shortcut of our table: for each word, the best
+# ### Your turn: What a piece is worth
+#
+# `unigram.6` · *stretch* · 15 minutes
+#
+# What a piece is worth, without the shortcut of our table: for each word, the best
 # score with all pieces minus the best score without this one, times the count of the word, summed up. The other scores
 # stay as they are, and so does the dict that you were given. Every single character is in `logp`, and `piece` is a
 # longer one, so a word can always be written without it. Example: where no best segmentation uses the piece, the result

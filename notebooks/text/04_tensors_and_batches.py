@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 04 Tensors and batches
+# # 04 · Tensors and batches
 #
 # *How ragged text becomes a rectangular block of numbers, without losing a single pair of neighbours.*
 #
@@ -250,9 +250,9 @@ print("B = 2, T = 2:", (square * weights).tolist(), "  meant:", (square * weight
 # The cure is in the last expression. `weights[:, None]` puts a new axis of size 1 where the `None` is, so [B] becomes
 # [B, 1], and then the rule does what we mean.
 #
-# ### Your turn: subtract the mean
+# ### Your turn: Subtract the mean of the sequence
 #
-# **batches.6** · *warm-up* · 10 minutes
+# `batches.6` · *warm-up* · 10 minutes
 #
 # Each text has a mean vector, the mean over its T tokens. Subtract it from every one of its tokens, for all texts at
 # once. Leave `x` itself unchanged. In the signature, `Float[Tensor, "B T C"]` stands for a tensor of floats with the axes
@@ -371,14 +371,16 @@ pictures.shapes(("x", "B T C", x), "@", ("w", "C V", w), "=", ("y", "B T V", y))
 # Each of these numbers costs one multiplication and one addition, so the whole product takes $2\,B\,T\,C\,V$ **FLOPs**,
 # floating-point operations.
 #
-# ### Your turn: every vector meets every other
+# ### Every vector meets every other
 #
 # Both sides of a product may have a batch axis. Then each text has a product of its own: text 0 with text 0, text 1 with
 # text 1. Imagine that each text has $T_q$ questions and $T_k$ things that might answer them, all of them vectors of $C$
 # numbers, and we want to know how well each question fits each thing. That's a dot product for every pair, and it is half
 # of attention, as you'll see in notebook 06. The letters q and k come from there.
 #
-# **batches.7** · *core* · 15 minutes
+# ### Your turn: All dot products, sequence by sequence
+#
+# `batches.7` · *core* · 15 minutes
 #
 # In each text, take the dot product of each of the Tq vectors of `q` with each of the Tk vectors of `k`. Start with
 # loops if you like, then look for the one line with `@`.
@@ -504,7 +506,9 @@ except TypeError as problem:
 # the text, and a **target**, the token that comes right after them. Here's the smallest version of it, where every
 # token has its successor as the target.
 #
-# **batches.1** · *warm-up* · 5 minutes
+# ### Your turn: Targets, one later
+#
+# `batches.1` · *warm-up* · 5 minutes
 #
 # From T + 1 ids, make the T inputs and the T targets: the target of each input is the id that follows it. `ids` is a list
 # with at least two ids; leave it unchanged. Return two lists of the same length, inputs first.
@@ -539,7 +543,9 @@ check("batches.1", inputs_and_targets)
 # The older answer: take the last few tokens, always the same number, and predict the next one. Near the beginning there
 # aren't enough tokens yet, so we fill up on the left with **padding**, an id that stands for no word.
 #
-# **batches.2** · *warm-up* · 10 minutes
+# ### Your turn: A window that rolls along
+#
+# `batches.2` · *warm-up* · 10 minutes
 #
 # For each id but the last, make a window: the T ids that end with it, padded on the left with `pad` where there aren't
 # enough. Its target is the id that comes next. Return the list of windows and the list of targets.
@@ -599,7 +605,9 @@ print(f"T = {T} positions, and as many samples")
 # So a block of $T$ tokens with its targets holds $T$ training samples, whose contexts grow from one token to $T$. And $T$
 # is the longest context that the model ever sees, its context window.
 #
-# **batches.3** · *warm-up* · 10 minutes
+# ### Your turn: One block, T examples
+#
+# `batches.3` · *warm-up* · 10 minutes
 #
 # Write this as a function: from the first T + 1 ids, make the list of T pairs (context, target).
 #
@@ -693,9 +701,9 @@ print(f"{len(stories):,} stories, {len(book):,} ids, {len(book) - 1:,} pairs of 
 # In one long row there is no raggedness left. We can cut it into blocks of equal length, without caring where a story
 # ends: a block may begin in the middle of one and run on into the next, and the end token tells the model so.
 #
-# ### Your turn: where do the blocks begin?
+# ### Your turn: Every pair of neighbours once
 #
-# **batches.5** · *warm-up* · 10 minutes
+# `batches.5` · *warm-up* · 10 minutes
 #
 # A text of N ids is read in blocks of T inputs, each with its T targets one position later. Return the starts of the
 # blocks, in order, so that every pair of neighbours is in exactly one of them. The last block may be shorter, but not
@@ -732,12 +740,14 @@ for distance in (5, 4):
 # With $T + 1$, which looks so natural, a pair is lost between any two blocks. With $T$, two blocks share one id: the last
 # target of one is the first input of the next. Nothing is lost and nothing is read twice.
 #
-# ### Your turn: a batch
+# ### B blocks side by side
 #
 # Now stack $B$ blocks, and the result has the shape that we wanted from the start: [B, T]. `torch.stack` turns a list of
 # tensors of equal shape into one tensor, with a new axis in front.
 #
-# **batches.4** · *core* · 10 minutes
+# ### Your turn: A batch out of a long row
+#
+# `batches.4` · *core* · 10 minutes
 #
 # Cut B blocks of T ids out of the long row `ids` [N], and their targets, one position later. `starts` lists the B
 # positions where the blocks begin, in any order and not always different. Every block fits, and so do its targets. Return
@@ -822,7 +832,9 @@ pictures.table(shares, ["times read", "share of the pairs"], align="rr")
 # hasn't seen. If all batches come from one random generator, you'd have to bring it back into the very state it had at
 # that step. Can we do without?
 #
-# **batches.9** · *stretch* · 25 minutes
+# ### Your turn: Random batches that can be resumed
+#
+# `batches.9` · *stretch* · 25 minutes
 #
 # Write a class whose `batch(step)` gives B random blocks of T ids and their targets, and depends on the seed and the step
 # alone. Stopped at step 700 and resumed next week, it goes on with the batches of steps 700, 701 and so on. Another seed
@@ -879,7 +891,9 @@ print("another seed differs:    ", not torch.equal(other.batch(7).ids, through[7
 # Sometimes every text should have a row of its own, as the fables do in notebook 10. Then there is raggedness after all,
 # and the answer is padding.
 #
-# **batches.8** · *stretch* · 15 minutes
+# ### Your turn: Texts of different lengths in one batch
+#
+# `batches.8` · *stretch* · 15 minutes
 #
 # Make a batch of texts of different lengths. T is one less than the length of the longest. Shorter inputs are padded on
 # the right with `pad`; where the input is padding, the target is −100. An id of a text may happen to equal `pad`, and

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 05 Embeddings
+# # 05 · Embeddings
 #
 # *Each token gets a row of numbers of its own. The numbers are learned, and tokens that are used alike end up alike.*
 #
@@ -107,7 +107,9 @@ ids = torch.tensor([[3, 1, 3], [1, 1, 4]])  # [B, T]
 print(table)
 
 # %% [markdown]
-# **embedding.1** · *warm-up* · 5 minutes
+# ### Your turn: Look up the rows
+#
+# `embedding.1` · *warm-up* · 5 minutes
 #
 # Replace each id by its row of the table.
 #
@@ -170,7 +172,9 @@ print(three @ table)
 #
 # and the only term left is the one with $h_v = 1$.
 #
-# **embedding.2** · *warm-up* · 10 minutes
+# ### Your turn: The same as a product
+#
+# `embedding.2` · *warm-up* · 10 minutes
 #
 # Write each id as V numbers, 1.0 at the position of the id and 0.0 everywhere else. `F.one_hot` would do half of it; try
 # without.
@@ -239,7 +243,9 @@ table = table.detach()  # an ordinary tensor again
 # Three: rows 1, 3 and 4. Row 1 was looked up three times, so a change of it counts three times.
 # </details>
 #
-# **embedding.4** · *core* · 15 minutes
+# ### Your turn: Which rows learn?
+#
+# `embedding.4` · *core* · 15 minutes
 #
 # Write this backward pass yourself, without autograd. You get `upstream`: for each position, how the loss changes with
 # each of the C numbers that were looked up there. Compute the same for the table. A row that was used several times gets
@@ -328,7 +334,9 @@ print("the fox saw the hen:", tokens[second].mean(dim=1).round(decimals=3))
 #
 # $$x_{t} = E[\mathrm{id}_t] + P[t]$$
 #
-# **embedding.3** · *core* · 10 minutes
+# ### Your turn: What, and where
+#
+# `embedding.3` · *core* · 10 minutes
 #
 # Add to each token's row the row of its position. The first id is at position `start`, the next at `start + 1`, in every
 # sequence of the batch alike. You'll need `start` when a model writes: then it gets the new token only, and `start`
@@ -420,7 +428,9 @@ print("by hand:", [round(number, 3) for number in by_hand])
 print("package:", [round(number, 3) for number in embedding.sinusoidal(T=2, C=4)[1].tolist()])
 
 # %% [markdown]
-# **embedding.5** · *stretch* · 15 minutes
+# ### Your turn: Positions as waves
+#
+# `embedding.5` · *stretch* · 15 minutes
 #
 # Build the whole table from the formula, for positions 0 to T − 1 and an even C. The line above is a worked example: row 1
 # of `waves(2, 4)`.
@@ -614,7 +624,9 @@ print(f"V = {V}: first loss {evaluation.mean_loss(bigram, judge):.3f} nats per t
 #
 # $$p(j \mid i) = \frac{\mathrm{count}(i, j)}{\mathrm{count}(i)}$$
 #
-# **embedding.7** · *stretch* · 20 minutes
+# ### Your turn: The best bigram, without training
+#
+# `embedding.7` · *stretch* · 20 minutes
 #
 # What is the smallest mean loss that a bigram can reach on a text? Each pair of neighbours (i, j) costs −ln p with the p
 # of the formula. Give the mean over all pairs, in nats per token.
@@ -831,7 +843,9 @@ pictures.lines(curves, "distance between two positions", "mean cosine of their r
 # Now open the table of the trained model, `model.embedding.token.weight`: $V$ rows of $C$ numbers, and nobody told it what
 # an animal is. Again we compare rows by their cosine similarity.
 #
-# **embedding.6** · *stretch* · 15 minutes
+# ### Your turn: Nearest neighbours
+#
+# `embedding.6` · *stretch* · 15 minutes
 #
 # Which k rows of a table point most nearly in the direction of row `id`? The row itself doesn't count, even if another
 # row points in exactly the same direction. No row is all zeros. Return k ids, the most similar first, and leave the table
@@ -970,7 +984,9 @@ pictures.lines({"product": product, "look-up": lookup}, "V, tokens in the vocabu
 #
 # And the memory?
 #
-# **embedding.8** · *warm-up* · 5 minutes
+# ### Your turn: How large are the tables?
+#
+# `embedding.8` · *warm-up* · 5 minutes
 #
 # A model has a table of V tokens, a table of T learned positions, and at its end a matrix that turns C channels into V
 # logits. If the weights are tied, that matrix *is* the token table. How many bytes do they take together, with

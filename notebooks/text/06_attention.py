@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 06 Attention
+# # 06 · Attention
 #
 # *Every token asks a question, every earlier token may answer, and the answers are averaged by how well they fit.*
 #
@@ -149,9 +149,9 @@ print("the same as the loop:", torch.allclose(weights @ x, by_loop))  # [T, T] @
 # to the position that collects, a column to the position it collects from, and each row sums to 1. The zeros above
 # the diagonal are the future.
 #
-# ### Your turn: average the past
+# ### Your turn: Average the past
 #
-# **attention.1** · *warm-up* · 5 minutes
+# `attention.1` · *warm-up* · 5 minutes
 #
 # Do the same for a whole batch and without a loop. At each position, compute the mean of its own vector and of all the
 # vectors before it. A tool that helps: `torch.ones(T, T).tril()` keeps the lower triangle of a matrix of ones and
@@ -210,9 +210,9 @@ for row in ([0.0, 0, 0, 0], [2.0, 0, 0, 0], [0.0, 0, -inf, -inf]):
 # $e^{-\infty} = 0$, a position whose score is minus infinity gets a weight of exactly 0. It is the row of *the* in *Bo
 # the patient hen*, which may see *Bo* and itself, and nothing that comes later.
 #
-# ### Your turn: from scores to weights
+# ### Your turn: From scores to weights
 #
-# **attention.3** · *warm-up* · 5 minutes
+# `attention.3` · *warm-up* · 5 minutes
 #
 # Turn a table of scores into weights that ignore the future. Row $t$ may use columns 0 to $t$; every later column gets
 # exactly 0, and each row sums to 1. Scores may be large, anything from −4000 to 4000. Two tools:
@@ -447,9 +447,9 @@ for name, divisor in divisors.items():
 # attention starts out flatter than it should, close to the plain average, and weights that were trained with the right
 # divisor give wrong results with this one.
 #
-# ### Your turn: queries meet keys
+# ### Your turn: Queries meet keys
 #
-# **attention.2** · *core* · 10 minutes
+# `attention.2` · *core* · 10 minutes
 #
 # Make queries and keys from `x`, and compute the scaled score of each query with each key. No mask and no softmax yet.
 #
@@ -481,9 +481,9 @@ check("attention.2", scaled_scores)
 # ```
 # </details>
 #
-# ### Your turn: attend
+# ### Your turn: Attend
 #
-# **attention.4** · *core* · 10 minutes
+# `attention.4` · *core* · 10 minutes
 #
 # This is the one to remember. Put the whole thing together: scores, scale, mask, softmax, and the weighted average of
 # the values. The number of queries and the number of keys may differ, Tq and Tk. The mask comes from outside, and True
@@ -555,20 +555,28 @@ pictures.heads_in_channels(T, C, H)
 # get to [B, H, T, hs], the `attend` you have written works on all heads at once. Cutting the last axis is easy:
 # `x.view(B, T, H, hs)` reads the same numbers in the same order, and each row of C becomes H pieces of hs.
 #
-# ### Your turn: split and merge
+# ### Your turn: Split into heads
 #
-# **attention.5** · *core* · 10 minutes, and **attention.6** · *warm-up* · 5 minutes
+# `attention.5` · *core* · 10 minutes
 #
 # Split the C channels of every position into H heads: head 0 gets the first hs channels, head 1 the next hs, and so on.
-# Then write the inverse, which puts the heads side by side again.
 #
 # ```python
-# def my_split_heads(x: Float[Tensor, "B T C"], H: int) -> Float[Tensor, "B H T hs"]: ...
-# def my_merge_heads(x: Float[Tensor, "B H T hs"]) -> Float[Tensor, "B T C"]: ...
+# def my_split_heads(x: Float[Tensor, "B T C"], H: int) -> Float[Tensor, "B H T hs"]
 # ```
 #
 # For example, `[[[10, 11, 12, 13], [20, 21, 22, 23]]]` has one sequence, two positions and four channels. With H = 2,
-# head 0 is `[[10, 11], [20, 21]]` and head 1 is `[[12, 13], [22, 23]]`. Merging gives the original back.
+# head 0 is `[[10, 11], [20, 21]]` and head 1 is `[[12, 13], [22, 23]]`.
+#
+# ### Your turn: Merge the heads
+#
+# `attention.6` · *warm-up* · 5 minutes
+#
+# Now the inverse: put the heads side by side again. Merging what was split gives the original back.
+#
+# ```python
+# def my_merge_heads(x: Float[Tensor, "B H T hs"]) -> Float[Tensor, "B T C"]
+# ```
 
 
 # %% tags=["nbval-check-output"]
@@ -640,9 +648,9 @@ print("before W_o:", (other - by_loop).abs().amax(dim=(0, 1)).gt(1e-6).int().tol
 print("after W_o: ", (other @ W_o - by_loop @ W_o).abs().amax(dim=(0, 1)).gt(1e-6).int().tolist())
 
 # %% [markdown]
-# ### Your turn: multi-head attention
+# ### Your turn: Multi-head attention
 #
-# **attention.7** · *stretch* · 25 minutes
+# `attention.7` · *stretch* · 25 minutes
 #
 # All of it in one function: project, split into heads, attend without seeing the future, merge, and multiply by `W_o`.
 # Each head divides its scores by the root of its own size, hs = C / H. You may call the functions that you wrote above.
@@ -800,9 +808,9 @@ for name, block in blocks.items():
 # a sentence is a bag of words. That is why GPT-2 adds positions to its embeddings. A causal mask, which
 # notebook 07 is about, gives a hint of the order as well, since the first word sees one word and the last sees all.
 #
-# ### Your turn: how many layers?
+# ### Your turn: How many layers to reach the first token?
 #
-# **attention.8** · *warm-up* · 5 minutes
+# `attention.8` · *warm-up* · 5 minutes
 #
 # A causal convolution of `width` sees the present position and the `width - 1` before it. Stack several, and each layer
 # reaches further back. How many layers does it take until the last of `T` positions depends on the first?

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 07 Masking, self and cross
+# # 07 · Masking, self and cross
 #
 # *One small table of True and False decides whether attention reads, writes or translates – and a test shows when it
 # cheats.*
@@ -206,9 +206,9 @@ pictures.attention(weights, names, keep_mask=keep)
 # before its effect. In this course a mask is called `keep_mask`, and True means *may attend*. Hold on to that, because
 # further down you'll meet a class of PyTorch that means the opposite.
 #
-# ### Your turn: the causal mask
+# ### Your turn: Nobody sees the future
 #
-# **masking.1** · *core* · 10 minutes
+# `masking.1` · *core* · 10 minutes
 #
 # Build it as a tensor, and a little more generally. There are Tq queries and Tk keys with Tq ≤ Tk, and the queries
 # stand at the *last* Tq of the Tk positions. Each may attend to itself and to every position before it. You'll need the
@@ -349,9 +349,9 @@ print(int(sliding(6, window=3).sum()))
 # 15. The first row keeps 1, the second 2, the other four 3 each.
 # </details>
 #
-# ### Your turn: two of these masks
+# ### Your turn: A window that slides
 #
-# **masking.5** · *warm-up* · 5 minutes
+# `masking.5` · *warm-up* · 5 minutes
 #
 # Each position may attend to the last `window` positions, itself included, and to nothing after it. Near the beginning
 # there are fewer, and the window may be wider than T.
@@ -370,7 +370,9 @@ def sliding_mask(T, window): ...
 check("masking.5", sliding_mask)
 
 # %% [markdown]
-# **masking.6** · *stretch* · 20 minutes
+# ### Your turn: Several documents in one sequence
+#
+# `masking.6` · *stretch* · 20 minutes
 #
 # Several documents are packed one after the other into each row of a batch. Every document ends with the token `end`,
 # which belongs to the document that it ends; the last one may be cut off. Build the mask of a decoder in which no
@@ -419,9 +421,9 @@ for n in lengths.tolist():
     print(f"length {n}:", ["real" if t < n else "padding" for t in range(T)])
 
 # %% [markdown]
-# ### Your turn: hide the padding
+# ### Your turn: Nobody attends to padding
 #
-# **masking.2** · *warm-up* · 5 minutes
+# `masking.2` · *warm-up* · 5 minutes
 #
 # Turn that into a mask. It says which *keys* may be attended to, by all queries alike, so it needs only one row per
 # sequence. Give it the shape [B, 1, T]: the axis of size 1 stands for all the queries.
@@ -491,9 +493,9 @@ for name, mask in {"without": torch.ones(T, T, dtype=torch.bool), "with": paddin
 # that counts them would train the model to predict padding. The remedy is to replace their *targets* by a number that
 # the loss skips. PyTorch's `F.cross_entropy` skips −100 by default, and in the package it is called `batches.IGNORE`.
 #
-# ### Your turn: no loss for padding
+# ### Your turn: No loss for padding
 #
-# **masking.4** · *warm-up* · 5 minutes
+# `masking.4` · *warm-up* · 5 minutes
 #
 # Replace the targets of the padding by −100. The id that fills the sequences up, 0, is also the id of a real token here,
 # so go by the lengths, which may be anything from 0 to T.
@@ -556,9 +558,9 @@ print(naive.numpy().round(2))
 # NaN is NaN, so one such row ruins the loss of the entire batch.
 # </details>
 #
-# ### Your turn: a softmax that survives it
+# ### Your turn: Softmax behind a mask
 #
-# **masking.3** · *core* · 10 minutes
+# `masking.3` · *core* · 10 minutes
 #
 # From scores to weights, behind a mask. Hidden keys get a weight of exactly 0, each row sums to 1, and a row that may
 # attend to nothing is all zeros. Scores may lie anywhere between −4000 and 4000.
@@ -692,9 +694,9 @@ rows = [
 pictures.table(rows, ["where", "True means: this key ...", "shape"], align="lll")
 
 # %% [markdown]
-# ### Your turn: the other convention
+# ### Your turn: The other convention
 #
-# **masking.7** · *warm-up* · 5 minutes
+# `masking.7` · *warm-up* · 5 minutes
 #
 # Prepare the two masks of a decoder on padded sequences for `nn.MultiheadAttention`: `attn_mask`, which hides the
 # future, and `key_padding_mask`, which hides the padding on the right. For this class True means *drop this key*.
@@ -813,9 +815,9 @@ picture
 # have one diagonal too many, which is all it takes to copy the answer. *Mask after softmax* moves everything, a little;
 # how strong a leak is, the table doesn't show.
 #
-# ### Your turn: a leak detector
+# ### Your turn: A leak detector
 #
-# **masking.9** · *stretch* · 30 minutes
+# `masking.9` · *stretch* · 30 minutes
 #
 # Write the test that every language model should pass. Change the tokens of one position at a time, from position 1 on,
 # in all sequences at once: id + 1, and 0 after V − 1. Did an output at an earlier position move, in any sequence and any
@@ -1062,9 +1064,9 @@ pictures.shapes(table, "@", ("v", "B Tk hs", (B, Tk, hs)), "→", ("result", "B 
 # the **memory**. It is complete before the first word is written, so it contains no future and needs no causal mask:
 # only its padding is hidden.
 #
-# ### Your turn: two sources
+# ### Your turn: Two sources
 #
-# **masking.8** · *core* · 10 minutes
+# `masking.8` · *core* · 10 minutes
 #
 # Write one head of cross-attention. The queries come from `x`, the keys and the values from `memory`. Each query may
 # attend to the whole memory except its padding, which the mask hides; at least one token of each memory is real.

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 08 The model
+# # 08 · The model
 #
 # *Stack twelve layers and they learn less than one. A sum and a normalisation repair that, and what comes out is
 # GPT-2, to the last parameter.*
@@ -307,7 +307,9 @@ print("normalised:", ((x - mean) / root).numpy().round(3))
 # Here $\mu$ is the mean and $\sigma^2$ the variance of the position's channels. This is **layer norm** ([Ba, Kiros and
 # Hinton 2016](https://arxiv.org/abs/1607.06450)).
 #
-# ### Your turn: layer norm (core, 10 minutes)
+# ### Your turn: Layer norm by hand
+#
+# `model.1` · *core* · 10 minutes
 #
 # `x` is [B, T, C], `gain` and `bias` are [C], `eps` is a number; the result is [B, T, C]. The worked example is the
 # cell above: `[[[2, 4, 6, 8]]]` with gains 1, biases 0 and a tiny eps gives `[[[-1.342, -0.447, 0.447, 1.342]]]`.
@@ -550,7 +552,9 @@ print("moved:", moved.tolist())
 #
 # $$x \leftarrow x + \mathrm{attention}(\mathrm{norm}_1(x)) \qquad x \leftarrow x + \mathrm{mlp}(\mathrm{norm}_2(x))$$
 #
-# ### Your turn: a block (warm-up, 10 minutes)
+# ### Your turn: A pre-norm block
+#
+# `model.2` · *warm-up* · 10 minutes
 #
 # All four parts are given, as functions from [B, T, C] to [B, T, C]. Return a new tensor and leave `x` as it is. The
 # worked example, with numbers in place of tensors: if both norms divide by 2, attention adds 1 and the MLP
@@ -703,7 +707,9 @@ def mlp_at(x, name):
 # logit of a token is the dot product of the normalised stream with that token's row. In the list above, `head.weight`
 # and `embedding.token.weight` are one tensor under two names.
 #
-# ### Your turn: a GPT (core, 15 minutes)
+# ### Your turn: GPT from its parts
+#
+# `model.6` · *core* · 15 minutes
 #
 # `ids` is [B, T]; `E` is the token table [V, C] and `P` the position table [context, C], with at least T rows;
 # `blocks` is a list of functions and `norm` one function, all from [B, T, C] to [B, T, C]. A block already contains
@@ -1192,7 +1198,9 @@ pictures.by_fact(heads[most], k=9, title=f"Without {most} of block 0: nats per s
 # You've done three in the flow. For the others, `hint("model.3")` and `solution("model.3")` help (import them from
 # `gptlab.exercises`).
 #
-# ### Up, GELU, down (stretch, 15 minutes)
+# ### Your turn: Up, GELU, down
+#
+# `model.3` · *stretch* · 15 minutes
 #
 # Compute an MLP with the exact GELU, by hand, with `torch.erf`. `x` is [B, T, C], `W1` is [C, W], `b1` is [W], `W2` is
 # [W, C], `b2` is [C], to be used as `x @ W1`; the result is [B, T, C]. The worked example: x = `[[[1]]]`,
@@ -1206,7 +1214,9 @@ def mlp(x, W1, b1, W2, b2): ...
 check("model.3", mlp)
 
 # %% [markdown]
-# ### How many parameters? (stretch, 15 minutes)
+# ### Your turn: How many parameters?
+#
+# `model.4` · *stretch* · 15 minutes
 #
 # For a GPT-2 with V tokens, T positions, L blocks and C channels; everything has a bias except the tables, each of
 # the two norms of a block and the one at the end has gain and bias, and the head is tied. All arguments and the result
@@ -1220,7 +1230,9 @@ def count_parameters(V, T, L, C): ...
 check("model.4", count_parameters)
 
 # %% [markdown]
-# ### Initialisation by name (warm-up, 10 minutes)
+# ### Your turn: Initialisation by name
+#
+# `model.5` · *warm-up* · 10 minutes
 #
 # From a parameter's name, such as "blocks.3.mlp.up.weight", and the number of blocks L, give its standard deviation:
 # 0.02 for matrices and tables (positions too), 0.02 divided by the root of 2L for the two kinds that write into the
@@ -1235,7 +1247,9 @@ def first_deviation(name, L): ...
 check("model.5", first_deviation)
 
 # %% [markdown]
-# ### How much work is a token? (stretch, 15 minutes)
+# ### Your turn: How much work is a token?
+#
+# `model.7` · *stretch* · 15 minutes
 #
 # Count the FLOPs of the forward pass per token, products of matrices only, a multiply-add as 2: attention's four
 # matrices and the MLP's two in each of L layers, the head, and attention proper with T keys and T values. `V`, `L`,
@@ -1250,7 +1264,9 @@ def flops_per_token(V, L, C, T): ...
 check("model.7", flops_per_token)
 
 # %% [markdown]
-# ### Dropout (warm-up, 10 minutes)
+# ### Your turn: Dropout
+#
+# `model.8` · *warm-up* · 10 minutes
 #
 # `x` and `draws` are float tensors [B, T, C]. In training, a number whose draw is below `p` becomes 0 and the others
 # are divided by 1 − p; outside training, return `x` unchanged. The worked example: x = `[[[3, 6]]]`, draws `[[[0.1,
@@ -1264,7 +1280,9 @@ def dropout(x, draws, p, training): ...
 check("model.8", dropout)
 
 # %% [markdown]
-# ### Before the first step (stretch, 15 minutes)
+# ### Your turn: Before the first step
+#
+# `model.9` · *stretch* · 15 minutes
 #
 # The check that every training run should begin with. `logits` is [B, T, V], `targets` is [B, T]. Return "too large"
 # if the mean loss is more than 10 % above ln V, "too small" if it is more than 10 % below, otherwise "as it should

@@ -160,7 +160,9 @@ for name, (f, x, claimed) in claims.items():
     print(f"{name:10} claimed {claimed:7.4f}   measured {(f(x + 1e-6) - f(x)) / 1e-6:7.4f}")
 
 # %% [markdown]
-# ### Your turn: a better measurement *(warm-up, 3 minutes)*
+# ### Your turn: Measure a slope on both sides
+#
+# `backpropagation.1` · *warm-up* · 3 minutes
 #
 # Our ratio approaches 6 slowly, because the stretch that we measured lies to one side of $x$. Put $x$ in the middle
 # instead: go one `step` to the right and one `step` to the left, and divide the difference of the two values by the
@@ -262,7 +264,9 @@ print("and", product.data, "from", [parent.data for parent in product.parents], 
 # Follow the parents, and you have the **computational graph**: every value is a node, with an arrow to it from each value
 # it was computed from. All that's left is the walk back.
 #
-# ### Your turn: walk back *(core, 10 minutes)*
+# ### Your turn: Walk back through a graph
+#
+# `backpropagation.2` · *core* · 10 minutes
 #
 # Here is a graph as two lists. Node `i` was computed from the nodes `parents[i]`, which all come before it, and `slopes[i]`
 # holds a local derivative for each of them. Inputs have empty lists, and the last node is the result. Return the gradient
@@ -420,7 +424,9 @@ print("gradients at the four logits:", z.grad[0].tolist())
 # increase one logit, $z_i$. The sum $S$ has the slope $e^{z_i}$, the logarithm of $S$ has the slope $1/S$, and the chain rule
 # multiplies them: $e^{z_i} / S$. That is the softmax itself. The second term contributes −1, at the target only.
 #
-# ### Your turn: the gradient at the logits *(core, 10 minutes)*
+# ### Your turn: The gradient at the logits
+#
+# `backpropagation.3` · *core* · 10 minutes
 #
 # Now for a whole batch. The loss is the *mean* over all B·T positions, and that changes something, too. Logits may be
 # in the hundreds, so don't compute `exp` yourself. Without autograd, please. Example: a single position with the logits
@@ -482,7 +488,9 @@ pictures.table(rows, ["token", "p(token)", "gradient at its logit"], align="lrr"
 #
 # With many positions, the *same* weight is used at each of them. Where paths meet, gradients add up.
 #
-# ### Your turn: a linear layer, backward *(core, 10 minutes)*
+# ### Your turn: A linear layer, backward
+#
+# `backpropagation.4` · *core* · 10 minutes
 #
 # The layer computes `y = x @ weight.T + bias`, with the weight stored as [out, in], as PyTorch does it. Return `dx`,
 # `dweight` and `dbias`. The shapes are your best guide, because there are few ways to multiply these tensors that give
@@ -514,7 +522,9 @@ print(agree(backward.linear, backward.linear_backward(dy, x, weight), x, weight,
 # direction: each position's gradient goes to the row that it used. A token that occurs three times sends three gradients
 # to a single row, and a token that does not occur sends none, so its row does not learn anything from this batch.
 #
-# ### Your turn: an embedding, backward *(warm-up, 5 minutes)*
+# ### Your turn: An embedding, backward
+#
+# `backpropagation.5` · *warm-up* · 5 minutes
 #
 # Example: with V = 4 and C = 1, ids [[2, 0, 2]] and dx [[[1], [10], [100]]] give [[10], [0], [101], [0]].
 
@@ -548,7 +558,9 @@ print("rows without a gradient:", [row for row in range(6) if not found[0][row].
 # product rule: $(u v)' = u' v + u v'$, where a prime marks the slope. The slope of $\Phi$ is the bell curve itself,
 # $\varphi(x) = e^{-x^2/2} / \sqrt{2\pi}$.
 #
-# ### Your turn: GELU, backward *(stretch, 10 minutes)*
+# ### Your turn: GELU, backward
+#
+# `backpropagation.6` · *stretch* · 10 minutes
 #
 # In PyTorch, $\Phi(x)$ is `0.5 * (1 + torch.erf(x / math.sqrt(2)))`. Example: at x = 0 the slope of GELU is 0.5, so with
 # `dy` = 2 the answer is 1.
@@ -584,7 +596,9 @@ pictures.lines(curves, "x", "slope")
 # The simplest backward pass of all may be the most important one. In `x = x + part(x)`, the old $x$ reaches the sum on two
 # paths: through the part, and past it. The path past it has the slope 1.
 #
-# ### Your turn: down the residual stream *(warm-up, 5 minutes)*
+# ### Your turn: Down the residual stream
+#
+# `backpropagation.7` · *warm-up* · 5 minutes
 #
 # The stream went through several parts, first to last, each with a residual connection. You get `dx`, the gradient of
 # the stream after the last part, and a list with the backward function of each part, in the order of the forward pass.
@@ -611,7 +625,9 @@ check("backpropagation.7", stream_backward)
 #
 # $$dx_j = dp_j \cdot p_j (1 - p_j) - \sum_{i \ne j} dp_i \cdot p_i\,p_j$$
 #
-# ### Your turn: a softmax, backward *(stretch, 15 minutes)*
+# ### Your turn: A softmax, backward
+#
+# `backpropagation.8` · *stretch* · 15 minutes
 #
 # You could write this with two loops. But if you multiply the first term out, the sum becomes a simpler one over *all* $i$,
 # and no loop is left. Example: dp = [1, 0] and p = [0.25, 0.75] give [0.1875, −0.1875]. Why must a row of the result always
@@ -655,7 +671,9 @@ print(agree(lambda x: x.softmax(-1), found, x, dy=dp))
 # $\hat{x}$. The second one is $\hat{x}$ times one number per position: the mean, over the channels, of the gradient
 # multiplied by $\hat{x}$.
 #
-# ### Your turn: layer norm, backward *(stretch, 25 minutes)*
+# ### Your turn: Layer norm, backward
+#
+# `backpropagation.9` · *stretch* · 25 minutes
 #
 # Return `dx`, `dgain` and `dbias`. The variance divides by C (`correction=0` in PyTorch). Example: x = [1, 3], a gain of
 # [1, 1], eps = 1 and dy = [1, 0] give a mean of 2, a variance of 1, and dx = [0.1768, −0.1768].
@@ -690,7 +708,9 @@ print("largest common shift that it asks for:", round(found[0].sum(-1).abs().max
 # no line of its own. Where a weight is 0, the softmax's backward pass multiplies by 0, so no gradient can reach the
 # future either.
 #
-# ### Your turn: attention, backward *(stretch, 30 minutes)*
+# ### Your turn: Attention, backward
+#
+# `backpropagation.10` · *stretch* · 30 minutes
 #
 # Compute the weights again from `q` and `k`, with the future hidden. Then go back: `y = weights @ v` gives `dv` and the
 # gradient of the weights; the softmax turns that into the gradient of the scores; and the scores give `dq` and `dk`. The

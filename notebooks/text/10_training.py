@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 10 Training
+# # 10 · Training
 #
 # *You take a model that knows nothing, show it stories, and watch it learn to tell them – with the best possible loss
 # in view. Then you do the same with a text of your own.*
@@ -127,7 +127,9 @@ print("ln 65:      ", round(math.log(65), 4), " ln V:", round(math.log(V), 4))
 # ln V, stop and find out why.
 # </details>
 #
-# ### Your turn: the loss (core, 15 minutes)
+# ### Your turn: The loss, from logits
+#
+# `training.1` · *core* · 15 minutes
 #
 # Write it for a whole batch: `logits` is [B, T, V], `targets` is [B, T], and the result is one number, the mean
 # surprise over all B·T positions. Don't use `F.cross_entropy`. There's a trap: a logit of 1,000 must not overflow,
@@ -325,7 +327,9 @@ print("in the step, largest / smallest is below 2:", bool(sizes[0] / sizes[-1] <
 # around the goal should die down, so the rate falls to near 0: the **learning-rate decay**. It shares a word with
 # weight decay and nothing else. One shrinks the step, the other the weights.
 #
-# ### Your turn: a schedule (core, 10 minutes)
+# ### Your turn: Warm up, then decay
+#
+# `training.4` · *core* · 10 minutes
 #
 # Ours, which comes in a moment, falls in a straight line. Many published runs let it fall along half a cosine wave.
 # Write that one: from step 0 to `warmup` in a straight line, where step 0 already has 1/`warmup` of `highest`; then
@@ -413,7 +417,9 @@ predict("training.b", ...)
 # A batch holds sixteen stories, one per row. Every story is freshly generated, so none is seen twice. In
 # the usual words: the whole run is one epoch, one pass over the data.
 #
-# ### Your turn: inputs and targets (warm-up, 5 minutes)
+# ### Your turn: What comes next?
+#
+# `training.2` · *warm-up* · 5 minutes
 #
 # At each position the model predicts the token that comes next. Cut `ids`, [B, T + 1], into inputs and targets, both
 # [B, T]. The worked example: `[[5, 8, 2]]` gives `[[5, 8]]` and `[[8, 2]]`.
@@ -750,7 +756,9 @@ for piece in sampling.stream(reloaded, its_tokenizer, prompt, max_new_tokens=80,
 # You've done three in the flow. The others are here; `hint("training.3")` and `solution("training.3")` help (import
 # them from `gptlab.exercises`).
 #
-# ### Padding does not count (warm-up, 10 minutes)
+# ### Your turn: Padding does not count
+#
+# `training.3` · *warm-up* · 10 minutes
 #
 # `losses` is a float tensor [B, T], `targets` an integer tensor [B, T] in which −100 marks padding. Give the mean loss
 # over the targets that count, each token with the same weight whichever row it is in. The worked example: losses
@@ -764,7 +772,9 @@ def mean_of_counted(losses, targets): ...
 check("training.3", mean_of_counted)
 
 # %% [markdown]
-# ### A gradient that is too long (stretch, 10 minutes)
+# ### Your turn: A gradient that is too long
+#
+# `training.5` · *stretch* · 10 minutes
 #
 # All gradients of a model together are one long vector. If it is longer than `longest`, shorten it to that length and
 # keep its direction; otherwise leave it. `gradients` is a list of float tensors of any shapes; give new tensors of the
@@ -778,7 +788,9 @@ def clip(gradients, longest): ...
 check("training.5", clip)
 
 # %% [markdown]
-# ### Perplexity (warm-up, 5 minutes)
+# ### Your turn: Perplexity
+#
+# `training.6` · *warm-up* · 5 minutes
 #
 # e to the power of the mean loss per token. `losses` is a list with the mean loss of each batch in nats per token,
 # `counts` a list with the number of tokens in each. The worked example: losses `[0.0, ln 4]` with counts `[1, 1]` give
@@ -792,7 +804,9 @@ def perplexity(losses, counts): ...
 check("training.6", perplexity)
 
 # %% [markdown]
-# ### One step of AdamW (stretch, 25 minutes)
+# ### Your turn: One step of AdamW, by hand
+#
+# `training.7` · *stretch* · 25 minutes
 #
 # Give the new `(w, m, v)` after one step; all three and `g` are float tensors of one shape, and `m` and `v` come back
 # uncorrected. Unlike our `adam_steps`, this one has weight decay, `w` times $1 - \text{lr} \cdot \text{decay}$ before
@@ -807,7 +821,9 @@ def adamw_step(w, g, m, v, step, lr, betas, eps, decay): ...
 check("training.7", adamw_step)
 
 # %% [markdown]
-# ### How far above the floor? (warm-up, 5 minutes)
+# ### Your turn: How far above the floor?
+#
+# `training.8` · *warm-up* · 5 minutes
 #
 # `story_nats` and `floor_nats` are lists with the model's total loss and the floor of each story, `tokens` their
 # lengths. How many nats per token is the model above the floor, over all tokens together? The worked example: losses

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 11 Sampling
+# # 11 · Sampling
 #
 # *A model gives every possible next token a probability. Somebody still has to choose.*
 #
@@ -231,7 +231,9 @@ print(f"twelve equal: {math.log(12):.2f} nats")
 predict("sampling.b", ...)
 
 # %% [markdown]
-# **Write it first: `sampling.1`** · *warm-up* · 2 minutes
+# ### Your turn: Sharper or flatter
+#
+# `sampling.1` · *warm-up* · 2 minutes
 #
 # Turn logits into probabilities at a temperature. `logits` is a float32 tensor [B, V] with numbers between −1,000 and
 # 1,000, and `temperature` a number of at least 0.01. Return a tensor [B, V] whose rows sum to 1.
@@ -303,7 +305,9 @@ for t in (0.5, 1, 1.5, 3):
 # **Top-k** (Fan et al. 2018) is the bluntest way to do it: only the k most likely tokens stay possible. Give all others
 # a logit of minus infinity, and the softmax gives them a probability of exactly 0 and shares the rest out.
 #
-# **Write it first: `sampling.2`** · *warm-up* · 5 minutes
+# ### Your turn: Only the k best
+#
+# `sampling.2` · *warm-up* · 5 minutes
 #
 # `logits` is a float32 tensor [B, V], no two alike in a row; `k` is an `int` from 1 to V, both included. Return the
 # probabilities of what is left, a tensor [B, V] in the order of the ids: in each row k of them are above 0, and they
@@ -359,7 +363,9 @@ pictures.table(rows, ["place", "entropy (nats)", "above 1 %", "top-k 5", "top-p 
 predict("sampling.c", ...)
 
 # %% [markdown]
-# **Write it first: `sampling.3`** · *core* · 15 minutes
+# ### Your turn: The fewest that reach p
+#
+# `sampling.3` · *core* · 15 minutes
 #
 # `logits` is a float32 tensor [B, V], `p` a number above 0 and at most 1. In each row, the token with which the sum
 # reaches p stays, together with all the more likely ones; the others go. So at least one token always stays, and with p
@@ -408,7 +414,9 @@ print("the new chances:", [round(x, 3) for x in (back / back.sum()).tolist()])
 # **Min-p** (Nguyen et al. 2024) compares each token with the best one instead: keep what is at least p times as likely
 # as the most likely token, with a small p such as 0.1. It shares nothing but the letter with the p of top-p.
 #
-# **Write it first: `sampling.4`** · *warm-up* · 5 minutes
+# ### Your turn: Not too far below the best
+#
+# `sampling.4` · *warm-up* · 5 minutes
 #
 # `logits` is a float32 tensor [B, V], `p` a number above 0 and at most 1. A token stays if its probability is at least
 # p times that of the most likely token *of its row*. Return a tensor [B, V] whose rows sum to 1.
@@ -630,7 +638,9 @@ for number, (a, b) in enumerate(zip(first.layers, second.layers, strict=True), 1
 #
 # ## By hand, 5: one head with a cache
 #
-# **Write it first: `sampling.8`** · *core* · 15 minutes
+# ### Your turn: One head with a cache
+#
+# `sampling.8` · *core* · 15 minutes
 #
 # One new token arrives at an attention head that has cached the keys and values of all tokens before it. Append the new
 # key and value, let the new query attend to all of them, **its own key included**, with scores divided by √hs as
@@ -796,7 +806,9 @@ pictures.table(rows, head, align="rrrrr")
 # layers, for each of `n_kv_head` heads, $hs$ numbers each. In the models so far, `n_kv_head` was the number of heads,
 # $H$. Others let several query heads share one head of keys and values; notebook 12 shows how.
 #
-# **Write it first: `sampling.9`** · *warm-up* · 5 minutes
+# ### Your turn: What a cache costs
+#
+# `sampling.9` · *warm-up* · 5 minutes
 #
 # How many bytes hold the keys and values of B texts of T tokens? A head has `n_embd / n_head` numbers (this divides
 # evenly), and a number takes `width` bytes. Input: seven `int`. Result: an `int`.
@@ -1164,7 +1176,9 @@ print(f"the grammar: {fables.entropy():.1f} nats; all its stories equally likely
 #
 # All of these are *stretch*: pick what tempts you.
 #
-# **`sampling.5` The repetition penalty** · *stretch* · 15 minutes
+# ### Your turn: Less of the same
+#
+# `sampling.5` · *stretch* · 15 minutes
 #
 # Make the tokens in `seen` less likely: a logit above 0 is divided by the penalty, one below 0 is multiplied by it. A
 # token that occurs three times is lowered once. `logits` is a float32 tensor [B, V], `seen` an integer tensor [B, T]
@@ -1183,7 +1197,9 @@ def penalise(logits, seen, penalty): ...
 check("sampling.5", penalise)
 
 # %% [markdown]
-# **`sampling.6` One token from one random number** · *stretch* · 15 minutes
+# ### Your turn: One token from one random number
+#
+# `sampling.6` · *stretch* · 15 minutes
 #
 # Our first by-hand cell ignored two rare cases. Lay the probabilities side by side on a line from 0 to 1, in the order
 # of the ids; a segment includes its left end and not its right one. `probabilities` is a `list` of `float`, `u` a
@@ -1204,7 +1220,9 @@ def draw(probabilities, u): ...
 check("sampling.6", draw)
 
 # %% [markdown]
-# **`sampling.7` Sample with noise and a maximum** · *stretch* · 15 minutes
+# ### Your turn: Sample with noise and a maximum
+#
+# `sampling.7` · *stretch* · 15 minutes
 #
 # You can sample without adding anything up: give each logit its own noise, and take the largest. If $u$ is uniform
 # between 0 and 1, the noise is $-\ln(-\ln u)$ (Gumbel 1954), and each token wins with exactly its softmax probability.
@@ -1224,7 +1242,9 @@ def gumbel_draw(logits, uniform): ...
 check("sampling.7", gumbel_draw)
 
 # %% [markdown]
-# **`sampling.10` Beam search** · *stretch* · 30 minutes
+# ### Your turn: Beam search
+#
+# `sampling.10` · *stretch* · 30 minutes
 #
 # Greedy takes the best token each time and may miss the best **text**. Follow `width` texts at once: start with the
 # `width` most likely first tokens; in each step extend each text by every token, add up log-probabilities, and keep the

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 12 From GPT-2 to Llama
+# # 12 · From GPT-2 to Llama
 #
 # *Swap four parts, one at a time, and GPT-2 has become Llama.*
 #
@@ -178,7 +178,9 @@ print(f"the seed alone: {abs(seeds[0] - seeds[1]):.1f} nats per story")
 predict("llama.a", ...)
 
 # %% [markdown]
-# **Write it first: `llama.1`** · *warm-up* · 5 minutes
+# ### Your turn: RMSNorm
+#
+# `llama.1` · *warm-up* · 5 minutes
 #
 # Divide each vector by the root of the mean of its squares, with `eps` added to that mean, and multiply each channel by
 # its weight. `x` is a float32 tensor [B, T, C], `weight` is [C], `eps` a number; where `eps` is 0, no vector
@@ -334,7 +336,9 @@ pictures.lines(moved, "position of the first token", "loss on new stories (nats 
 #
 # $$ a' = a \cos(t\omega) - b \sin(t\omega), \qquad b' = a \sin(t\omega) + b \cos(t\omega) $$
 #
-# **Write it first: `llama.2`** · *warm-up* · 5 minutes
+# ### Your turn: Rotate one pair
+#
+# `llama.2` · *warm-up* · 5 minutes
 #
 # Rotate the pair (a, b) of a token at `position` counterclockwise, by `position` times `frequency` radians. `a`, `b`
 # and `frequency` are of type `float`, `position` is an `int` counted from 0. Return the new pair, a `tuple` of two
@@ -426,7 +430,9 @@ for i, j in ((5, 2), (105, 102), (3, 0), (6, 2), (106, 102)):
 # radians. The **base** $\theta$ (theta, `rope_theta` in `GPTConfig`) was 10,000 at first. Pair 0 rotates by a whole
 # radian per token, the last pair hardly at all.
 #
-# **Write it first: `llama.3`** · *warm-up* · 5 minutes
+# ### Your turn: From fast to slow
+#
+# `llama.3` · *warm-up* · 5 minutes
 #
 # Return the frequencies of all pairs, a float tensor [hs / 2]. `hs` is an even `int` of at least 4, `theta` a `float`
 # above 1.
@@ -474,7 +480,9 @@ finish(figure, "Waves: pair 0 goes round every 6 tokens, pair 1 every 29, pair 2
 #
 # Which channels make a pair? Here the first half goes with the second: channel $i$ with channel $i + hs/2$.
 #
-# **Write it first: `llama.4`** · *core* · 15 minutes
+# ### Your turn: Rotate several tokens
+#
+# `llama.4` · *core* · 15 minutes
 #
 # You have the queries of one head, for tokens at positions `start`, `start + 1`, … (with a cache, a text continues
 # where it left off). Rotate them counterclockwise with that pairing and the frequencies $1 / \theta^{2i / hs}$. `x` is
@@ -737,7 +745,9 @@ finish(figure, "GELU and silu, nearly alike with a dip below 0; squared ReLU, 0 
 # ([2020](https://arxiv.org/abs/2002.05202)), whose paper explains it like this: "We offer no explanation as to why
 # these architectures seem to work; we attribute their success, as all else, to divine benevolence."
 #
-# **Write it first: `llama.6`** · *core* · 10 minutes
+# ### Your turn: An MLP with a gate
+#
+# `llama.6` · *core* · 10 minutes
 #
 # `x` is a float32 tensor [B, T, C]; `gate` and `up` are [W, C] and `down` is [C, W], as `nn.Linear` stores its weight
 # (so `x @ gate.T`). Return a tensor [B, T, C].
@@ -850,7 +860,9 @@ pictures.shared_heads(4, 4, 2, 1)
 # key heads, G, is `n_kv_head` in `GPTConfig`. The one on the right is **multi-query attention**, four years older
 # ([Shazeer 2019](https://arxiv.org/abs/1911.02150)). The one on the left is what you have had since notebook 06.
 #
-# **Write it first: `llama.7`** · *core* · 5 minutes
+# ### Your turn: One head of keys for several of queries
+#
+# `llama.7` · *core* · 5 minutes
 #
 # There are G heads of keys and H query heads, H a multiple of G, and neighbouring query heads share: with G = 2 and H =
 # 6, query heads 0, 1, 2 read the first keys and heads 3, 4, 5 the second. `k` is a float32 tensor [B, G, T, hs], `H` an
@@ -1226,7 +1238,9 @@ pictures.table(rows, ["nats per story above the floor", "best seed", "worst seed
 # %% [markdown]
 # ## More exercises
 #
-# **`llama.5` From neighbours to halves** · *stretch* · 15 minutes
+# ### Your turn: From neighbours to halves
+#
+# `llama.5` · *stretch* · 15 minutes
 #
 # The rows of a query matrix were trained for pairs of neighbours: within each head, rows 2i and 2i + 1 belong together.
 # Reorder them for pairs of halves: within each head, row 2i moves to row i, and row 2i + 1 to row i + hs/2. `weight` is
@@ -1246,7 +1260,9 @@ def neighbours_to_halves(weight, H): ...
 check("llama.5", neighbours_to_halves)
 
 # %% [markdown]
-# **`llama.8` How long may the texts be?** · *stretch* · 15 minutes
+# ### Your turn: How long may the texts be?
+#
+# `llama.8` · *stretch* · 15 minutes
 #
 # A device holds the weights, each once, and beside them the KV caches of B texts of equal length. How many tokens can
 # each text have, at most? Weights and cache take `width` bytes per number; a head has `n_embd / n_head` numbers. All
@@ -1268,7 +1284,9 @@ def longest(memory, parameters, n_layer, n_head, n_kv_head, n_embd, B, width): .
 check("llama.8", longest)
 
 # %% [markdown]
-# **`llama.9` Count a Llama** · *stretch* · 20 minutes
+# ### Your turn: Count a Llama
+#
+# `llama.9` · *stretch* · 20 minutes
 #
 # How many parameters does a Llama have? An embedding of V rows of C; L layers with attention (matrices [C, C] for the
 # queries and the output; keys and values with `n_kv_head` heads of C / H numbers), SwiGLU of width W, and two norms;
@@ -1289,7 +1307,9 @@ def count(V, L, H, n_kv_head, C, W, tied): ...
 check("llama.9", count)
 
 # %% [markdown]
-# **`llama.10` As wide as the budget allows** · *stretch* · 10 minutes
+# ### Your turn: As wide as the budget allows
+#
+# `llama.10` · *stretch* · 10 minutes
 #
 # How wide is an MLP with a gate for as many parameters as one with two matrices and $4C$? Take 8 C / 3, **rounded
 # down** to a whole number, and round that **up** to the next multiple of `multiple`, because GPUs like round sizes; a

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 14 Fine-tuning
+# # 14 · Fine-tuning
 #
 # *A model that tells stories becomes one that does what you ask.*
 #
@@ -158,7 +158,9 @@ pictures.table(rows, ["kind of request", "base model", "assistant"], align="lrr"
 # Your turn, before you see ours.
 
 # %% [markdown]
-# **Your turn: `finetuning.1`** · *warm-up* · 4 minutes
+# ### Your turn: Write a conversation
+#
+# `finetuning.1` · *warm-up* · 4 minutes
 #
 # Write a conversation as one text. Before each message stands the mark of its role, `<|user|>` or `<|assistant|>`,
 # and after it `<|end|>`, without spaces. If the user spoke last, the text ends with `<|assistant|>`, because it is
@@ -244,7 +246,9 @@ for name, how in (("careless", careless), ("ours", template)):
 # and no tokenizer solves it.)
 
 # %% [markdown]
-# **Your turn: `finetuning.2`** · *core* · 10 minutes
+# ### Your turn: Encode a conversation, message by message
+#
+# `finetuning.2` · *core* · 10 minutes
 #
 # Put a conversation together from the ids of its messages, and say which tokens the model has to learn to write. Each
 # message is the mark of its role, its words, and the end token. The model learns the assistant's words and the end
@@ -306,7 +310,9 @@ pictures.conversation(row.ids[0, :width], row.targets[0, :width], its_tokenizer,
 # green token.
 
 # %% [markdown]
-# **Your turn: `finetuning.3`** · *core* · 8 minutes
+# ### Your turn: Targets that count
+#
+# `finetuning.3` · *core* · 8 minutes
 #
 # From a conversation as ids, and for each id whether the model learns to write it, make inputs and targets. The
 # target of a position is the next id if that one counts, and -100 if it doesn't. The last id isn't an input, because
@@ -328,7 +334,9 @@ def masked_targets(ids, counts):
 check("finetuning.3", masked_targets)
 
 # %% [markdown]
-# **Your turn: `finetuning.4`** · *warm-up* · 6 minutes
+# ### Your turn: The mean over what counts
+#
+# `finetuning.4` · *warm-up* · 6 minutes
 #
 # The loss of a batch is the mean over all its targets that count, each token weighing the same. Whatever stands at
 # the other places must not matter, even if it is NaN.
@@ -401,7 +409,9 @@ for name, each in (("padded", padded), ("packed", packed)):
 # `<|endoftext|>`, so counting those along the row numbers the documents.
 
 # %% [markdown]
-# **Your turn: `finetuning.5`** · *stretch* · 12 minutes
+# ### Your turn: Pack them
+#
+# `finetuning.5` · *stretch* · 12 minutes
 #
 # Pack conversations into rows of T tokens. Take them in their order, and put each into the first row that has room
 # for all of it; where there is none, begin a new row. (This is called first fit.)
@@ -422,7 +432,9 @@ def pack(lengths, T):
 check("finetuning.5", pack)
 
 # %% [markdown]
-# **Your turn: `finetuning.6`** · *stretch* · 12 minutes
+# ### Your turn: Packed, and still alone
+#
+# `finetuning.6` · *stretch* · 12 minutes
 #
 # Several documents are packed into each row; each begins with the token `begin`. Which positions may a position
 # attend to? To itself and to earlier ones, and only within its own document.
@@ -467,7 +479,9 @@ print("packed, with the causal mask alone:  it differs by more than 1e-5:", abs(
 # average token, and the logits of the old tokens stay exactly as they were.
 
 # %% [markdown]
-# **Your turn: `finetuning.8`** · *warm-up* · 4 minutes
+# ### Your turn: Rows for new tokens
+#
+# `finetuning.8` · *warm-up* · 4 minutes
 #
 # The special tokens are new to a pre-trained model: its embedding table has no rows for them. Add n rows at the end.
 # Each starts as the mean of all old rows, the vector of an average token.
@@ -605,7 +619,9 @@ pictures.training(runs, what="fables", unit=unit, title="How much of the fables 
 # small file of its own.
 
 # %% [markdown]
-# **Your turn: `finetuning.7`** · *core* · 8 minutes
+# ### Your turn: LoRA, the forward pass
+#
+# `finetuning.7` · *core* · 8 minutes
 #
 # A linear layer computes `x @ W.T`. Beside the frozen W stand two thin matrices A and B, and their product is
 # multiplied by alpha / r, where r is the rank, the number of rows of A: y = W x + (alpha / r) B A x for every

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 15 Reinforcement learning
+# # 15 · Reinforcement learning
 #
 # *The model writes, something says how good that was, and what was good becomes more likely.*
 #
@@ -111,7 +111,9 @@ print(f"coherent   {before['coherent']:.0%} (expected between 76 % and 93 %)")
 # $\theta_i$ move, at a learning rate of 0.5? Write it as a function before you read on.
 
 # %% [markdown]
-# **Your turn: `reinforcement.1`** · *warm-up* · 10 minutes
+# ### Your turn: One step on a bandit
+#
+# `reinforcement.1` · *warm-up* · 10 minutes
 #
 # A policy chooses arm i with probability softmax(θ)ᵢ. It pulled `arm` and got `reward`. Give θ after one step of
 # REINFORCE: θ plus rate · reward · the gradient of ln p(arm) with respect to θ. Work the gradient out on paper; no
@@ -203,7 +205,9 @@ pictures.table(rows, ["rewards", "mean gradient", "noise of one pull"])
 # 2019](https://openreview.net/forum?id=r1lgTGL5DE)).
 
 # %% [markdown]
-# **Your turn: `reinforcement.2`** · *warm-up* · 8 minutes
+# ### Your turn: A baseline of the others
+#
+# `reinforcement.2` · *warm-up* · 8 minutes
 #
 # Each row of `rewards` belongs to one prompt, with N completions. Give each completion its reward minus the mean
 # reward of the *other* completions of its row.
@@ -261,7 +265,9 @@ pictures.lines(curves, "step of four pulls", "probability of the best arm, mean 
 # not, so it doesn't.
 
 # %% [markdown]
-# **Your turn: `reinforcement.4`** · *core* · 12 minutes
+# ### Your turn: How likely was this completion?
+#
+# `reinforcement.4` · *core* · 12 minutes
 #
 # Give ln p of each completion: the sum of ln p of its tokens, at the temperature that it was sampled with. Logits are
 # divided by the temperature before the softmax. A target of −100 (prompt, padding) counts nothing.
@@ -362,7 +368,9 @@ print(f"gain with the baseline {gains[0]:+.2f} (expected above 0.15), without {g
 # as loudly as one whose rewards lie far apart.
 
 # %% [markdown]
-# **Your turn: `reinforcement.3`** · *core* · 10 minutes
+# ### Your turn: The group-relative advantage
+#
+# `reinforcement.3` · *core* · 10 minutes
 #
 # GRPO's advantage: each reward minus the mean of its group, divided by (the group's standard deviation + 0.0001).
 # Take `torch.std` as it is. A group in which all rewards are equal must give zeros, not NaN.
@@ -408,7 +416,9 @@ for name, advantages in {"with": reinforcement.group_advantages, "without": rein
 # $$ \min\big( \rho A, \; \mathrm{clip}(\rho, 1 - \varepsilon, 1 + \varepsilon) \, A \big) $$
 
 # %% [markdown]
-# **Your turn: `reinforcement.5`** · *stretch* · 12 minutes
+# ### Your turn: The clipped objective
+#
+# `reinforcement.5` · *stretch* · 12 minutes
 #
 # PPO's objective for each token, to be made large: min(ρ A, clip(ρ, 1 − ε, 1 + ε) A), where ρ is the probability of
 # the token under the new policy divided by that under the old one.
@@ -459,7 +469,9 @@ print(f"expected: at least three times as far without; here {moved['no clip'][1]
 # 2020](http://joschu.net/blog/kl-approx.html)).
 
 # %% [markdown]
-# **Your turn: `reinforcement.6`** · *warm-up* · 8 minutes
+# ### Your turn: How far from the reference?
+#
+# `reinforcement.6` · *warm-up* · 8 minutes
 #
 # Estimate the KL divergence from sampled tokens, one number for each: r − 1 − ln r, where r is the probability of the
 # token under the *reference* divided by that under the *policy*.
@@ -639,7 +651,9 @@ print(
 predict("reinforcement.d", ...)
 
 # %% [markdown]
-# **Your turn: `reinforcement.8`** · *core* · 8 minutes
+# ### Your turn: How many groups teach anything?
+#
+# `reinforcement.8` · *core* · 8 minutes
 #
 # A completion earns reward 1 with probability p, and 0 otherwise. What is the probability that a group of N
 # independent completions has at least two different rewards in it? (The others give advantages of zero.)
@@ -729,7 +743,9 @@ print(f"an unseen happy story scores higher than a sad one in {right:.0%} of all
 #    - \beta \ln \tfrac{\pi(\text{rejected})}{\pi_{\text{ref}}(\text{rejected})} \Big) $$
 
 # %% [markdown]
-# **Your turn: `reinforcement.7`** · *stretch* · 15 minutes
+# ### Your turn: Direct preference optimization
+#
+# `reinforcement.7` · *stretch* · 15 minutes
 #
 # In Bradley and Terry's model, a completion with score s is preferred to one with score t with probability σ(s − t).
 # DPO takes β ln(π / π_reference) as the score. Give the mean of −ln(probability that the chosen one is preferred).

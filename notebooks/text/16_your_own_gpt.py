@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 16 Your own GPT
+# # 16 · Your own GPT
 #
 # *You bring a text. You leave with a model of it, and with a page that you can send to a friend.*
 #
@@ -117,7 +117,9 @@ print("three others:", *(repr(text[:70]) for text in texts[100:103]), sep="\n  "
 # such repetitions. In one well-known corpus Lee et al. (2022) found a single sentence more than sixty thousand times,
 # and models that they trained without the duplicates copied ten times less. How would you find them?
 #
-# **Your turn: `your_own_gpt.1`** · *warm-up* · 6 minutes
+# ### Your turn: Find the duplicates
+#
+# `your_own_gpt.1` · *warm-up* · 6 minutes
 #
 # `documents` is a `list` of `str`. Two documents say the same if
 # they differ in upper case and in white space only (`text.casefold()` and `text.split()` help). Give the positions of
@@ -233,7 +235,9 @@ pictures.table([arithmetic(length) for length in lengths], header, align="rlrrrr
 # How far can you trust it? It rests on trials with a few English texts, and it was made so that a run takes minutes on
 # a laptop. Take it as a starting point: every number in it is an option of `train`.
 #
-# **Your turn: `your_own_gpt.2`** · *core* · 8 minutes
+# ### Your turn: The best size for a budget
+#
+# `your_own_gpt.2` · *core* · 8 minutes
 #
 # Suppose for a moment that text is unlimited. With `flops` to spend
 # and `ratio` tokens per parameter, how large a model N and how many tokens D? Use $6 N D$ for the cost. `flops` and
@@ -284,7 +288,9 @@ print(", ".join(f"{name} {value}" for name, value in recipe.model.items()))
 # a story has other people and other words than its beginning. So we set aside whole documents from everywhere. And
 # duplicates have to end up on the same side, or the model is tested on what it has already read.
 #
-# **Your turn: `your_own_gpt.3`** · *stretch* · 12 minutes
+# ### Your turn: Split without a leak
+#
+# `your_own_gpt.3` · *stretch* · 12 minutes
 #
 # Number the *different* documents in the order in which they first appear, 0, 1, 2, …; here two documents say the same
 # only if they are equal. Every `every`-th goes to validation, those whose number is `every - 1`, `2 * every - 1` and so
@@ -433,7 +439,9 @@ print(f"{speed / 1e9:.1f} billion operations per second: all steps of the rule w
 # **Bits per byte**, which you know from notebook 03, is the loss of the whole text, in bits, divided by its length in
 # bytes. Tokens cancel out, so any two models can be compared, whatever their tokens are.
 #
-# **Your turn: `your_own_gpt.4`** · *warm-up* · 6 minutes
+# ### Your turn: Bits per byte
+#
+# `your_own_gpt.4` · *warm-up* · 6 minutes
 #
 # A model has a mean loss of `nats` per token on a `text` that is
 # `tokens` tokens long. How many bits is that for each byte of the text in UTF-8? `nats` is a `float`, `tokens` an
@@ -606,7 +614,9 @@ pictures.lines(shares, "step", "copied (% of stretches of 15 characters)", level
 # Compare the two pictures. Copies in samples come last, when it is far too late. The secret could be found long before,
 # by anyone who knew where to look. That nobody has seen a model recite something doesn't mean that it can't.
 #
-# **Your turn: `your_own_gpt.5`** · *core* · 10 minutes
+# ### Your turn: How much is copied?
+#
+# `your_own_gpt.5` · *core* · 10 minutes
 #
 # Measure it yourself: the fraction of all stretches of `n` characters in `text` that occur in `source`. A stretch that
 # occurs three times in `text` counts three times. `text` and `source` are `str`, `text` has at least `n` characters,
@@ -636,7 +646,9 @@ check("your_own_gpt.5", copied)
 # done so for a while. That is **early stopping**, and how many evaluations you wait is the **patience**. `keep_best`
 # has done the first half already.
 #
-# **Your turn: `your_own_gpt.6`** · *core* · 10 minutes
+# ### Your turn: Early stopping
+#
+# `your_own_gpt.6` · *core* · 10 minutes
 #
 # `losses` is a `list` of `float`, the validation loss of each
 # evaluation in turn; `patience` is an `int` of at least 1. We stop at the first evaluation that is the `patience`-th
@@ -859,7 +871,9 @@ print(f"mine.html: {size / 1e6:.1f} MB")
 #
 # You have met six on the way. One more is about the secret.
 #
-# **Your turn: `your_own_gpt.7`** · *stretch* · 10 minutes
+# ### Your turn: How exposed is a secret?
+#
+# `your_own_gpt.7` · *stretch* · 10 minutes
 #
 # The exposure of a secret: $\log_2$ of how many candidates there
 # are, the secret included, minus $\log_2$ of its rank among them. The cheapest has rank 1; what costs the same as the

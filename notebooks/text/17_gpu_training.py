@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 17 GPU training
+# # 17 · GPU training
 #
 # *You find out where the time and the memory of a training step go, change one thing after another, and train on
 # whatever machine you have, with the figures of a real GPU beside your own.*
@@ -109,7 +109,9 @@ print(f"training GPT-2 on it would take {work / rate / 3600 / 24 / 365:,.0f} yea
 # $$ \frac{6 \cdot 124 \cdot 10^6 \cdot 300 \cdot 10^9}{8 \cdot 312 \cdot 10^{12} \cdot 0.35}\ \text{seconds} = 3.0\ \text{days}. $$
 
 # %% [markdown]
-# **Your turn: `gpu.1`** · *warm-up* · 5 minutes
+# ### Your turn: How many days?
+#
+# `gpu.1` · *warm-up* · 5 minutes
 #
 # Before you pay for a run: how many days will it take? A step takes about six floating-point operations per parameter
 # and token (forward and backward together). Each of the `gpus` could do `peak` of them per second, and the run reaches
@@ -253,7 +255,9 @@ print("the clock was read too early:", all(early > 2 * late for early, late in r
 # answer is 0.55.
 
 # %% [markdown]
-# **Your turn: `gpu.2`** · *core* · 15 minutes
+# ### Your turn: Read the clock at the right time
+#
+# `gpu.2` · *core* · 15 minutes
 #
 # `device.start()` launches some work and returns a millisecond later, before the work is done; `device.wait()` returns
 # when all that was launched is done; `device.clock()` is the time. Something that others have launched may still be
@@ -330,7 +334,9 @@ pictures.table(rows, ["work, in float32", "FLOPs per byte"], align="lr")
 # arithmetic in the world, 24 FLOPs meet 76 bytes: 0.32 FLOP/s.
 
 # %% [markdown]
-# **Your turn: `gpu.3`** · *core* · 10 minutes
+# ### Your turn: Under which ceiling?
+#
+# `gpu.3` · *core* · 10 minutes
 #
 # A matrix [m, k] is multiplied by one of [k, n]. Both are read from memory once, the result is written once, and a
 # number takes `width` bytes. The machine does at most `rate` FLOP/s, and moves at most `bandwidth` bytes per second.
@@ -503,7 +509,9 @@ for kind in (torch.bfloat16, torch.float16):
 # scale was too large: skip this step, halve the scale.
 
 # %% [markdown]
-# **Your turn: `gpu.6`** · *stretch* · 20 minutes
+# ### Your turn: The loss scaler of float16
+#
+# `gpu.6` · *stretch* · 20 minutes
 #
 # The loss was multiplied by `scale`, so that small gradients do not vanish in float16. If every number of the gradient
 # is finite, divide it by `scale` (the one that the loss was multiplied by) and count one good step; when the count
@@ -853,7 +861,9 @@ print("mean of the two means, equal to the whole batch:", bool(((long + short) /
 # the whole batch is 6.5.
 
 # %% [markdown]
-# **Your turn: `gpu.5`** · *warm-up* · 10 minutes
+# ### Your turn: A large batch in small parts
+#
+# `gpu.5` · *warm-up* · 10 minutes
 #
 # A batch did not fit, so it was cut into parts. For each part you have the gradient of its **mean** loss, and the
 # number of tokens that counted in it, at least 1. Give the gradient of the mean loss of the whole batch. (This is
@@ -1127,7 +1137,9 @@ print("the same batches:", all(torch.equal(ahead.batch(n)[0], on_disk.batch(n)[0
 # 10. That is 70 multiplications and as many additions; forward and backward, three times that, 420 FLOPs per token.
 
 # %% [markdown]
-# **Your turn: `gpu.4`** · *stretch* · 15 minutes
+# ### Your turn: FLOPs per token, by hand
+#
+# `gpu.4` · *stretch* · 15 minutes
 #
 # Count the FLOPs of GPT-2's matrix products for **one token** in a sequence of T, forward and backward. A block has
 # four matrices [C, C] in its attention, then two in its MLP, [C, 4C] and [4C, C]; in attention itself the query of the

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # 18 Many GPUs
+# # 18 · Many GPUs
 #
 # *Several processes train one model together, and compute what one would have computed alone. The run survives when one
 # of them dies. What you can't run, you plan on paper. It is the last notebook of the course.*
@@ -138,7 +138,9 @@ print("two halves, put together, equal to the whole within 1e-6:", apart < 1e-6)
 # of one.
 
 # %% [markdown]
-# **Your turn: `cluster.1`** · *core* · 10 minutes
+# ### Your turn: Which rows are mine?
+#
+# `cluster.1` · *core* · 10 minutes
 #
 # A batch of `rows` rows is split among `ranks` processes, numbered from 0. Each takes as many consecutive rows as `rows
 # / ranks`, **rounded up**, in the order of their numbers; the last ones get what is left, perhaps nothing. Together
@@ -232,7 +234,9 @@ pictures.table(table, ["after", "rank 0 has", "rank 1 has", "rank 2 has"], align
 # does one rank send in general? Twelve numbers of 4 bytes on 3 ranks are 64 bytes from each.
 
 # %% [markdown]
-# **Your turn: `cluster.2`** · *warm-up* · 5 minutes
+# ### Your turn: What a ring sends
+#
+# `cluster.2` · *warm-up* · 5 minutes
 #
 # `ranks` processes add up their gradients, each of `numbers` numbers of `width` bytes. They stand in a ring, and each
 # cuts its gradient into as many equal pieces as there are ranks. In every round each rank sends one piece to its right
@@ -290,7 +294,9 @@ predict("cluster.c", ...)
 # 200; at stage 3 it is 400 in all.
 
 # %% [markdown]
-# **Your turn: `cluster.3`** · *core* · 10 minutes
+# ### Your turn: What each GPU stores
+#
+# `cluster.3` · *core* · 10 minutes
 #
 # A model of `parameters` numbers is trained with AdamW, everything in float32 (4 bytes per number), on `gpus` GPUs, each
 # with its own part of the batch. At stage 0 each GPU stores everything: weights, gradients, and AdamW's two averages.
@@ -422,7 +428,9 @@ print("weights only, the same at step 21:", naive[20] == whole.losses[20])
 # 100, another 0.05.
 
 # %% [markdown]
-# **Your turn: `cluster.4`** · *stretch* · 10 minutes
+# ### Your turn: How often to save?
+#
+# `cluster.4` · *stretch* · 10 minutes
 #
 # After every `interval` minutes of work a checkpoint is written. That takes `saving` minutes, in which nothing is
 # trained. One GPU fails once in `lifetime` minutes on average, independently of the others, and if one fails, the whole
@@ -649,7 +657,9 @@ pictures.table(rows, header, align="lrrrr")
 # there, however long you train it.
 
 # %% [markdown]
-# **Your turn: `cluster.5`** · *core* · 10 minutes
+# ### Your turn: How long to train a smaller model?
+#
+# `cluster.5` · *core* · 10 minutes
 #
 # By the law $L = E + A / N^{\alpha} + B / D^{\beta}$, how many tokens $D$ does a model of `N` parameters have to be
 # trained on to reach the loss `loss`? If no number of tokens is enough, because E and the size alone already cost more
@@ -702,7 +712,9 @@ pictures.lines(curves, "parameters N (millions)", "loss (nats per token)", log="
 # and 1.5, and a floor of 1: each factor of four halves what is above the floor, so α = ½, and A = 200.
 
 # %% [markdown]
-# **Your turn: `cluster.6`** · *stretch* · 20 minutes
+# ### Your turn: A law from small runs
+#
+# `cluster.6` · *stretch* · 20 minutes
 #
 # Some runs of different sizes $N$ ended at different losses, and the entropy floor $E$ is known. Fit $L(N) = E + A /
 # N^{\alpha}$: take natural logarithms, $\ln(L - E) = \ln A - \alpha \ln N$, and find the straight line with the least
