@@ -69,38 +69,56 @@ MUTANTS = [
         "reinforcement",
         "(log_probs - behaviour.detach())",
         "(behaviour.detach() - log_probs)",
-        REINFORCEMENT,
+        REINFORCEMENT + "::test_the_gradient_of_grpo_equals_the_loop_written_out",
     ),
     Mutant(
         "KL the other way round",
         "reinforcement",
         "ln_ratio = reference - log_probs",
         "ln_ratio = log_probs - reference",
-        REINFORCEMENT,
+        REINFORCEMENT + "::test_the_gradient_of_grpo_equals_the_loop_written_out",
     ),
-    Mutant("the larger of two promises", "reinforcement", "-torch.minimum(", "-torch.maximum(", REINFORCEMENT),
-    Mutant("a completion in its own baseline", "reinforcement", " * N / (N - 1)", "", REINFORCEMENT),
-    Mutant("trained at another temperature", "rollouts", ".float() / temperature", ".float()", REINFORCEMENT),
+    Mutant(
+        "the larger of two promises",
+        "reinforcement",
+        "-torch.minimum(",
+        "-torch.maximum(",
+        REINFORCEMENT + "::test_the_gradient_of_grpo_equals_the_loop_written_out",
+    ),
+    Mutant(
+        "a completion in its own baseline",
+        "reinforcement",
+        " * N / (N - 1)",
+        "",
+        REINFORCEMENT + "::test_a_baseline_of_the_others_keeps_the_mean_gradient_and_shrinks_its_variance",
+    ),
+    Mutant(
+        "trained at another temperature",
+        "rollouts",
+        ".float() / temperature",
+        ".float()",
+        REINFORCEMENT + "::test_the_log_probabilities_that_are_trained_are_those_that_were_sampled_with",
+    ),
     Mutant(
         "the end token is not trained",
         "rollouts",
         "len(prompt) - 1 : len(row) - 1] = torch.tensor(row[len(prompt) :])",
         "len(prompt) - 1 : len(row) - 2] = torch.tensor(row[len(prompt) : -1])",
-        REINFORCEMENT,
+        REINFORCEMENT + "::test_the_log_probabilities_that_are_trained_are_those_that_were_sampled_with",
     ),
     Mutant(
         "a round is lost between two updates",
         "rollout_source",
         "open_round = self._round is not None and",
         "open_round = False and",
-        REINFORCEMENT,
+        REINFORCEMENT + "::test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been",
     ),
     Mutant(
         "DPO without its reference",
         "preferences",
         "beta * (rejected - reference_rejected)",
         "beta * rejected",
-        PREFERENCES,
+        PREFERENCES + "::test_the_loss_of_dpo_is_the_published_formula",
     ),
     # Attention
     Mutant(
@@ -420,52 +438,112 @@ MUTANTS = [
         "tests/test_unigram.py::test_a_character_that_no_piece_covers_costs_ten_nats_more_than_the_rarest_piece",
     ),
     # Fine-tuning
-    Mutant("the end is not learned", "chat_template", "len(words), is_answer]", "len(words), False]", FINETUNING),
-    Mutant("the mark is learned", "chat_template", "counts += [False, *[", "counts += [is_answer, *[", FINETUNING),
+    Mutant(
+        "the end is not learned",
+        "chat_template",
+        "len(words), is_answer]",
+        "len(words), False]",
+        FINETUNING + "::test_exactly_the_assistants_words_and_the_ends_after_them_count",
+    ),
+    Mutant(
+        "the mark is learned",
+        "chat_template",
+        "counts += [False, *[",
+        "counts += [is_answer, *[",
+        FINETUNING + "::test_exactly_the_assistants_words_and_the_ends_after_them_count",
+    ),
     Mutant(
         "users can forge turns",
         "chat_template",
         'self.tokenizer.encode_ordinary(turn["content"])',
         'self.tokenizer.encode(turn["content"], allowed_special="all")',
-        FINETUNING,
+        FINETUNING + "::test_no_text_can_forge_a_turn_and_all_of_it_comes_back",
     ),
     Mutant(
-        "targets are not shifted", "conversation_batches", "targets[1:]\n\n\ndef", "targets[:-1]\n\n\ndef", FINETUNING
+        "targets are not shifted",
+        "conversation_batches",
+        "targets[1:]\n\n\ndef",
+        "targets[:-1]\n\n\ndef",
+        FINETUNING + "::test_a_target_is_the_next_token_where_the_assistant_speaks_and_else_nothing",
     ),
-    Mutant("documents see each other", "conversation_batches", "documents(numbers) & causal(", "causal(", FINETUNING),
-    Mutant("lora is not scaled", "lora", "+ self.scale * F.linear(", "+ F.linear(", FINETUNING),
-    Mutant("merged without the scale", "lora", "+= self.scale * (self.B", "+= (self.B", FINETUNING),
+    Mutant(
+        "documents see each other",
+        "conversation_batches",
+        "documents(numbers) & causal(",
+        "causal(",
+        FINETUNING + "::test_packed_rows_have_the_losses_of_padded_ones_in_fewer_positions",
+    ),
+    Mutant(
+        "lora is not scaled",
+        "lora",
+        "+ self.scale * F.linear(",
+        "+ F.linear(",
+        FINETUNING + "::test_rows_of_tokens_that_were_never_read_learn_and_all_others_stay",
+    ),
+    Mutant(
+        "merged without the scale",
+        "lora",
+        "+= self.scale * (self.B",
+        "+= (self.B",
+        FINETUNING + "::test_rows_of_tokens_that_were_never_read_learn_and_all_others_stay",
+    ),
     # A text of your own
     Mutant(
-        "doubles on both sides", "curation", "groups[_tidied(text)].append(text)", "groups[text].append(text)", CURATION
+        "doubles on both sides",
+        "curation",
+        "groups[_tidied(text)].append(text)",
+        "groups[text].append(text)",
+        CURATION + "::test_nothing_is_lost_and_nothing_that_says_the_same_is_on_both_sides",
     ),
-    Mutant("check digits are not looked at", "curation", "% 97 == 1", "% 97 >= 0", CURATION),
+    Mutant(
+        "check digits are not looked at",
+        "curation",
+        "% 97 == 1",
+        "% 97 >= 0",
+        CURATION + "::test_what_looks_a_little_like_it_is_left_alone",
+    ),
     Mutant(
         "bits for each token",
         "memorization",
         "nats_per_token * tokens / math.log(2) / size",
         "nats_per_token / math.log(2)",
-        MEMORIZATION,
+        MEMORIZATION + "::test_a_loss_is_the_same_in_whatever_tokens_it_was_measured",
     ),
-    Mutant("nats, not bits", "memorization", "tokens / math.log(2) / size", "tokens / size", MEMORIZATION),
     Mutant(
-        "what was read before is counted", "memorization", "(size(after) - size(before))", "size(after)", MEMORIZATION
+        "nats, not bits",
+        "memorization",
+        "tokens / math.log(2) / size",
+        "tokens / size",
+        MEMORIZATION + "::test_a_loss_is_the_same_in_whatever_tokens_it_was_measured",
+    ),
+    Mutant(
+        "what was read before is counted",
+        "memorization",
+        "(size(after) - size(before))",
+        "size(after)",
+        MEMORIZATION + "::test_random_letters_cost_their_entropy_and_what_was_read_before_costs_nothing",
     ),
     Mutant(
         "the smoothing gives to nobody",
         "memorization",
         "(seen[token] + T * p) / (N + T)",
         "seen[token] / N",
-        MEMORIZATION,
+        MEMORIZATION + "::test_the_probabilities_sum_to_one_after_any_context",
     ),
     Mutant(
         "each stretch counts once",
         "memorization",
         "for stretch in stretches) / len(stretches)",
         "for stretch in wanted) / len(wanted)",
-        MEMORIZATION,
+        MEMORIZATION + "::test_what_is_copied_is_found_as_a_plain_search_finds_it",
     ),
-    Mutant("the likeliest ranks last", "memorization", "sum(other <= secret", "sum(other >= secret", MEMORIZATION),
+    Mutant(
+        "the likeliest ranks last",
+        "memorization",
+        "sum(other <= secret",
+        "sum(other >= secret",
+        MEMORIZATION + "::test_exposure_is_the_logarithm_of_the_rank",
+    ),
 ]
 
 
@@ -544,9 +622,13 @@ def main(names: list[str]) -> None:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     os.environ["OMP_NUM_THREADS"] = "1"
-    import hypothesis  # loaded once, before the children are forked
+    import hypothesis  # loaded once, before the children are forked, and without anything of ours
+    import jaxtyping  # noqa: F401
+    import numpy  # noqa: F401
     import pytest  # noqa: F401
-    import torch  # noqa: F401
+    import regex  # noqa: F401
+    import safetensors.torch  # noqa: F401
+    import torch._dynamo  # noqa: F401 -- every optimizer of torch loads it
 
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # that a test fails is enough: nothing is shrunk
     hypothesis.settings.register_profile("mutants", phases=phases, deadline=None, database=None)
