@@ -200,7 +200,7 @@ def test_a_wrong_result_without_a_name_comes_with_what_is_true_of_it(small):
         return next(line for line in repr(check("double.1", answer)).splitlines() if "  difference  " in line)
 
     assert "it is the expected result times 1.5" in said(lambda numbers: [3 * number for number in numbers])
-    assert "on this input of its 2 parts the last one is missing" in said(lambda n: double(n)[:-1] or double(n))
+    assert "on this input the last of 2 parts is missing" in said(lambda n: double(n)[:-1] or double(n))
     assert "at position 1: 0, not 6" in said(lambda n: [0 if (i, x) == (1, 6) else x for i, x in enumerate(double(n))])
 
 
@@ -426,6 +426,7 @@ def test_a_class_that_lacks_one_part_is_told_which(lacking):
 def test_changing_the_input_is_noticed(small):
     card = repr(check("double.1", _double_in_place))
     assert "✗ no  leaves its inputs as they were" in card and "Work on a copy" in card
+    assert "  afterwards  numbers=" in card and "  expected  " not in card
     assert judge(Exercise(**{**vars(SMALL), "inputs_stay": False}), _double_in_place).state == "passed"
 
 

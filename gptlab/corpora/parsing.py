@@ -90,7 +90,8 @@ class _Parser(Story):
         try:
             self.follow()
             if self.at < len(self.text):
-                raise _NotAFable(f"at character {self.at}: the fable has ended, but the text goes on with {self.here()!r}")
+                said = f"the fable has ended, but the text goes on with {self.here()!r}"
+                raise _NotAFable(f"at character {self.at}: {said}")
         except _NotAFable as error:
             form_error = str(error)
         flawless = form_error is None and not self.contradictions
@@ -201,4 +202,5 @@ class _Parser(Story):
     def refuse(self, expected: str):
         if self.at >= len(self.text):
             raise _NotAFable(f"at character {self.at}: a fable goes on with {expected!r}, but the text ends")
-        raise _NotAFable(f"at character {self.at}: a fable goes on with {expected!r}, but the text says {self.here()!r}")
+        said = f"a fable goes on with {expected!r}, but the text says {self.here()!r}"
+        raise _NotAFable(f"at character {self.at}: {said}")

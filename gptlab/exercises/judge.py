@@ -13,9 +13,10 @@ from gptlab.exercises.relations import relation
 from gptlab.exercises.running import Outcome, attempt, described
 from gptlab.exercises.schema import Exercise, Failed, Mistake
 from gptlab.exercises.trial import trial
-from gptlab.exercises.values import NUMBER, is_tensor, shown
+from gptlab.exercises.values import NUMBER, difference, is_tensor, shown
 
 PASSED, FAILED, UNTOUCHED = "passed", "not yet", "not attempted yet"
+CHANGES = "It changes the object that it was given. Work on a copy: the caller still needs theirs."
 
 
 @dataclass
@@ -108,7 +109,10 @@ def assessed(exercise: Exercise, answer: Any, cases: list, wanted: list, run: Ru
         search = limits.limited(lambda: known_mistake(exercise, cases, wanted, run.outcomes), max(seconds, 5.0))
         verdict.mistake = search[1] if search[0] == "done" else None
         asked = misunderstood(exercise, answer, [outcome.value for outcome in run.outcomes])
-        verdict.remark = f"{asked} {verdict.remark}".strip() if verdict.mistake is None else verdict.remark
+        if verdict.mistake is None:
+            verdict.remark = f"{asked} {verdict.remark}".strip()
+        elif verdict.remark == CHANGES:  # the mistake has a better sentence about it
+            verdict.remark = ""
     return verdict
 
 
@@ -205,6 +209,10 @@ def _verdict(exercise: Exercise, cases: list, wanted: list, run: Run, seconds: i
     at = min(wrong, key=lambda i: (_size(cases[i]), i))
     outcome = outcomes[at]
     verdict.facts = _input(exercise, cases[at])
+    if outcome.changed and not (outcome.different or outcome.broken or outcome.raised):
+        verdict.facts += _changed(exercise, cases[at], outcome.given)
+        verdict.remark = CHANGES
+        return verdict
     if exercise.compares:
         verdict.facts.append(("expected", shown(wanted[at])))
     verdict.facts.append(("got", outcome.text))
@@ -212,8 +220,6 @@ def _verdict(exercise: Exercise, cases: list, wanted: list, run: Run, seconds: i
         verdict.facts += _difference(exercise, wanted, outcomes, at)
     elif outcome.broken and not outcome.raised:
         verdict.facts.append(("does not hold", "; ".join(exercise.properties[i][0] for i in outcome.broken)))
-    elif exercise.inputs_stay and outcome.changed and not outcome.raised:
-        verdict.remark = "It changes the object that it was given. Work on a copy: the caller still needs theirs."
     if outcome.raised:
         verdict.remark = f"{_dtypes(outcome.message, cases[at])} {verdict.remark}".strip()
     return verdict
@@ -245,6 +251,13 @@ def _late(right: int, total: int, seconds: int | float) -> str:
 def _input(exercise: Exercise, args: tuple) -> list[tuple[str, str]]:
     names = exercise.argument_names(len(args))
     return [("input", ", ".join(f"{name}={shown(value, 160)}" for name, value in zip(names, args, strict=True)))]
+
+
+def _changed(exercise: Exercise, args: tuple, given: tuple) -> list[tuple[str, str]]:
+    """What an answer has made of its arguments, of those that are others now."""
+    names = exercise.argument_names(len(args))
+    rows = zip(names, args, given, strict=False)
+    return [("afterwards", f"{name}={shown(now, 160)}") for name, then, now in rows if difference(then, now, 1e-12)]
 
 
 def _difference(exercise: Exercise, wanted: list, outcomes: list[Outcome], at: int) -> list[tuple[str, str]]:

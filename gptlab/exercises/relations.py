@@ -233,9 +233,9 @@ def _shuffled(expected: Any, got: Any, tolerance: float) -> str | None:
 def _missing(where: str, by: int, of: int) -> str:
     """
     >>> _missing("last", 1, 2), _missing("first", 3, 9)
-    ('of its 2 parts the last one is missing', 'of its 9 parts the first 3 are missing')
+    ('the last of 2 parts is missing', 'the first 3 of 9 parts are missing')
     """
-    return f"of its {of} parts the {where} {'one is' if by == 1 else f'{by} are'} missing"
+    return f"the {where} of {of} parts is missing" if by == 1 else f"the {where} {by} of {of} parts are missing"
 
 
 def _longer(expected: Any, got: Any, tolerance: float) -> str | None:
