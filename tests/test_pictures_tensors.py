@@ -83,7 +83,9 @@ def test_rows_are_the_table_with_white_at_zero():
     image = figure.axes[0].images[0]
     assert np.allclose(image.get_array(), table.detach()) and image.get_clim() == (-2.0, 2.0)
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["␣fox", "␣hen"]
-    assert "2 rows by 3 columns, values from −2 to 1. Rows: ␣fox, ␣hen." in pictures.describe(figure)
+    assert "2 rows by 3 columns, values from −2 to 1. ␣fox: 0.5 −2 0; ␣hen: 1 0.25 0." in pictures.describe(figure)
+    large = pictures.describe(pictures.rows(torch.zeros(2, 50), [" fox", " hen"], title="Two animals"))
+    assert large.startswith("Two animals. Heat map") and large.endswith("Rows: ␣fox, ␣hen.")
     assert pictures.rows(torch.zeros(80, 4), y="position", most=3).axes[0].images[0].get_clim() == (-3, 3)
     assert pictures.rows(torch.zeros(2, 4)).axes[0].images[0].get_clim() == (-1, 1)
 

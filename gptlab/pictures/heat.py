@@ -226,7 +226,7 @@ def rows(
 
     >>> from gptlab import pictures
     >>> print(pictures.describe(pictures.rows([[0.5, -1.0], [2.0, 0.0]], ["a", "b"])))
-    Heat map of a table, 2 rows by 2 columns, values from −1 to 2. Rows: a, b.
+    Heat map of a table, 2 rows by 2 columns, values from −1 to 2. a: 0.5 −1; b: 2 0.
     """
     v = array(values).astype(float)
     if v.ndim != 2 or not v.size:
@@ -245,5 +245,9 @@ def rows(
     axes.spines[:].set_visible(False)
     figure.colorbar(image, label="value", pad=0.02).outline.set_visible(False)
     named = f" Rows: {', '.join(names)}." if names else ""
+    if v.size <= 40:  # few enough to be read aloud
+        shown = (" ".join(map(tidy, row)) for row in v)
+        named = " " + "; ".join(f"{name}: {row}" for name, row in zip(names or range(len(v)), shown, strict=True)) + "."
+    of = f"{title}. " if title else ""
     size, values = f"{len(v)} rows by {v.shape[1]} columns", f"from {tidy(np.nanmin(v))} to {tidy(np.nanmax(v))}"
-    return finish(figure, f"Heat map of a table, {size}, values {values}.{named}")
+    return finish(figure, f"{of}Heat map of a table, {size}, values {values}.{named}")
