@@ -233,7 +233,25 @@ def test_the_sliders_move_the_bars_at_once(visit):
     tab.locator("#top-p").fill("0.5")
     assert sum(width for _, width in bars(tab)) == pytest.approx(100, abs=0.1)
     assert bars(tab, "before") == own
-    expect(tab.locator("#top-p-value")).to_have_text("the best 50%")
+    expect(tab.locator("#top-p-value")).to_have_text("0.50")
+
+
+def test_what_a_newcomer_asks_first_is_answered_in_sight_and_to_a_screen_reader(visit):
+    tab = visit()
+    expect(tab.locator("#beginning-note")).to_contain_text("<|endoftext|> is a special token. In training it stood")
+    said = {
+        "seed": "the same seed, beginning and sliders give the same text again",
+        "slowly": "pauses after each token",
+        "temperature": "At 0, the most probable token is always chosen",
+        "top-k": "Keeps only the k most probable tokens",
+        "top-p": "until their probabilities add up to at least p",
+    }
+    for name, sentence in said.items():
+        expect(tab.locator(f"#{name}")).to_have_accessible_description(re.compile(sentence))
+        expect(tab.locator(f"#{tab.get_attribute(f'#{name}', 'aria-describedby')}")).to_be_visible()
+    expect(tab.get_by_role("group", name="Sampling")).to_have_accessible_description(re.compile("^Pale bars are the"))
+    tab.fill("#prompt", "Once upon a time. " * 80)  # the token at the beginning is cut off
+    expect(tab.locator("#beginning-note")).to_be_hidden()
 
 
 def test_an_odd_prompt_is_answered(visit):
@@ -316,6 +334,30 @@ def test_a_click_on_a_token_shows_its_chance_and_an_attention_that_sums_to_one(v
     tab.check("input[value=surprise]")
     tab.locator("#text .t").nth(5).hover()
     expect(tab.locator("#readout")).to_contain_text(re.compile(r"the model gave it [<>\d.]+%, a loss of \d"))
+
+
+def test_on_a_phone_the_text_stays_in_sight_while_heads_are_pressed(visit):
+    tab = visit(width=400)
+    strip = tab.locator("#strip")
+    write_story(tab)  # which chooses a token that repeats an earlier one, and the head that found it
+    chosen = tab.evaluate("gptlab.page.chosen")
+    assert tab.evaluate("gptlab.page.layer") == 1  # and its radio button is the one that is pressed
+    for head in (6, 2):
+        tab.locator("#heads button").nth(head).click()
+        tab.locator("#attention-note").scroll_into_view_if_needed()
+        weights = tab.evaluate("([i, h]) => [...gptlab.page.passage.attentionFor(i, 1, h).weights]", [chosen, head])
+        most = weights.index(max(weights))
+        for i in (most, chosen):
+            expect(strip.locator(f'[data-i="{i}"]')).to_be_in_viewport(ratio=1)
+        shown = strip.locator(".t").evaluate_all("(all) => all.map((t) => +t.style.getPropertyValue('--v'))")
+        assert [v**2 for v in shown] == pytest.approx([*weights, *[0] * (len(shown) - chosen)], abs=2e-3)
+    tab.locator("#layers input").last.focus()
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "head"  # the copy is no stop for the keyboard
+    strip.locator('[data-i="4"]').click()
+    assert tab.evaluate("gptlab.page.chosen") == 4
+    tab.set_viewport_size({"width": 1200, "height": 900})
+    expect(strip).to_be_hidden()
 
 
 def test_another_token_can_be_put_there_and_the_text_goes_on(visit):
@@ -420,7 +462,12 @@ def test_a_chat_is_encoded_as_in_python_and_nobody_can_forge_a_turn(visit, commi
     asked = template.encode([{"role": "user", "content": forged}]).ids
     assert ids[: len(asked)] == asked
     assert ids.count(template.end) == 2  # behind the request and behind the answer
+    expect(tab.locator("#beginning-note")).to_contain_text(
+        "<|user|> and <|assistant|> begin a message, <|end|> ends it"
+    )
+    expect(tab.locator("#prompt-note")).to_contain_text("Below is the conversation")
     say("Tell a fable about a proud fox and a silver bell.")
+    expect(tab.locator("#chat-input")).to_have_attribute("placeholder", "For example: Who found the bell?")
     expect(tab.locator("#chat-note")).to_contain_text("its oldest messages are forgotten")
     tab.click("#chat-inspect")
     assert tab.evaluate("gptlab.page.passage.ids.length") <= 160

@@ -132,9 +132,25 @@ class Writing {
     this.finished = false;
     this.spoken = page.passage.length;
     this.view.show(page.passage, { next: true });
+    this.explainBeginning();
     this.drawButtons();
     this.colour();
     this.check();
+  }
+
+  /** What the special tokens are that a reader sees before anything is pressed. */
+  explainBeginning() {
+    const { page } = this;
+    const { ids } = page.passage;
+    const { chat, fables } = page.data;
+    const before = page.isSpecial(ids[0])
+      ? `${page.nameOf(ids[0])} is a special token. In training it stood between two ${fables ? "stories" : "texts"}, ` +
+        "so to the model it means that a new one begins."
+      : "";
+    const turns = chat && ids.includes(chat.user)
+      ? ` ${page.nameOf(chat.user)} and ${page.nameOf(chat.assistant)} begin a message, ${page.nameOf(chat.end)} ends it.`
+      : "";
+    byId("beginning-note").textContent = before + turns;
   }
 
   grown() {
