@@ -120,6 +120,16 @@ def test_the_first_prediction_is_there_within_a_second(visit):
     )
 
 
+def test_many_rows_are_computed_by_webassembly_which_the_page_allows_itself(visit):
+    count = """const { Module } = WebAssembly;
+      WebAssembly.Module = function (bytes) {
+        const made = new Module(bytes);
+        globalThis.compiled = true;
+        return made;
+      };"""
+    assert visit(before=count).evaluate("globalThis.compiled")  # the beginning of a story are rows enough
+
+
 def test_three_commands_lead_from_a_text_to_a_page_that_writes(visit, files, tmp_path, monkeypatch, capsys):
     """train, sample, page, as README has them; then the page is opened, and writes with the letters of that text."""
     monkeypatch.chdir(tmp_path)
