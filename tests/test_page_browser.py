@@ -346,6 +346,23 @@ def test_a_click_on_a_token_shows_its_chance_and_an_attention_that_sums_to_one(v
     expect(tab.locator("#readout")).to_contain_text(re.compile(r"the model gave it [<>\d.]+%, a loss of \d"))
 
 
+def test_on_a_laptop_the_text_stays_in_sight_beside_the_heads(visit):
+    tab = visit(width=1280)
+    tab.set_viewport_size({"width": 1280, "height": 640})
+    write_story(tab)
+    tab.locator("#heads").evaluate("(heads) => heads.scrollIntoView({ block: 'end', behavior: 'instant' })")
+    tab.locator("#heads button").nth(6).click()
+    attending = tab.locator("#text .from")  # the token in the dashed frame, and the one that it attends to most
+    most = tab.evaluate("""() => {
+      const { passage, chosen, layer, head } = gptlab.page;
+      const { weights } = passage.attentionFor(chosen, layer, head);
+      return weights.indexOf(Math.max(...weights));
+    }""")
+    for token in (attending, tab.locator("#text .t").nth(most)):
+        expect(token).to_be_in_viewport(ratio=1)
+    expect(tab.locator("#scale-text")).to_contain_text("The token in the dashed frame attends")
+
+
 def test_on_a_phone_the_text_stays_in_sight_while_heads_are_pressed(visit):
     tab = visit(width=400)
     strip = tab.locator("#strip")
@@ -354,7 +371,7 @@ def test_on_a_phone_the_text_stays_in_sight_while_heads_are_pressed(visit):
     assert tab.evaluate("gptlab.page.layer") == 1  # and its radio button is the one that is pressed
     for head in (6, 2):
         tab.locator("#heads button").nth(head).click()
-        tab.locator("#attention-note").scroll_into_view_if_needed()
+        tab.locator("#layers").evaluate("(at) => at.scrollIntoView({ block: 'start', behavior: 'instant' })")
         weights = tab.evaluate("([i, h]) => [...gptlab.page.passage.attentionFor(i, 1, h).weights]", [chosen, head])
         most = weights.index(max(weights))
         for i in (most, chosen):
@@ -411,6 +428,9 @@ def test_switching_a_part_off_changes_the_text_beside_what_it_was(visit):
     tab.click("#switch-clear")
     expect(tab.locator("#switch-note")).to_contain_text("so both texts are the same")
     assert tab.locator("#text-damaged").inner_text() == whole
+    tab.click('[aria-label="Layer 2, head 4 off"]')
+    expect(tab.locator("#switch-note")).to_contain_text("so this one did not depend on what is off. On the text")
+    tab.click("#switch-clear")
     for part in ("Layer 1, head 3", "Positions", "Convolution"):
         tab.click(f'[aria-label="{part} off"]')
     expect(tab.locator("#damaged-title")).to_have_text("Without head 3 of layer 1, the positions, the convolution")

@@ -21,7 +21,7 @@ function drawStrip(page) {
     return span;
   });
   if (chosen === passage.ids.length) spans.push(element("span", { class: "t next chosen" }, element("span", { class: "w" })));
-  strip.replaceChildren(...spans);
+  strip.replaceChildren(...(start > 0 ? ["… "] : []), ...spans); // the model no longer sees what stood before
   const at = spans[most - start];
   strip.scrollTop = at.offsetTop - (strip.clientHeight - at.offsetHeight) / 2;
 }

@@ -239,8 +239,8 @@ class Writing {
       element("span", { class: "w", style: `--v:${i / (steps.length - 1)}` }, label(v))));
     byId("scale-text").textContent = {
       surprise: "In nats: 0 is certain, 3 was a chance of 1 in 20, 6 one in 400. The taller the bar, the greater the surprise.",
-      attention: `The share of the attention of head ${this.page.head + 1} in layer ${this.page.layer + 1}; ` +
-        "the outlined token is the one that attends.",
+      attention: `The share of the attention of head ${this.page.head + 1} in layer ${this.page.layer + 1}. ` +
+        "The token in the dashed frame attends, to predict the one in the full frame.",
       none: "",
     }[this.mode];
   }
