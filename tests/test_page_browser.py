@@ -448,6 +448,10 @@ def test_the_first_contradiction_is_marked_and_named(visit):
     tab.fill("#prompt", flawed)
     expect(tab.locator("#check")).to_contain_text(f"is a “{place.text}”, but here stands “wolf”")
     expect(tab.locator("#text .wrong")).to_have_text([" wolf"])
+    tab.fill("#prompt", "Once, in a dark forest, there lived Ada the proud fox. Nearby lived Bo the kind fox")
+    expect(tab.locator("#check")).to_contain_text(
+        "the neighbour should differ from the first animal, but both are “fox”"
+    )
     tab.fill("#prompt", "The weather will be fine.")
     expect(tab.locator("#check")).to_contain_text("This is not a fable")
 
@@ -540,7 +544,9 @@ def test_axe_finds_nothing_to_improve(visit, name):
     expect(tab.locator("#swap-table")).to_be_visible()
     expect(tab.locator("#switch-note")).to_contain_text("nats per token")
     tab.evaluate(AXE.read_text(encoding="utf-8") + ";0")
-    for _ in ("light", "dark"):
+    for width, colour in ((1200, "surprise"), (1200, "attention"), (400, "attention")):  # light, dark, light
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.check(f"input[value={colour}]")
         found = tab.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
         assert [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in found] == []
         tab.click("#theme")
