@@ -12,6 +12,8 @@ const { filteredProbabilities, sample } = await from("sampling");
 const { makeRandom } = await from("random");
 const { mergeByHeap, mergeByRank } = await from("merging");
 const { erf } = await from("parts");
+const { linear } = await from("tensor");
+const { multiplyRows } = await from("simd");
 
 const plain = (value) =>
   ArrayBuffer.isView(value) ? Array.from(value) : Array.isArray(value) ? value.map(plain) : value;
@@ -62,6 +64,13 @@ const answers = {
     return numbers.map(() => sample(Float32Array.from(probabilities), () => given.next().value));
   },
   erf: ({ numbers }) => numbers.map(erf),
+  // A linear layer on n rows, and whether SIMD computed it.
+  linear({ x, weight, bias, inputs, outputs, n }) {
+    const layer = { weight: Float32Array.from(weight), bias: bias && Float32Array.from(bias), inputs, outputs };
+    const out = new Float32Array(1 + n * outputs);
+    linear(out, 1, Float32Array.from([0, ...x]), 1, layer, n);
+    return { out: out.subarray(1), simd: [multiplyRows(out.slice(), 1, Float32Array.from([0, ...x]), 1, layer, n)] };
+  },
   merge({ chunks, ranks }) {
     const known = new Map(ranks);
     return chunks.map((chunk) => [mergeByRank(chunk, known), mergeByHeap(chunk, known)]);

@@ -29,11 +29,11 @@ needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed, whi
 FABLES, ASSISTANT = (Path(__file__).parents[1] / "data" / "models" / name for name in ("fables", "assistant"))
 
 
-def engine(folder, *tasks):
-    """The answers of the page's engine; each task names what is to be done."""
+def engine(folder, *tasks, options=()):
+    """The answers of the page's engine; each task names what is to be done. Options are node's own."""
     path = folder / "tasks.json"
     path.write_text(json.dumps(tasks), encoding="utf-8")
-    call = [NODE, str(Path(__file__).with_name("page_engine.mjs")), str(assembling.MODULES), str(path)]
+    call = [NODE, *options, str(Path(__file__).with_name("page_engine.mjs")), str(assembling.MODULES), str(path)]
     done = subprocess.run(call, capture_output=True, text=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -129,6 +129,21 @@ def test_the_numbers_are_rounded_to_float16_or_to_steps_of_a_row():
         for name, numbers in packing.rounded(model, 40, weights).items():
             largest = exact[name].abs().amax(dim=-1, keepdim=True)
             assert ((numbers - exact[name]).abs() <= largest / steps + 1e-7).all()
+
+
+@needs_node
+def test_a_linear_layer_of_any_size_is_pythons_with_simd_and_without(tmp_path):
+    tasks, expected, generator = [], [], torch.Generator().manual_seed(0)
+    for n, inputs, outputs in ((1, 5, 7), (7, 8, 4), (8, 3, 1), (13, 16, 11), (160, 128, 6), (30, 900, 5), (9, 1, 8)):
+        x, weight, bias = (torch.randn(s, generator=generator) for s in ((n, inputs), (outputs, inputs), (outputs,)))
+        sizes = dict(inputs=inputs, outputs=outputs, n=n)
+        numbers = dict(x=x.flatten().tolist(), weight=weight.flatten().tolist(), bias=bias.tolist())
+        tasks.append(dict(what="linear", **numbers, **sizes))
+        expected.append(torch.nn.functional.linear(x, weight, bias))
+    for options, simd in (((), True), (("--no-expose-wasm",), False)):  # as in a browser without WebAssembly
+        for answer, product in zip(engine(tmp_path, *tasks, options=options), expected, strict=True):
+            assert_close(answer["out"], product, 2e-6)
+            assert answer["simd"] == [simd]
 
 
 def test_numbers_too_large_for_float16_are_stored_as_float32():

@@ -120,6 +120,16 @@ def test_the_first_prediction_is_there_within_a_second(visit):
     )
 
 
+def test_many_rows_are_computed_by_webassembly_which_the_page_allows_itself(visit):
+    count = """const { Module } = WebAssembly;
+      WebAssembly.Module = function (bytes) {
+        const made = new Module(bytes);
+        globalThis.compiled = true;
+        return made;
+      };"""
+    assert visit(before=count).evaluate("globalThis.compiled")  # the beginning of a story are rows enough
+
+
 def test_three_commands_lead_from_a_text_to_a_page_that_writes(visit, files, tmp_path, monkeypatch, capsys):
     """train, sample, page, as README has them; then the page is opened, and writes with the letters of that text."""
     monkeypatch.chdir(tmp_path)
@@ -233,7 +243,25 @@ def test_the_sliders_move_the_bars_at_once(visit):
     tab.locator("#top-p").fill("0.5")
     assert sum(width for _, width in bars(tab)) == pytest.approx(100, abs=0.1)
     assert bars(tab, "before") == own
-    expect(tab.locator("#top-p-value")).to_have_text("the best 50%")
+    expect(tab.locator("#top-p-value")).to_have_text("0.50")
+
+
+def test_what_a_newcomer_asks_first_is_answered_in_sight_and_to_a_screen_reader(visit):
+    tab = visit()
+    expect(tab.locator("#beginning-note")).to_contain_text("<|endoftext|> is a special token. In training it stood")
+    said = {
+        "seed": "the same seed, beginning and sliders give the same text again",
+        "slowly": "pauses after each token",
+        "temperature": "At 0, the most probable token is always chosen",
+        "top-k": "Keeps only the k most probable tokens",
+        "top-p": "until their probabilities add up to at least p",
+    }
+    for name, sentence in said.items():
+        expect(tab.locator(f"#{name}")).to_have_accessible_description(re.compile(sentence))
+        expect(tab.locator(f"#{tab.get_attribute(f'#{name}', 'aria-describedby')}")).to_be_visible()
+    expect(tab.get_by_role("group", name="Sampling")).to_have_accessible_description(re.compile("^Pale bars are the"))
+    tab.fill("#prompt", "Once upon a time. " * 80)  # the token at the beginning is cut off
+    expect(tab.locator("#beginning-note")).to_be_hidden()
 
 
 def test_an_odd_prompt_is_answered(visit):
@@ -318,6 +346,47 @@ def test_a_click_on_a_token_shows_its_chance_and_an_attention_that_sums_to_one(v
     expect(tab.locator("#readout")).to_contain_text(re.compile(r"the model gave it [<>\d.]+%, a loss of \d"))
 
 
+def test_on_a_laptop_the_text_stays_in_sight_beside_the_heads(visit):
+    tab = visit(width=1280)
+    tab.set_viewport_size({"width": 1280, "height": 640})
+    write_story(tab)
+    tab.locator("#heads").evaluate("(heads) => heads.scrollIntoView({ block: 'end', behavior: 'instant' })")
+    tab.locator("#heads button").nth(6).click()
+    attending = tab.locator("#text .from")  # the token in the dashed frame, and the one that it attends to most
+    most = tab.evaluate("""() => {
+      const { passage, chosen, layer, head } = gptlab.page;
+      const { weights } = passage.attentionFor(chosen, layer, head);
+      return weights.indexOf(Math.max(...weights));
+    }""")
+    for token in (attending, tab.locator("#text .t").nth(most)):
+        expect(token).to_be_in_viewport(ratio=1)
+    expect(tab.locator("#scale-text")).to_contain_text("The token in the dashed frame attends")
+
+
+def test_on_a_phone_the_text_stays_in_sight_while_heads_are_pressed(visit):
+    tab = visit(width=400)
+    strip = tab.locator("#strip")
+    write_story(tab)  # which chooses a token that repeats an earlier one, and the head that found it
+    chosen = tab.evaluate("gptlab.page.chosen")
+    assert tab.evaluate("gptlab.page.layer") == 1  # and its radio button is the one that is pressed
+    for head in (6, 2):
+        tab.locator("#heads button").nth(head).click()
+        tab.locator("#layers").evaluate("(at) => at.scrollIntoView({ block: 'start', behavior: 'instant' })")
+        weights = tab.evaluate("([i, h]) => [...gptlab.page.passage.attentionFor(i, 1, h).weights]", [chosen, head])
+        most = weights.index(max(weights))
+        for i in (most, chosen):
+            expect(strip.locator(f'[data-i="{i}"]')).to_be_in_viewport(ratio=1)
+        shown = strip.locator(".t").evaluate_all("(all) => all.map((t) => +t.style.getPropertyValue('--v'))")
+        assert [v**2 for v in shown] == pytest.approx([*weights, *[0] * (len(shown) - chosen)], abs=2e-3)
+    tab.locator("#layers input").last.focus()
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "head"  # the copy is no stop for the keyboard
+    strip.locator('[data-i="4"]').click()
+    assert tab.evaluate("gptlab.page.chosen") == 4
+    tab.set_viewport_size({"width": 1200, "height": 900})
+    expect(strip).to_be_hidden()
+
+
 def test_another_token_can_be_put_there_and_the_text_goes_on(visit):
     tab = visit()
     tab.fill("#prompt", "Once, in a dark forest, there lived Ada the proud")
@@ -359,6 +428,9 @@ def test_switching_a_part_off_changes_the_text_beside_what_it_was(visit):
     tab.click("#switch-clear")
     expect(tab.locator("#switch-note")).to_contain_text("so both texts are the same")
     assert tab.locator("#text-damaged").inner_text() == whole
+    tab.click('[aria-label="Layer 2, head 4 off"]')
+    expect(tab.locator("#switch-note")).to_contain_text("so this one did not depend on what is off. On the text")
+    tab.click("#switch-clear")
     for part in ("Layer 1, head 3", "Positions", "Convolution"):
         tab.click(f'[aria-label="{part} off"]')
     expect(tab.locator("#damaged-title")).to_have_text("Without head 3 of layer 1, the positions, the convolution")
@@ -376,6 +448,8 @@ def test_the_first_contradiction_is_marked_and_named(visit):
     tab.fill("#prompt", flawed)
     expect(tab.locator("#check")).to_contain_text(f"is a “{place.text}”, but here stands “wolf”")
     expect(tab.locator("#text .wrong")).to_have_text([" wolf"])
+    tab.fill("#prompt", "Once, in a dark forest, there lived Ada the proud fox. Nearby lived Bo the kind fox")
+    expect(tab.locator("#check")).to_contain_text("the neighbour should differ from the first animal, but both are")
     tab.fill("#prompt", "The weather will be fine.")
     expect(tab.locator("#check")).to_contain_text("This is not a fable")
 
@@ -420,7 +494,12 @@ def test_a_chat_is_encoded_as_in_python_and_nobody_can_forge_a_turn(visit, commi
     asked = template.encode([{"role": "user", "content": forged}]).ids
     assert ids[: len(asked)] == asked
     assert ids.count(template.end) == 2  # behind the request and behind the answer
+    expect(tab.locator("#beginning-note")).to_contain_text(
+        "<|user|> and <|assistant|> begin a message, <|end|> ends it"
+    )
+    expect(tab.locator("#prompt-note")).to_contain_text("Below is the conversation")
     say("Tell a fable about a proud fox and a silver bell.")
+    expect(tab.locator("#chat-input")).to_have_attribute("placeholder", "For example: Who found the bell?")
     expect(tab.locator("#chat-note")).to_contain_text("its oldest messages are forgotten")
     tab.click("#chat-inspect")
     assert tab.evaluate("gptlab.page.passage.ids.length") <= 160
@@ -463,7 +542,9 @@ def test_axe_finds_nothing_to_improve(visit, name):
     expect(tab.locator("#swap-table")).to_be_visible()
     expect(tab.locator("#switch-note")).to_contain_text("nats per token")
     tab.evaluate(AXE.read_text(encoding="utf-8") + ";0")
-    for _ in ("light", "dark"):
+    for width, colour in ((1200, "surprise"), (1200, "attention"), (400, "attention")):  # light, dark, light
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.check(f"input[value={colour}]")
         found = tab.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
         assert [(rule["id"], [node["html"][:200] for node in rule["nodes"][:3]]) for rule in found] == []
         tab.click("#theme")

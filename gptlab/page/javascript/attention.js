@@ -1,6 +1,6 @@
 // Attention: each position decides where to look. As in gptlab/attention.py; rotary positions as in gptlab/parts.py.
 import { normalise } from "./parts.js";
-import { linear, softmax } from "./tensor.js";
+import { linear, multiply, softmax } from "./tensor.js";
 
 /**
  * The angle by which one position rotates pair i of a head's channels: 1 / theta^(2i / hs), rounded as in PyTorch.
@@ -110,20 +110,13 @@ export function attend(out, x, attention, cache, call) {
     for (let head = 0; head < H; head++) {
       const at = (row * H + head) * hs;
       const group = Math.floor((head * G) / H) * hs; // the keys and values that this head shares
-      for (let t = 0, k = group; t < seen; t++, k += width) {
-        let sum = 0;
-        for (let i = 0; i < hs; i++) sum += q[at + i] * cache.k[k + i];
-        scores[t] = sum * scale;
-      }
+      multiply(scores, 0, q, at, { weight: cache.k, inputs: hs, outputs: seen, at: group, down: width, right: 1 });
+      for (let t = 0; t < seen; t++) scores[t] *= scale;
       softmax(scores, 0, seen);
       if (weights !== null) weights[head].set(scores.subarray(0, seen), row * (start + n));
 
-      mixed.fill(0, at, at + hs);
-      if (off !== null && off.has(head)) continue;
-      for (let t = 0, v = group; t < seen; t++, v += width) {
-        const weight = scores[t];
-        for (let i = 0; i < hs; i++) mixed[at + i] += weight * cache.v[v + i];
-      }
+      if (off !== null && off.has(head)) mixed.fill(0, at, at + hs);
+      else multiply(mixed, at, scores, 0, { weight: cache.v, inputs: seen, outputs: hs, at: group, down: 1, right: width });
     }
   }
   linear(out, 0, mixed, 0, output, rows); // heads side by side -> [rows, C]

@@ -1,7 +1,9 @@
 // Numbers: how the weights of a page become arrays, and the few operations that a GPT is made of.
 //
 // An array holds rows one after the other: element (t, i) of a [T, C] array stands at t * C + i. Weights and
-// activations are 32-bit numbers, as in PyTorch; JavaScript adds them up in 64 bits.
+// activations are 32-bit numbers, as in PyTorch; JavaScript adds up in 64 bits, and `simd.js`, for many rows, in 32.
+
+import { multiplyRows } from "./simd.js";
 
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
 
@@ -68,12 +70,12 @@ export function readTensor(bytes, entry) {
   return numbers;
 }
 
+const MANY = 8; // rows, from which on copying them to where `simd.js` works pays
+
 /**
  * A linear layer on n rows: out = x Wᵀ + b. This is where nearly all of the time goes.
  *
- * PyTorch stores W as [outputs, inputs], so that a row of it lies in memory as its sum needs it. Four outputs are
- * computed side by side, and for two rows of x at once where there are two: each number is fetched once and used
- * several times, and no sum has to wait for another.
+ * PyTorch stores W as [outputs, inputs], so that a row of it lies in memory as its sum needs it.
  * @param {Float32Array} out - written from outAt on: [n, outputs]
  * @param {number} outAt
  * @param {Float32Array} x - read from xAt on: [n, inputs]
@@ -83,86 +85,48 @@ export function readTensor(bytes, entry) {
  */
 export function linear(out, outAt, x, xAt, layer, n) {
   const { weight, bias, inputs, outputs } = layer;
-  const inFours = outputs - (outputs % 4);
-  const inPairs = n - (n % 2);
-  for (let o = 0; o < inFours; o += 4) {
-    for (let t = 0; t < inPairs; t += 2) {
-      fourOutputsOfTwoRows(out, outAt + t * outputs + o, outputs, x, xAt + t * inputs, weight, o * inputs, inputs);
-    }
-    if (inPairs < n) {
-      fourOutputs(out, outAt + inPairs * outputs + o, x, xAt + inPairs * inputs, weight, o * inputs, inputs);
-    }
-  }
-  for (let o = inFours; o < outputs; o++) {
-    for (let t = 0; t < n; t++) {
-      let sum = 0;
-      for (let i = 0; i < inputs; i++) sum += weight[o * inputs + i] * x[xAt + t * inputs + i];
-      out[outAt + t * outputs + o] = sum;
-    }
+  if (n < MANY || !multiplyRows(out, outAt, x, xAt, layer, n)) {
+    const matrix = { weight, inputs, outputs, at: 0, down: inputs, right: 1 };
+    for (let t = 0; t < n; t++) multiply(out, outAt + t * outputs, x, xAt + t * inputs, matrix);
   }
   if (bias === null) return;
   for (let t = 0; t < n; t++) for (let o = 0; o < outputs; o++) out[outAt + t * outputs + o] += bias[o];
 }
 
-/** Four neighbouring outputs of one row; w is where the first one's weights begin. */
-function fourOutputs(out, at, x, from, weight, w, inputs) {
-  const w1 = w + inputs;
-  const w2 = w1 + inputs;
-  const w3 = w2 + inputs;
-  let a = 0;
-  let b = 0;
-  let c = 0;
-  let d = 0;
-  for (let i = 0; i < inputs; i++) {
-    const value = x[from + i];
-    a += weight[w + i] * value;
-    b += weight[w1 + i] * value;
-    c += weight[w2 + i] * value;
-    d += weight[w3 + i] * value;
+/**
+ * out = W x for one row x. Four outputs side by side: each number of x is fetched once for all, and no sum waits for
+ * another.
+ * @param {Float32Array} out - written from outAt on: [outputs]
+ * @param {number} outAt
+ * @param {Float32Array} x - read from xAt on: [inputs]
+ * @param {number} xAt
+ * @param {{weight: Float32Array, inputs: number, outputs: number, at: number, down: number, right: number}} matrix -
+ *   number (o, i) of W stands at `at + o * down + i * right` of its array
+ */
+export function multiply(out, outAt, x, xAt, { weight, inputs, outputs, at, down, right }) {
+  const inFours = outputs - (outputs % 4);
+  for (let o = 0; o < inFours; o += 4) {
+    let a = 0;
+    let b = 0;
+    let c = 0;
+    let d = 0;
+    for (let i = 0, w = at + o * down; i < inputs; i++, w += right) {
+      const value = x[xAt + i];
+      a += weight[w] * value;
+      b += weight[w + down] * value;
+      c += weight[w + 2 * down] * value;
+      d += weight[w + 3 * down] * value;
+    }
+    out[outAt + o] = a;
+    out[outAt + o + 1] = b;
+    out[outAt + o + 2] = c;
+    out[outAt + o + 3] = d;
   }
-  out[at] = a;
-  out[at + 1] = b;
-  out[at + 2] = c;
-  out[at + 3] = d;
-}
-
-/** The same for two neighbouring rows; in `out`, the second begins `outputs` later. */
-function fourOutputsOfTwoRows(out, at, outputs, x, from, weight, w, inputs) {
-  const w1 = w + inputs;
-  const w2 = w1 + inputs;
-  const w3 = w2 + inputs;
-  let a = 0;
-  let b = 0;
-  let c = 0;
-  let d = 0; // of the first row
-  let e = 0;
-  let f = 0;
-  let g = 0;
-  let h = 0; // of the second row
-  for (let i = 0; i < inputs; i++) {
-    const first = x[from + i];
-    const second = x[from + inputs + i];
-    const p = weight[w + i];
-    const q = weight[w1 + i];
-    const r = weight[w2 + i];
-    const s = weight[w3 + i];
-    a += p * first;
-    b += q * first;
-    c += r * first;
-    d += s * first;
-    e += p * second;
-    f += q * second;
-    g += r * second;
-    h += s * second;
+  for (let o = inFours; o < outputs; o++) {
+    let sum = 0;
+    for (let i = 0, w = at + o * down; i < inputs; i++, w += right) sum += weight[w] * x[xAt + i];
+    out[outAt + o] = sum;
   }
-  out[at] = a;
-  out[at + 1] = b;
-  out[at + 2] = c;
-  out[at + 3] = d;
-  out[at + outputs] = e;
-  out[at + outputs + 1] = f;
-  out[at + outputs + 2] = g;
-  out[at + outputs + 3] = h;
 }
 
 /**

@@ -1,5 +1,6 @@
 // A conversation with a fine-tuned model. As in gptlab/chat_template.py: each message is encoded by itself, as ordinary
 // text, so what a person types never becomes a special token.
+import { readFable } from "../fables.js";
 import { makeRandom } from "../random.js";
 import { byId, element } from "./dom.js";
 import { Passage } from "./passage.js";
@@ -31,6 +32,7 @@ class ChatBox {
     this.turns = []; // the ids of each request and its answer, with their special tokens
     this.random = makeRandom(this.page.seed);
     byId("chat-log").replaceChildren();
+    byId("chat-input").placeholder = "";
     byId("chat-note").textContent = "";
     byId("chat-inspect").disabled = true;
   }
@@ -106,6 +108,14 @@ class ChatBox {
     if (why === "length") byId("chat-note").textContent = "The answer filled the model’s context, so it stops here.";
     if (!answer.text.trim()) place.textContent = "…";
     this.turns.push([...asked, ...done]);
+    this.suggest(answer.text);
+  }
+
+  /** What could be asked next about a story. */
+  suggest(text) {
+    const { fables } = this.page.data;
+    const thing = fables && readFable(text, fables).facts.thing;
+    if (thing) byId("chat-input").placeholder = `For example: Who found the ${thing}?`;
   }
 
   running(on) {
@@ -129,6 +139,7 @@ class ChatBox {
     const last = this.turns.at(-1);
     const given = ids.length - (last.length - last.lastIndexOf(this.template.assistant) - 1);
     this.page.show(new Passage(this.page, ids, given), given);
+    byId("prompt-note").textContent = "Below is the conversation. “Start again” goes back to this beginning.";
     byId("write").scrollIntoView();
     byId("text").querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
   }

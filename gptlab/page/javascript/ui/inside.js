@@ -54,11 +54,9 @@ function drawExpected(page, chosen) {
   const stands = chosen < passage.ids.length ? passage.ids[chosen] : null;
   const { before } = drawBars(page, list, logits, stands, (id) => putToken(page, chosen, id));
   note.textContent = stands === null
-    ? "Pale: the model’s own probabilities. Full, and in figures: after the sliders below. ␣ is a space. " +
-      "Click a token to put it there."
+    ? "␣ is a space. Click a token to put it there."
     : `${quoted(passage.shown(chosen))} had a chance of ${percent(before[stands])}, which is a loss of ` +
-      `${passage.surprise(chosen).toFixed(2)} nats. Pale: the model’s own probabilities. Full, and in figures: ` +
-      "after the sliders below. Click another token to put it there instead, and the text ends with it.";
+      `${passage.surprise(chosen).toFixed(2)} nats. Click another token to put it there instead, and the text ends with it.`;
 }
 
 /** Another token at a place; what stood behind it no longer follows from anything, so it goes. */

@@ -9,7 +9,7 @@ function explainSettings(page) {
   };
   say("temperature", temperature === 0 ? "0, always the best" : temperature.toFixed(2));
   say("top-k", topK === null ? "all tokens" : topK === 1 ? "the best one" : `the best ${topK}`);
-  say("top-p", topP === 1 ? "all tokens" : `the best ${Math.round(100 * topP)}%`);
+  say("top-p", topP === 1 ? "1, all tokens" : topP.toFixed(2));
 }
 
 export function setUpSliders(page) {

@@ -11,6 +11,7 @@ import { byId } from "./dom.js";
 import { setUpInside } from "./inside.js";
 import { PageState } from "./page_state.js";
 import { setUpSliders } from "./sliders.js";
+import { setUpStrip } from "./strip.js";
 import { setUpSwap } from "./swap.js";
 import { setUpSwitches } from "./switches.js";
 import { setUpTheme } from "./theme.js";
@@ -26,6 +27,7 @@ function openPage() {
   setUpSliders(page);
   setUpInside(page);
   setUpWriting(page);
+  setUpStrip(page);
   setUpSwitches(page);
   setUpTokens(page);
   if (data.fables) setUpSwap(page);

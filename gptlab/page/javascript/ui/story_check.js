@@ -20,7 +20,8 @@ export function factInWords(fact) {
 /** What is wrong, as a sentence. */
 export function contradictionInWords({ fact, expected, found }, facts) {
   if (expected.startsWith("another than")) {
-    return `${factInWords(fact)} should differ from the first animal’s, but both are “${found}”`;
+    const other = fact.endsWith(".animal") ? "the first animal" : "the first animal’s";
+    return `${factInWords(fact)} should differ from ${other}, but both are “${found}”`;
   }
   if (/ \((\w+)\)$/.test(expected)) { // a branch: "word (value)"
     const [, word] = expected.match(/^(.*) \(\w+\)$/);

@@ -109,8 +109,9 @@ class SwitchBoard {
       const found = losses(page.model, whole.ids, given);
       return found.reduce((a, b) => a + b, 0) / found.length;
     };
+    const same = `${damaged.ids}` === `${whole.ids}` ? "Both texts are the same, so this one did not depend on what is off. " : "";
     byId("switch-note").textContent = names
-      ? `On the text “As it is”, the loss goes from ${mean({}).toFixed(2)} to ${mean({ switches }).toFixed(2)} nats per token.`
+      ? `${same}On the text “As it is”, the loss goes from ${mean({}).toFixed(2)} to ${mean({ switches }).toFixed(2)} nats per token.`
       : "Everything is on, so both texts are the same.";
   }
 

@@ -4,6 +4,20 @@ import { element, quoted } from "./dom.js";
 const READ_ME = "Point at a token, tap it, or move there with the arrow keys, to see its numbers.";
 const KEYS = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
 
+/** How token i of a passage looks: its classes, and its text with line breaks that can be seen. */
+export function tokenLook(passage, i) {
+  const piece = passage.pieces[i];
+  const special = passage.page.isSpecial(passage.ids[i]);
+  const kinds = ["t", i < passage.given ? "given" : "written", special ? "special" : piece ? "" : "partial"];
+  return { kind: kinds.filter(Boolean).join(" "), shown: piece ? piece.replace(/\n/g, "↵\n") : passage.shown(i) };
+}
+
+/** The text of a token with what is coloured of it: not the space before a word, or a line could end in a coloured nothing. */
+export function tokenParts(shown) {
+  const [, before, word] = shown.match(/^( *)([^]*)$/);
+  return word ? [before, element("span", { class: "w" }, word)] : [element("span", { class: "w" }, before)];
+}
+
 export class TokenView {
   /** @param place the element to fill
    *  @param describe a sentence for token i, for the line below the text
@@ -42,11 +56,8 @@ export class TokenView {
 
   append(i) {
     const { passage } = this;
-    const piece = passage.pieces[i];
-    const special = passage.page.isSpecial(passage.ids[i]);
-    const kinds = ["t", i < passage.given ? "given" : "written", special ? "special" : piece ? "" : "partial"];
-    const shown = piece ? piece.replace(/\n/g, "↵\n") : passage.shown(i);
-    this.add(i, kinds.filter(Boolean).join(" "), shown, piece.trim() ? null : quoted(passage.shown(i)));
+    const { kind, shown } = tokenLook(passage, i);
+    this.add(i, kind, shown, passage.pieces[i].trim() ? null : quoted(passage.shown(i)));
   }
 
   appendNext() {
@@ -55,10 +66,8 @@ export class TokenView {
 
   add(i, kind, shown, label) {
     const role = this.choose ? "button" : "img";
-    // The space before a word stays outside its colour, so that a line does not end in a coloured nothing.
-    const [, before, word] = shown.match(/^( *)([^]*)$/);
-    const parts = word ? [before, element("span", { class: "w" }, word)] : [element("span", { class: "w" }, before)];
-    const span = element("span", { class: kind, role, tabindex: "-1", "data-i": i, "aria-label": label }, ...parts);
+    const attributes = { class: kind, role, tabindex: "-1", "data-i": i, "aria-label": label };
+    const span = element("span", attributes, ...tokenParts(shown));
     if (role === "img" && !label) span.setAttribute("aria-label", shown.trim());
     if (this.choose) span.setAttribute("aria-pressed", "false");
     this.spans[i]?.remove();

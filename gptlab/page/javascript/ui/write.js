@@ -132,9 +132,25 @@ class Writing {
     this.finished = false;
     this.spoken = page.passage.length;
     this.view.show(page.passage, { next: true });
+    this.explainBeginning();
     this.drawButtons();
     this.colour();
     this.check();
+  }
+
+  /** What the special tokens are that a reader sees before anything is pressed. */
+  explainBeginning() {
+    const { page } = this;
+    const { ids } = page.passage;
+    const { chat, fables } = page.data;
+    const before = page.isSpecial(ids[0])
+      ? `${page.nameOf(ids[0])} is a special token. In training it stood between two ${fables ? "stories" : "texts"}, ` +
+        "so to the model it means that a new one begins."
+      : "";
+    const turns = chat && ids.includes(chat.user)
+      ? ` ${page.nameOf(chat.user)} and ${page.nameOf(chat.assistant)} begin a message, ${page.nameOf(chat.end)} ends it.`
+      : "";
+    byId("beginning-note").textContent = before + turns;
   }
 
   grown() {
@@ -223,8 +239,8 @@ class Writing {
       element("span", { class: "w", style: `--v:${i / (steps.length - 1)}` }, label(v))));
     byId("scale-text").textContent = {
       surprise: "In nats: 0 is certain, 3 was a chance of 1 in 20, 6 one in 400. The taller the bar, the greater the surprise.",
-      attention: `The share of the attention of head ${this.page.head + 1} in layer ${this.page.layer + 1}; ` +
-        "the outlined token is the one that attends.",
+      attention: `The share of the attention of head ${this.page.head + 1} in layer ${this.page.layer + 1}. ` +
+        "The token in the dashed frame attends, to predict the one in the full frame.",
       none: "",
     }[this.mode];
   }
