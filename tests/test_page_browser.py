@@ -107,13 +107,10 @@ def _percent(style):
 # ── Opening ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_first_prediction_is_there_within_a_second(visit):
-    times = []
-    while len(times) < 4 and min(times, default=9999) >= 1000:  # a busy machine may be slow, not four times in a row
-        tab = visit()
-        expect(tab.locator("#bars .pick")).to_have_count(8)
-        times.append(tab.evaluate("performance.getEntriesByName('gptlab-ready')[0].startTime"))
-    assert min(times) < 1000
+def test_a_page_that_opens_shows_a_prediction_and_what_it_holds(visit):
+    tab = visit()
+    expect(tab.locator("#bars .pick")).to_have_count(8)
+    assert tab.evaluate("performance.getEntriesByName('gptlab-ready').length") == 1  # what `bench page` times
     assert tab.locator("h1").inner_text() == "A GPT that writes fables"
     expect(tab.locator(".lead")).to_contain_text(
         "This page holds a whole GPT: 0.5 million parameters, no server, no network."

@@ -532,7 +532,7 @@ print("the published formula, token by token: the same 21 numbers")
 # ## At size: happy ends
 #
 # Back to the stories. The reward is 1 for a story that ends well *and* is coherent, else 0. Each round the model writes
-# 48 of them, in groups of 16, and makes two updates. A few dozen updates have to be enough; pre-training took 4,000. In
+# 48 of them, in groups of 16, and makes two updates. Two dozen updates have to be enough; pre-training took 4,000. In
 # the lines below, `flat` counts the groups whose rewards are all equal, `tokens` is the mean length of a story, and
 # `kl` the distance to the reference.
 
@@ -543,7 +543,7 @@ def in_rounds(completions):
 
 
 happy, _ = checkpoints.committed("fables")
-plan = replace(reinforcement.TRAINING, steps=28, learning_rate=3.5e-3)
+plan = replace(reinforcement.TRAINING, steps=24, learning_rate=4e-3)
 policy = PolicyConfig(updates=2, kl=0.005)
 sampling = dict(B=48, measure=in_rounds)
 learned = grpo(happy, tokenizer, Product(happy_end, coherent), plan, policy, sampling=sampling)
@@ -554,14 +554,14 @@ pictures.lines(points, "round of 48 stories", "share of the stories", legend="lo
 
 # %%
 after = judge(happy, tokenizer, wanted, n=128, seed=7)
-print(f"happy ends {before['happy']:.0%} → {after['happy']:.0%} (expected above 80 %)")
-print(f"coherent   {before['coherent']:.0%} → {after['coherent']:.0%} (expected above 70 %, so not much is lost)")
-print(f"distance to where it came from: {learned.curve('kl')[-1]:.3f} nats per token (expected below 0.1)")
+print(f"happy ends {before['happy']:.0%} → {after['happy']:.0%} (expected between 75 % and 100 %)")
+print(f"coherent   {before['coherent']:.0%} → {after['coherent']:.0%} (expected between 65 % and 95 %)")
+print(f"distance to where it came from: {learned.curve('kl')[-1]:.3f} nats per token (expected below 0.2)")
 for one in complete(happy, tokenizer, [Prompt([tokenizer.end])] * 4, tokenizer.end, 159, seed=3)[0]:
     print("…", one.text[-95:])
 
 # %% [markdown]
-# Fewer than a thousand stories, each with one bit of feedback, and the model has found out what to do: let somebody
+# Fewer than six hundred stories, each with one bit of feedback, and the model has found out what to do: let somebody
 # with a virtue find the thing. Nobody told it that the finder's character decides the end. The grammar knows, and the
 # model had learned it in pre-training; the reward had only to bring it out. That is typical. Reinforcement learning is
 # good at choosing among the things that a model can already do.

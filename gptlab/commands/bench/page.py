@@ -76,6 +76,7 @@ def bench_page(rounds: int = 5) -> None:
             _compare(f"{within} tokens within the context", runs, first, within, rounds)
             full = (first * context)[:context]
             _compare(f"{BEYOND} tokens past the context (every one reads the whole window)", runs, full, BEYOND, rounds)
+        _print_opening(page.build(model, tokenizer, "fables"), rounds)
     finally:
         torch.set_num_threads(threads)
 
@@ -108,19 +109,54 @@ def _in_pytorch(model: GPT) -> Run:
     return run
 
 
+def _browser() -> tuple[Any, str] | None:
+    """playwright and a browser for it, where both are there."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with contextlib.suppress(ModuleNotFoundError):
+        return (importlib.import_module("playwright.sync_api"), browser) if browser else None
+    return None
+
+
+def _print_opening(written: str, rounds: int) -> None:
+    """Print how long a page takes from its opening to its first prediction, each time in a fresh browser."""
+    found = _browser()
+    if found is None:
+        return
+    ready = []
+    with tempfile.TemporaryDirectory() as folder, found[0].sync_playwright() as started:
+        path = Path(folder, "page.html")
+        path.write_text(written, encoding="utf-8")
+        for _ in range(rounds):
+            with _window(started, found[1]) as window:
+                sheet = window.new_page()
+                sheet.goto(path.as_uri())
+                sheet.wait_for_function("() => performance.getEntriesByName('gptlab-ready').length")
+                ready.append(sheet.evaluate("performance.getEntriesByName('gptlab-ready')[0].startTime"))
+    print(
+        f"\nfrom opening the page to its first prediction: {statistics.median(ready):.0f} ms, at most {max(ready):.0f}"
+    )
+
+
+@contextlib.contextmanager
+def _window(started: Any, browser: str) -> Iterator[Any]:
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    window = started.chromium.launch(executable_path=browser, args=["--no-sandbox"] if root else [])
+    try:
+        yield window
+    finally:
+        window.close()
+
+
 @contextlib.contextmanager
 def _javascript(data: dict[str, Any]) -> Iterator[tuple[str, Run]]:
     """The engine of the page with a model in it, in a browser or in node, and the name of where it runs."""
     engine = [path for path in assembling.module_files() if path.parent == assembling.MODULES]
     script = assembling.script(engine) + _SCRIPT
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    node = shutil.which("node")
+    found, node = _browser(), shutil.which("node")
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ModuleNotFoundError):
-            if browser:
-                playwright = importlib.import_module("playwright.sync_api")
-                yield "Chromium", stack.enter_context(_in_chromium(playwright, browser, script, data))
-                return
+        if found:
+            yield "Chromium", stack.enter_context(_in_chromium(*found, script, data))
+            return
         if node is None:
             raise ValueError(
                 "bench page needs a browser (Chromium, with `pip install playwright`) or node: install one"
@@ -130,17 +166,12 @@ def _javascript(data: dict[str, Any]) -> Iterator[tuple[str, Run]]:
 
 @contextlib.contextmanager
 def _in_chromium(playwright: Any, browser: str, script: str, data: dict[str, Any]) -> Iterator[Run]:
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with playwright.sync_playwright() as started:
-        window = started.chromium.launch(executable_path=browser, args=["--no-sandbox"] if root else [])
-        try:
-            sheet = window.new_page()
-            sheet.set_content(f'<script type="module">{script}</script>')
-            sheet.wait_for_function("() => globalThis.speed")
-            sheet.evaluate("(data) => globalThis.open(data)", data)
-            yield lambda ids, new: sheet.evaluate("([ids, n]) => globalThis.speed(ids, n)", [ids, new])
-        finally:
-            window.close()
+    with playwright.sync_playwright() as started, _window(started, browser) as window:
+        sheet = window.new_page()
+        sheet.set_content(f'<script type="module">{script}</script>')
+        sheet.wait_for_function("() => globalThis.speed")
+        sheet.evaluate("(data) => globalThis.open(data)", data)
+        yield lambda ids, new: sheet.evaluate("([ids, n]) => globalThis.speed(ids, n)", [ids, new])
 
 
 @contextlib.contextmanager
