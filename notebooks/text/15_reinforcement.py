@@ -576,7 +576,7 @@ shuffled = Shuffled(Product(happy_end, coherent))
 grpo(control, tokenizer, shuffled, plan, policy, sampling=sampling, progress=False)
 lost = judge(control, tokenizer, wanted, n=128, seed=7)
 print(
-    f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0%} (expected to move less than 20 points)"
+    f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0%} (expected between 25 % and 65 %)"
 )
 
 # %% [markdown]
