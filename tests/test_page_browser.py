@@ -443,7 +443,7 @@ def test_the_first_contradiction_is_marked_and_named(visit):
     tab.fill("#prompt", FLAWED)
     expect(tab.locator("#check")).to_contain_text("✓ No contradiction: all")
     tab.fill("#prompt", flawed)
-    expect(tab.locator("#check")).to_contain_text(f"is a “{place.text}”, but here stands “wolf”")
+    expect(tab.locator("#check")).to_contain_text(f"is a “{place.text}”, but here it says “wolf”")
     expect(tab.locator("#text .wrong")).to_have_text([" wolf"])
     tab.fill("#prompt", "Once, in a dark forest, there lived Ada the proud fox. Nearby lived Bo the kind fox")
     expect(tab.locator("#check")).to_contain_text("the neighbour should differ from the first animal, but both are")

@@ -31,9 +31,9 @@ export function contradictionInWords({ fact, expected, found }, facts) {
   }
   const [role, quality] = fact.split(".");
   const name = facts[`${role}.name`];
-  if (name && quality === "animal") return `${name} is a “${expected}”, but here stands “${found}”`;
-  if (name && quality === "trait") return `${name} is “${expected}”, but here stands “${found}”`;
-  return `${factInWords(fact)} is “${expected}”, but here stands “${found}”`;
+  if (name && quality === "animal") return `${name} is a “${expected}”, but here it says “${found}”`;
+  if (name && quality === "trait") return `${name} is “${expected}”, but here it says “${found}”`;
+  return `${factInWords(fact)} is “${expected}”, but here it says “${found}”`;
 }
 
 /** The part of a passage that tells a story: tokens from `first` to before `last`, between two special tokens.
