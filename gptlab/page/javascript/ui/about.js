@@ -18,7 +18,7 @@ export function describeModel(page) {
   const answers = chat && page.data.fables ? "answers with fables" : chat ? "answers" : page.data.fables ? "writes fables" : "";
   byId("title").textContent = answers ? `A GPT that ${answers}` : `A GPT named ${about.name}`;
   byId("size").textContent = `${inMillions(about.parameters)} parameters`;
-  const inside = `click any ${page.data.fables ? "word" : "token"} to see what else could have stood there, and what the model attended to.`;
+  const inside = `click any ${page.data.fables ? "word" : "token"} to see what else could have come there, and what the model attended to.`;
   const request = page.data.fables ? "for a story, then who found what in it" : "something";
   if (chat) byId("invitation").textContent = `Ask it ${request}. Then look inside its answer: ${inside}`;
   else byId("invitation").textContent = `Press the button and it writes${page.data.fables ? " a story" : ""}, one token at a time. Then ${inside}`;

@@ -29,7 +29,7 @@ export function drawBars(page, list, logits, stands, put) {
     const rank = order.indexOf(id) + 1;
     const here = id === stands;
     const spoken = `${quoted(name)}: ${percent(after[id])} with these settings, ${percent(before[id])} from the model` +
-      `${here ? "; it stands here" : "; put it here"}`;
+      `${here ? "; it is the one here" : "; put it here"}`;
     const button = element(
       "button",
       { type: "button", "data-id": id, "aria-label": spoken, title: here ? null : "Put this token here", class: "pick" },

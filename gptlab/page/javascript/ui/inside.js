@@ -30,13 +30,13 @@ function drawWhere(page, chosen) {
   const before = passage.ids.slice(0, chosen).map((_, i) => passage.shown(i)).slice(-6).join("").replace(/^[.,;:!?]+ */, "");
   const where = byId("inside-where");
   if (chosen === 0) {
-    where.textContent = "Nothing stands before the first token, so nothing predicts it. Choose a later one.";
+    where.textContent = "Nothing comes before the first token, so nothing predicts it. Choose a later one.";
   } else if (chosen === passage.ids.length) {
     where.replaceChildren("What comes after ", element("q", {}, `…${before}`), "?");
   } else {
     where.replaceChildren(
-      "After ", element("q", {}, `…${before}`), " stands ", element("b", {}, quoted(passage.shown(chosen))),
-      ". What else could have stood there?",
+      "After ", element("q", {}, `…${before}`), " comes ", element("b", {}, quoted(passage.shown(chosen))),
+      ". What else could have come next?",
     );
   }
 }

@@ -141,7 +141,7 @@ class Swap {
   describe(i) {
     const move = this.moves?.[i];
     const name = quoted(this.changed.shown(i));
-    if (!move) return `${name}: stands before the change, or is a part of it.`;
+    if (!move) return `${name}: comes before the change, or is a part of it.`;
     const expected = this.expected(i);
     return `${name}: ${percent(move.before)} before, ${percent(move.after)} now` +
       (expected.same ? "." : `; now the model expects ${quoted(expected.name)}.`);
