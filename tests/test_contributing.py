@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -133,3 +134,10 @@ def test_a_notebook_is_added_by_one_line_in_the_table(copy):
     edit(package / "__init__.py", line, '        ("between", "between", "Between", "a new idea"),\n' + line)
     code = "import gptlab; print(gptlab.notebook('between').file, gptlab.notebook('attention').file)"
     assert run(copy, code).split() == ["06_between", "07_attention"]
+
+
+def test_the_citation_names_this_version_and_licence():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    said = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert f'version = "{said["version"]}"' in project and f'license = {{ text = "{said["license"]}" }}' in project
+    assert {"cff-version", "message", "title", "authors"} <= set(said)  # what the format asks for
