@@ -25,7 +25,7 @@
 # **It builds on** being able to read a few lines of Python. There are no formulas, and you aren't expected to
 # understand every line of code yet – that is what the other notebooks are for.
 #
-# **Time:** about 25 minutes to read, and 10 for the two exercises. Run from top to bottom it takes less than half a
+# **Time:** about 30 minutes to read, and 10 for the two exercises. Run from top to bottom it takes less than half a
 # minute on two CPU cores, and less than 1 GB of memory.
 #
 # *How to use it:* a grey box is a **cell**, a few lines of Python. Click on it, press Shift and Enter, and whatever it

@@ -41,7 +41,7 @@
 #
 # **It builds on** Python and school algebra, and on nothing that you must have read before.
 #
-# **Time:** about 40 minutes to read, and an hour for all the exercises. It runs in about 20 seconds on two CPU cores,
+# **Time:** about 45 minutes to read, and an hour for all the exercises. It runs in about 20 seconds on two CPU cores,
 # and takes less than 1 GB of memory.
 
 # %%

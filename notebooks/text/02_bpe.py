@@ -969,7 +969,7 @@ pictures.table(rows, ["characters", "textbook (ms)", "fast (ms)", "faster by"], 
 
 # %% [markdown]
 # Four times the text takes the textbook roughly four times as long. The time of the fast one grows far less (in our run
-# not even to the double), because in the fables a longer text brings few new words. Now whole books. The last column is
+# it doesn't even double), because in the fables a longer text brings few new words. Now whole books. The last column is
 # an estimate: what the textbook would take at the speed measured above.
 
 # %%
