@@ -19,6 +19,7 @@ from gptlab.bpe import BPETokenizer, train_textbook
 from gptlab.corpora import fables
 from gptlab.html import escape
 from gptlab.merging import merge_by_rank
+from gptlab.pictures.bits import marker_length
 from gptlab.pictures.style import drawable, visible
 from gptlab.schedule import lr_multiplier
 from gptlab.tokens import ByteTokenizer, CharTokenizer
@@ -73,6 +74,7 @@ def every_html(bpe):
         ),
         "course_map": pictures.course_map("attention", ready=["start_here", "training"]),
         "pipeline": pictures.pipeline("training"),
+        "utf8_bits": pictures.utf8_bits('<"ü€🦊'),
         "table": pictures.table([("<b>", 1.5), ("http://x", None)], ["<u>", "nats"], caption="<script>"),
     }
 
@@ -300,9 +302,27 @@ def test_merges_show_each_state_and_what_was_joined():
     assert len(lines) == 4
 
 
+def test_the_bits_of_a_character_are_its_markers_and_its_code_point():
+    shown = pictures.utf8_bits("Aü€🦊")
+    for character, line in zip("Aü€🦊", repr(shown).splitlines(), strict=True):
+        bits, _, number = line.partition("=")
+        assert int(number.replace(",", "")) == ord(character)
+        halves = bits.split()[1:-1]
+        assert bytes(int(half.replace("·", ""), 2) for half in halves) == character.encode()
+        assert int(bits.split()[-1], 2) == ord(character)
+        assert [half.partition("·")[0] for half in halves[1:]] == ["10"] * (len(halves) - 1)
+    assert shown.html.count("text-decoration:underline") == 1 + 2 + 3 + 4 + 1  # a marker a byte, and the legend
+    for text in ("", "a" * 17):
+        with pytest.raises(ValueError, match=f"{len(text)} characters .*: give 1 to 16"):
+            pictures.utf8_bits(text)
+    with pytest.raises(ValueError, match="byte 255 never occurs"):
+        marker_length(255)
+
+
 def test_the_lattice_counts_the_ways_and_refuses_a_path_that_is_none():
     pieces = {"a": -1.0, "b": -2.0, "ab": -2.5, "abb": -4.0}
     figure = pictures.lattice("abb", pieces, ["ab", "b"])
+    assert "dark: the best" in figure.axes[0].get_title(loc="left")
     assert "3 ways" in pictures.describe(figure) and "−4.5" in figure.axes[0].get_title(loc="left")
     with pytest.raises(ValueError, match="must cover the text"):
         pictures.lattice("abb", pieces, ["ab"])

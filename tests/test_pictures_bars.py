@@ -57,6 +57,21 @@ def test_lines_draw_the_points_and_their_labels():
         pictures.lines({"a": []}, "x", "y")
 
 
+def test_lines_draw_the_range_of_each_point_and_commas_between_thousands():
+    figure = pictures.lines(
+        {"a": [(1, 2.0), (20_000, 3.0)], "b": [(1, 5.0)]}, "x", "y", ranges={"a": [(1.5, 2.5), (2.75, 3.25)]}
+    )
+    axes = figure.axes[0]
+    drawn = [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()]
+    assert drawn == [[1.5, 2.5], [2.75, 3.25]] and len(axes.collections) == 1
+    assert "a: from 2 at 1 to 3 at 20,000 (there between 2.75 and 3.25)" in pictures.describe(figure)
+    assert "20,000" in [label.get_text() for label in axes.get_xticklabels()]
+    with pytest.raises(ValueError, match="1 ranges for 'a', 2 points"):
+        pictures.lines({"a": [(1, 2.0), (2, 3.0)]}, "x", "y", ranges={"a": [(1, 2)]})
+    with pytest.raises(ValueError, match="for 'c', no such series among a"):
+        pictures.lines({"a": [(1, 2.0)]}, "x", "y", ranges={"c": [(1, 2)]})
+
+
 @pytest.mark.parametrize("highest", [2.0, 40.0, 3e4, 1e12])
 def test_a_logarithmic_axis_names_some_heights_however_far_it_reaches(highest):
     axes = pictures.lines({"a": [(0, 1.0), (1, highest)]}, "x", "y", log="y").axes[0]

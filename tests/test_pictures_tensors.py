@@ -133,7 +133,9 @@ def test_the_map_keeps_distances_of_what_lies_in_a_plane():
     figure = pictures.embedding_map(flat @ frame + 3.0, [str(i) for i in range(9)])
     drawn = figure.axes[0].collections[0].get_offsets().data
     assert np.allclose(np.linalg.norm(drawn[:, None] - drawn, axis=-1), torch.cdist(flat, flat), atol=1e-6)
-    assert "100 %" in pictures.describe(figure)
+    assert "100 % of the variance" in pictures.describe(figure)
+    plain = pictures.embedding_map(flat, [str(i) for i in range(9)], measure="differences")
+    assert "of the differences" in plain.axes[0].get_xlabel() and "of the differences" in pictures.describe(plain)
     assert len(figure.axes[0].texts) == 9
 
 

@@ -14,6 +14,7 @@ floor            1.18
 from gptlab.html import Html
 from gptlab.pictures.architecture import architecture, shared_heads
 from gptlab.pictures.bars import by_fact, compare, next_token, reshaped
+from gptlab.pictures.bits import utf8_bits
 from gptlab.pictures.blocks import embedding_map, shapes
 from gptlab.pictures.chips import surprise, surprise_figure, tokens
 from gptlab.pictures.concepts import concept_map, concept_svg
@@ -37,5 +38,6 @@ __all__ = [
     "cache_growth", "compare", "concept_map", "concept_svg", "conversation", "course_map", "describe",
     "embedding_map", "excess", "graph", "heads_in_channels", "lattice", "lines", "mask", "memory_timeline",
     "merge_states", "merge_tree", "merges", "next_token", "pipeline", "rate", "reshaped", "roofline", "rows",
-    "shapes", "shared_heads", "shares", "surprise", "surprise_figure", "table", "tokens", "training", "valley",
+    "shapes", "shared_heads", "shares", "surprise", "surprise_figure", "table", "tokens", "training", "utf8_bits",
+    "valley",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 
 from gptlab.html import BLUE, GREY, INK, ORANGE, SILVER, SKY
 from gptlab.pictures import adapter
+from gptlab.pictures.lines import commas
 from gptlab.pictures.style import (
     PARTS,
     Number,
@@ -239,6 +240,7 @@ def compare(
     longest = max(v.max() for v in runs.values())
     margin = 1.16 + 0.012 * max(map(len, labels))
     axes.set(xlabel=unit, xlim=(min(0.0, float(means.min()) * 1.1), max(longest, 1e-12) * margin), title=title)
+    commas(axes)
     alt = f"Bars, in {unit}: " + "; ".join(f"{n} {label}" for n, label in zip(runs, labels, strict=True)) + "."
     floors = {} if floor is None else floor if isinstance(floor, Mapping) else {"the floor": floor}
     for name, height in floors.items():

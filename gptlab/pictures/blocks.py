@@ -176,14 +176,16 @@ def _plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @styled
 def embedding_map(
-    vectors: Any, labels: Sequence[str], groups: Sequence[str] | None = None, *, title: str = ""
-) -> Picture:
+    vectors: Any, labels: Sequence[str], groups: Sequence[str] | None = None, *, measure: str = "variance",
+    title: str = "",
+) -> Picture:  # fmt: skip
     """Vectors as points on a plane, the one that preserves most of their variance (principal components).
 
     Args:
         vectors: [n, C].
         labels: n names.
         groups: n names of groups; each group gets a colour and a marker.
+        measure: what the axes call the variance, for readers who have not met the word.
         title: over the picture.
 
     Raises:
@@ -203,8 +205,8 @@ def embedding_map(
         chosen = np.asarray([m == kind for m in member])
         axes.scatter(*flat[chosen].T, s=34, color=SERIES[i % 7], marker=MARKERS[i % 7], label=kind, zorder=3)
     axes.set(
-        xlabel=f"first principal direction ({100 * share[0]:.0f} % of the variance)",
-        ylabel=f"second ({100 * share[1]:.0f} % of the variance)", title=title,
+        xlabel=f"direction in which they differ most ({100 * share[0]:.0f} % of the {measure})",
+        ylabel=f"the next one, at right angles ({100 * share[1]:.0f} %)", title=title,
     )  # fmt: skip
     axes.axhline(0, color=PALE, linewidth=0.8, zorder=0)
     axes.axvline(0, color=PALE, linewidth=0.8, zorder=0)
@@ -212,7 +214,7 @@ def embedding_map(
     if groups is not None:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     _write_labels(figure, axes, flat, [drawable(label) for label in labels])
-    alt = f"Map of {len(v)} vectors on their two main directions, which show {100 * share.sum():.0f} % of the variance"
+    alt = f"Map of {len(v)} vectors on their two main directions, which show {100 * share.sum():.0f} % of the {measure}"
     if groups is not None:
         alt += f"; groups: {', '.join(f'{kind} ({member.count(kind)})' for kind in kinds)}"
     return finish(figure, f"{alt}.")

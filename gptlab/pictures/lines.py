@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
 from gptlab.html import INK
 from gptlab.pictures.style import DASHES, MARKERS, SERIES, Number, Picture, array, canvas, finish, styled, tidy
@@ -12,10 +12,24 @@ from gptlab.pictures.style import DASHES, MARKERS, SERIES, Number, Picture, arra
 SIDES = ((7, 5, "left"), (-6, 5, "right"), (6, -14, "left"), (9, -4, "left"))
 
 
+def commas(axes) -> None:
+    """Write commas between the thousands at both axes, as `tidy` does in the text; short numbers stay as they are.
+
+    Args:
+        axes: of matplotlib, with everything drawn. Logarithmic ones have labels of their own, and keep them.
+    """
+    for axis, scale, (low, high) in (
+        (axes.xaxis, axes.get_xscale(), axes.get_xlim()), (axes.yaxis, axes.get_yscale(), axes.get_ylim()),
+    ):  # fmt: skip
+        if scale == "linear" and max(abs(low), abs(high)) >= 1000 and abs(high - low) >= 20:
+            axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
 @styled
 def lines(
-    series: Mapping[str, Sequence], x: str, y: str, *, at: Mapping[str, Number] | None = None,
-    level: Mapping[str, Number] | None = None, log: str = "", legend: str = "best", title: str = "",
+    series: Mapping[str, Sequence], x: str, y: str, *, ranges: Mapping[str, Sequence] | None = None,
+    at: Mapping[str, Number] | None = None, level: Mapping[str, Number] | None = None, log: str = "",
+    legend: str = "best", title: str = "",
 ) -> Picture:  # fmt: skip
     """Points joined by lines, one line for each name; each has its own colour, dash and (up to 40 points) marker.
 
@@ -23,6 +37,8 @@ def lines(
         series: from a name to points (x, y), or (x, y, "label") where the label is written beside the point.
         x: what the horizontal axis is, with its unit.
         y: what the vertical axis is, with its unit.
+        ranges: from the name of a series to (lowest, highest) for each of its points, such as over several seeds; a
+            thin bar with two ends shows it.
         at: vertical lines, from label to x.
         level: horizontal lines, from label to y.
         log: the axes with logarithmic scales: "x", "y" or "xy".
@@ -30,7 +46,7 @@ def lines(
         title: over the picture.
 
     Raises:
-        ValueError: for no series, or one without points.
+        ValueError: for no series, or one without points; for ranges that do not fit the points.
 
     >>> from gptlab import pictures
     >>> print(pictures.describe(pictures.lines({"a": [(1, 2.0), (3, 4.5)]}, "size", "time (ms)")))
@@ -38,6 +54,10 @@ def lines(
     """
     if not series or not all(len(points) for points in series.values()):
         raise ValueError("no points to draw: give a dict from a name to points (x, y)")
+    for name, spans in (ranges or {}).items():
+        if name not in series or len(spans) != len(series[name]):
+            points = f"{len(series[name])} points" if name in series else f"no such series among {', '.join(series)}"
+            raise ValueError(f"{len(spans)} ranges for {name!r}, {points}: give (lowest, highest) for each point")
     figure, axes = canvas(7.8, 4.1)
     described = []
     for i, (name, points) in enumerate(series.items()):
@@ -52,6 +72,12 @@ def lines(
                     fontsize=10, color=INK,
                 )  # fmt: skip
         described.append(f"{name}: from {tidy(ys[0])} at {tidy(xs[0])} to {tidy(ys[-1])} at {tidy(xs[-1])}")
+        if name in (ranges or {}):
+            low, high = array(ranges[name]).astype(float).T
+            axes.vlines(xs, low, high, color=INK, linewidth=1.2, zorder=4)
+            for ends in (low, high):  # wider than the marker, so that a short range shows as well
+                axes.plot(xs, ends, color=INK, linestyle="", marker="_", markersize=13, zorder=4)
+            described[-1] += f" (there between {tidy(low[-1])} and {tidy(high[-1])})"
     for axis in log:
         getattr(axes, f"set_{axis}scale")("log")
         ticks, (low, high) = getattr(axes, f"{axis}axis"), getattr(axes, f"get_{axis}lim")()
@@ -76,6 +102,7 @@ def lines(
         )  # fmt: skip
         described.append(f"{name} at {tidy(value)}")
     axes.set(xlabel=x, ylabel=y)
+    commas(axes)
     axes.set_title(title, pad=20 if at else 6)
     axes.grid(axis="y")
     axes.set_axisbelow(True)

@@ -240,6 +240,6 @@ def lattice(
     alt = f"A lattice of {len(placed)} pieces over {drawable(text)!r}: {ways[-1]:,} ways to cut it."
     if best:
         total = sum(score for s, e, score in placed if (s, e) in best)
-        axes.set_title(f"{ways[-1]:,} ways to cut it; the best has ln p = {total:.1f} nats".replace("-", "−"))
+        axes.set_title(f"{ways[-1]:,} ways to cut it; dark: the best, ln p = {total:.1f} nats".replace("-", "−"))
         alt += f" The best is {' | '.join(drawable(text[s:e]) for s, e in sorted(best))}, ln p = {total:.1f} nats."
     return finish(figure, alt)

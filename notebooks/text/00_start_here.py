@@ -25,7 +25,7 @@
 # **It builds on** being able to read a few lines of Python. There are no formulas, and you aren't expected to
 # understand every line of code yet – that is what the other notebooks are for.
 #
-# **Time:** about 25 minutes to read, and 10 for the two exercises. Run from top to bottom it takes less than half a
+# **Time:** about 30 minutes to read, and 10 for the two exercises. Run from top to bottom it takes less than half a
 # minute on two CPU cores, and less than 1 GB of memory.
 #
 # *How to use it:* a grey box is a **cell**, a few lines of Python. Click on it, press Shift and Enter, and whatever it
@@ -164,9 +164,9 @@ print([tokenizer.decode([i]) for i in tokenizer.encode("a quantum fox")])
 # The word is spelled out, in smaller pieces. Nothing is ever unknown to this tokenizer; what is rare takes more tokens.
 # </details>
 #
-# How a text is cut decides what the model can see at all. It's the reason why chatbots have miscounted the r's in
-# *strawberry*, and why the same page costs more in Greek than in English. That is worth three notebooks: you'll open
-# this box in 01 Tokens, 02 Byte-pair encoding and 03 SentencePiece.
+# How a text is cut decides what the model can see at all. It's a good part of the reason why chatbots have miscounted
+# the r's in *strawberry*, and why the same page costs more in Greek than in English. That is worth three notebooks:
+# you'll open this box in 01 Tokens, 02 Byte-pair encoding and 03 SentencePiece.
 #
 # ### ids → a batch [B, T]
 #
@@ -214,7 +214,7 @@ groups = {
 words = [(word, group) for group, line in groups.items() for word in line.split()]
 rows = [tokenizer.encode(" " + word)[0] for word, _ in words]
 vectors = model.embedding.token.weight.detach()[rows]
-pictures.embedding_map(vectors, [word for word, _ in words], [group for _, group in words])
+pictures.embedding_map(vectors, [word for word, _ in words], [group for _, group in words], measure="differences")
 
 # %% [markdown]
 # Words of one kind tend to lie together, and nobody told the model what an animal is. It noticed that *hen* and *wolf*
@@ -268,7 +268,7 @@ pictures.arcs(weights[layer, head], labels, row=-1, title=title)
 
 # %% [markdown]
 # An arc leads from the last word to a word it looks at; the thicker the arc, the more it takes from there. This head
-# jumps back over the whole story to Bo's animal, and ignores the fox.
+# jumps back over the whole story to Bo's animal, and hardly looks at the fox. Weights below 5 % aren't drawn.
 #
 # Did we pick a head that always likes hens? Here is the test. We swap the roles: this time *Ada* finds the bell, Bo
 # asks, and Ada answers. Nothing in the first two sentences changes. (Ada is proud, so her answer begins with *No*.)
@@ -287,15 +287,16 @@ pictures.arcs(watch(model, prompt)[layer][0, head], labels, row=-1, title=title)
 # <details><summary>What happened</summary>
 #
 # Now it looks at the fox. So it has learned neither "look at the hen" nor "look at the second animal": it finds the
-# animal of the one who is speaking. Nobody programmed that. It came about by reading.
+# animal of the one who is speaking – who, in a fable, is always the one who found the thing. Nobody programmed that. It
+# came about by reading.
 # </details>
 #
 # If you are sceptical, one thing should bother you. The word that looks back is *the*, both times, and a *the* by
 # itself doesn't know who is speaking. It knows because this model has one extra part, a **short convolution**, that
 # blends every token with the three tokens before it, right before attention – so the last *the* arrives as *Bo , for
-# the*, and carries the name that it searches with. GPT-2 and Llama have no such part. They need two layers for the
-# same trick: the first passes the name along, the second looks back. (At the end of this notebook we take the part
-# out and see what happens.)
+# the*, and carries the name that it searches with. In the same way *hen* arrives as *Bo the patient hen*, and carries
+# the name that is searched for. GPT-2 and Llama have no such part. They need two layers for the same trick: the first
+# passes the name along, the second looks back. (At the end of this notebook we take the part out and see what happens.)
 #
 # You'll open this box in notebooks 06 and 07, Attention and Masking, and meet the convolution again in 12.
 #
@@ -319,7 +320,8 @@ pictures.next_token(chances, tokenizer, k=12, title="Nearby lived Bo the patient
 
 # %% [markdown]
 # It knows that an animal must come, and roughly how common each one is. And there's one thing it hasn't noticed. Look
-# whether *fox* has a bar: Ada is a fox already, and no fable has two animals of the same kind.
+# whether *fox* has a bar: Ada is a fox already, and no fable has two animals of the same kind. The grey bar is all
+# other tokens together; eight rarer animals are among them.
 #
 # To produce such a picture, again and again, is all that a language model ever does.
 #
@@ -327,11 +329,10 @@ pictures.next_token(chances, tokenizer, k=12, title="Nearby lived Bo the patient
 #
 # `start_here.1` · *warm-up* · 2 minutes
 #
-# Write a function that finds the longest bar. It gets a `dict` from
-# token to probability, in which no two probabilities are equal, and returns the token with the largest one:
-# `likeliest({"fox": 0.25, "hen": 0.75})` is `"hen"`. Replace the dots with your code and run the cell. If it isn't
-# right yet, the card says what is wrong; `hint("start_here.1")` helps, and `solution("start_here.1")` shows one way to
-# do it.
+# Write a function that finds the longest blue bar. It gets a `dict` from token to probability, in which no two
+# probabilities are equal, and returns the token with the largest one: `likeliest({"fox": 0.25, "hen": 0.75})` is
+# `"hen"`. Replace the dots with your code and run the cell. If it isn't right yet, the card says what is wrong;
+# `hint("start_here.1")` helps, and `solution("start_here.1")` shows one way to do it.
 
 
 # %% tags=["nbval-check-output"]
@@ -504,10 +505,11 @@ for name, each in (("as it is", model), ("without the convolution", without)):
 pictures.table(rows, ["the model", "who speaks", "looks at hen", "looks at fox"], align="llrr")
 
 # %% [markdown]
-# In the first two rows the head follows the speaker. In the last two it's blind: it hardly looks at either animal,
-# and who speaks makes no difference, because the last *the* looks the same in both texts. This doesn't mean that a
-# GPT needs a convolution. It means that *this* one was trained with it and relies on it. A model without it needs two
-# layers of attention for the trick, and notebook 06 shows why one layer can't do it.
+# In the first two rows the head follows the speaker. In the last two it's blind: it hardly looks at either animal, and
+# who speaks makes no difference, because without it the last *the* carries no name, and *hen* and *fox* no longer carry
+# their owners'. This doesn't mean that a GPT needs a convolution. It means that *this* one was trained with it and
+# relies on it. A model without it needs two layers of attention for the trick, and notebook 06 shows why one layer
+# can't do it.
 #
 # ## Play
 #
@@ -573,8 +575,9 @@ recap("start_here")
 pictures.course_map(here="start_here")
 
 # %% [markdown]
-# And these are the words that you'll meet on it, the field's own. Each has a ◆ where it is explained; look for one that
-# you have heard before, and see how far it is.
+# And these are the field's own words that you'll meet on the way. Each has a ◆ where it is explained; look for one that
+# you have heard before, and see how far it is. This notebook's column is empty and 13 has none, because these two
+# introduce none of the words.
 
 # %%
 pictures.concept_map()

@@ -24,7 +24,7 @@
 # 2. They write essays about arithmetic, and get long additions wrong.
 # 3. A single space at the end of a prompt can make the answer worse.
 # 4. There was a word, ` SolidGoldMagikarp`, that GPT-3 could not repeat when asked to.
-# 5. The same sentence costs several times as much in Hindi as in English.
+# 5. For GPT-4, the same sentence costs several times as much in Hindi as in English.
 #
 # All five go back, wholly or in good part, to the same place. It isn't in the neural network, the part of the model
 # that calculates, but in the step before it, where the text is cut into pieces. In this notebook you build that step
@@ -41,7 +41,7 @@
 #
 # **It builds on** Python and school algebra, and on nothing that you must have read before.
 #
-# **Time:** about 40 minutes to read, and an hour for all the exercises. It runs in about 20 seconds on two CPU cores,
+# **Time:** about 45 minutes to read, and an hour for all the exercises. It runs in about 20 seconds on two CPU cores,
 # and takes less than 1 GB of memory.
 
 # %%
@@ -134,7 +134,8 @@ pictures.tokens(text, tokens.CharTokenizer.from_text(text), names=["characters"]
 # You have done it by hand for one text. Now write it for any text. Replace the dots with your code and run the cell:
 # `check` tries it on fresh inputs, and if something is wrong, the card shows the smallest case that fails and, where it
 # can tell, names the mistake. `hint("tokens.1")` gives a hint, and another one if you ask again. `solution("tokens.1")`
-# shows one way to do it, and `compare("tokens.1", build_vocabulary)` puts yours next to it.
+# shows one way to do it, and `compare("tokens.1", build_vocabulary)` puts yours next to it. The numbers of the
+# exercises are only names, and they don't come in order: after 3 you'll meet 8.
 #
 # ### Your turn: Build a vocabulary
 #
@@ -284,10 +285,9 @@ print(re.findall(r"[aeiou]+|\d", "route 66, a queue"))
 #
 # `tokens.8` · *core* · 10 minutes
 #
-# Cut a text into words and single other characters. A word is what `\w+`
-# matches. No piece is empty, `"".join(pieces)` gives the text back, and an empty text gives an empty list. (The numbers
-# of the exercises are only names, and needn't come in order: you haven't missed any.) Example: `split_words("It's  2
-# pm.")` is `["It", "'", "s", " ", " ", "2", " ", "pm", "."]`.
+# Cut a text into words and single other characters. A word is what `\w+` matches. No piece is empty, `"".join(pieces)`
+# gives the text back, and an empty text gives an empty list. Example: `split_words("It's  2 pm.")` is `["It", "'", "s",
+# " ", " ", "2", " ", "pm", "."]`.
 
 
 # %% tags=["nbval-check-output"]
@@ -345,21 +345,23 @@ print("some of them:", ", ".join(new[:: len(new) // 8]))
 # vocabulary lacks. In our word tokenizer it has id 0.
 #
 # Would a longer book help? Let's watch the vocabulary grow while the manual is read, and compare it with the
-# characters.
+# characters. Each point has read twice as much as the one before it, and both axes are *logarithmic*: the same distance
+# is always the same factor.
 
 # %%
-sizes = [n for n in range(0, len(manual) + 1, max(1, len(manual) // 30)) if n]
+sizes = [len(manual) // 2**halvings for halvings in range(8, -1, -1)]  # each twice the one before
 growth = {
     "different words": [(n, len(set(manual[:n]))) for n in sizes],
     "different characters": [(n, len(set("".join(manual[:n])))) for n in sizes],
 }
-pictures.lines(growth, "words and other pieces read", "size of the vocabulary", legend="upper left")
+pictures.lines(growth, "words and other pieces read", "size of the vocabulary", log="xy", legend="upper left")
 
 # %% [markdown]
-# The characters level off near the bottom. The words keep coming, more slowly as the book goes on, but without an end
-# in sight. Harold Heaps described this in 1978, and it holds for many languages ([Heaps'
-# law](https://en.wikipedia.org/wiki/Heaps%27_law)). So there will always be unknown words. Here is what that does to
-# a message:
+# The characters level off: there are only so many of them. The words keep rising, and nearly in a straight line. On
+# these axes that means that each doubling of the text multiplies the vocabulary by about the same factor, less than
+# two, so new words come more slowly as the book goes on, but without an end in sight. Harold Heaps described this in
+# 1978, and it holds for many languages ([Heaps' law](https://en.wikipedia.org/wiki/Heaps%27_law)). So there will always
+# be unknown words. Here is what that does to a message:
 
 # %% tags=["nbval-check-output"]
 for message in ("The fox found a kite.", "The fox fuond a kite.", "The fox paid 250 for it."):
@@ -404,15 +406,10 @@ print(list("fünf".encode()), "length", len("fünf".encode()))
 # </details>
 #
 # How does a program that reads those five bytes know that the second and third belong together? It's written into the
-# bits. In the next table, look at the leftmost bits of each byte.
+# bits. In the next picture, look at the leftmost bits of each byte, dark and underlined.
 
 # %% tags=["nbval-check-output"]
-rows = []
-for character in "Aü€🦊":
-    data = character.encode("utf-8")
-    bits = " ".join(f"{byte:08b}" for byte in data)
-    rows.append((character, f"{ord(character):,}", str(list(data)), bits))
-pictures.table(rows, ["character", "code point", "bytes", "bits"], align="lrll")
+pictures.utf8_bits("Aü€🦊")
 
 # %% [markdown]
 # - A byte that starts with `0` is a character by itself. These are the 128 characters of **ASCII**, the older standard
@@ -420,8 +417,10 @@ pictures.table(rows, ["character", "code point", "bytes", "bits"], align="lrll")
 # - A byte that starts with `110`, `1110` or `11110` opens a character of two, three or four bytes: count the ones.
 # - A byte that starts with `10` continues the character before it.
 #
-# All the other bits, read from left to right, are the code point. You can do it with a pencil, for ü. The binary
-# digits of 252 are `00011` and `111100`; put `110` before the first group and `10` before the second.
+# All the other bits, the framed ones, are the code point when you read them from left to right. You can do it with a
+# pencil, for ü. Its code point, 252, is 128 + 64 + 32 + 16 + 8 + 4, in binary `11111100`. Two bytes have room for 5 and
+# 6 digits, eleven in all, so fill up with zeros in front: `00011` and `111100`; put `110` before the first group and
+# `10` before the second.
 
 # %% tags=["nbval-check-output"]
 print(f"{ord('ü')} in bits: {ord('ü'):011b}")
@@ -514,7 +513,7 @@ pictures.table(rows, ["text", "characters", "no id", "words", "lost", "bytes", "
 
 # %% [markdown]
 # Bytes can write everything, at the price of length. Sub-words can write everything too, because in an emergency they
-# fall back to single bytes, and on a fable they are even shorter than the words, because a space is part of the word
+# fall back to single bytes, and a fable takes even fewer of them than of words, because a space is part of the word
 # after it. On Greek and Japanese they have nothing better to offer than bytes: no piece of those scripts was ever
 # frequent in a book of English fables. Remember those two rows: they are puzzle 5.
 #
@@ -779,7 +778,7 @@ for name, tokenizer in everyone.items():
 pictures.table(rows, ["a token is a", "V", "tokens per story", "bytes per token", "stories in 256 tokens"])
 
 # %% [markdown]
-# Many of the word tokenizer's tokens are spaces. Sub-words put the space into the word, and so they end up shorter
+# Many of the word tokenizer's tokens are spaces. Sub-words put the space into the word, so there are fewer of them
 # still.
 #
 # But a larger vocabulary needs a larger table, of $V$ rows with $C$ numbers each, and all of them have to be learned.
@@ -831,25 +830,25 @@ print(f"on average {3 / 4 * bits_a + 1 / 4 * bits_b:.3f} bits per character, whe
 # Each cost was multiplied by how often it occurs, and the products were added up. That average is called the
 # **entropy**, in bits. You can compute it for any text in exercise `tokens.6`.
 #
-# Now the stories. For each tokenizer, here is the message in which every token takes $\log_2 V$ bits. Below them is
-# the shortest message possible on average. We know it exactly, because the program that generates the fables knows
-# the probability of each choice it makes. (`fables.entropy()` uses the natural logarithm, and dividing by
-# `math.log(2)` turns it into bits.)
+# Now the stories. For each tokenizer, there is a bar for the message in which every token takes $\log_2 V$ bits. Below
+# them, if you can see it, is the shortest message possible on average. We know it exactly, because the program that
+# generates the fables knows the probability of each choice it makes. (`fables.entropy()` uses the natural logarithm,
+# and dividing by `math.log(2)` turns it into bits.)
 
-# %% tags=["nbval-check-output"]
-for name, tokenizer in everyone.items():
-    print(f"{name:18} {length[name] * math.log2(tokenizer.vocab_size):6,.0f} bits per story")
-print(f"{'the shortest':18} {fables.entropy() / math.log(2):6,.0f} bits per story")
+# %%
+bits = {name: round(length[name] * math.log2(tokenizer.vocab_size)) for name, tokenizer in everyone.items()}
+bits["the shortest"] = round(fables.entropy() / math.log(2))
+pictures.compare(bits, "bits per story", digits=4)
 
 # %% [markdown]
-# Compare the first and the third line. Characters and bytes give the same number of tokens here, since the fables are
+# Compare the first and the third bar. Characters and bytes give the same number of tokens here, since the fables are
 # ASCII, but each byte is charged 8 bits, for 256 values of which the fables use only a few dozen. Words and sub-words
 # do better, since whatever always occurs together is sent as one token.
 #
-# And still there is a wide gap down to the last line. That gap is what a model has to learn: which word follows which,
+# And still there is a wide gap down to the last bar. That gap is what a model has to learn: which word follows which,
 # and what was said before. No tokenizer closes it. A tokenizer provides good pieces, and must not lose anything. You'll
-# see that last line again in notebook 10, as a line under every loss curve: on stories that it hasn't seen, no model
-# can get below it, except by luck.
+# see that last number again in notebook 10, as a line under every picture of a training run: on stories that it hasn't
+# seen, no model can get below it, except by luck.
 #
 # ### Your turn: Bits per character
 #
@@ -888,7 +887,7 @@ recap("tokens")
 # 2. Characters: small $V$, long sequences, and a character that it hasn't seen has no id.
 # 3. Words: short sequences, large $V$, and there is always another word that it hasn't seen. What is unknown is lost.
 # 4. Bytes: with $V = 256$ you can write every text, in the longest sequences. A token may be a part of a character.
-# 5. A model sees ids, not letters. Spelling, digits, spaces at the end, rare tokens and foreign scripts go wrong there
+# 5. A model sees ids, not letters. Spelling, digits, spaces at the end, rare tokens and other scripts go wrong there
 #    first. And ids mean nothing without their vocabulary: save it with the model.
 #
 # | new term | Elsewhere this is called |

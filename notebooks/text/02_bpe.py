@@ -31,8 +31,8 @@
 # - open GPT-2's `vocab.bpe` and `encoder.json` or a `tokenizer.json`, and know what is in them,
 # - stop what a user types from controlling your model.
 #
-# **It builds on** notebook 01: ids, vocabulary, bytes, special tokens. **Reading time** is about 55 minutes without the
-# exercises. **Running it** takes about 25 seconds on two CPU cores and 700 MB of memory.
+# **It builds on** notebook 01: ids, vocabulary, bytes, special tokens. **Time:** about 55 minutes to read, and an hour
+# and 40 minutes for all the exercises. **Running it** takes about 30 seconds on two CPU cores and 700 MB of memory.
 
 # %%
 import hashlib
@@ -130,9 +130,9 @@ print(line)
 # Compression](http://www.pennelynn.com/Documents/CUJ/HTML/94HTML/19940045.HTM)). In 2016 Rico Sennrich, Barry Haddow
 # and Alexandra Birch noticed that the new symbols make good tokens for translation
 # ([paper](https://arxiv.org/abs/1508.07909)), and in 2019 Alec Radford and colleagues started it from bytes for GPT-2
-# ([paper](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)).
-# The method is called **byte-pair encoding**, BPE: start from bytes, and keep merging the most frequent pair of
-# neighbours. One such step is a **merge**.
+# ([paper](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)). The
+# method is called **byte-pair encoding**, BPE: start from single symbols, here bytes, and keep merging the most
+# frequent pair of neighbours. One such step is a **merge**.
 #
 # ## Write it: from bytes
 #
@@ -336,6 +336,8 @@ for chunk in bpe.split(text, bpe.GPT4_PATTERN):
 pictures.table(rows, ["chunk", "taken by"])
 
 # %% [markdown]
+# - New signs: `*` is *none or more*, `\r` and `\n` are the two characters that end a line, and a `+` behind `?`, `*`,
+#   `+` or `{…}` always means *never give back*.
 # - `'(?i:…)`: the `i` ignores case, so `'S` counts as well as `'s`.
 # - `[^\r\n\p{L}\p{N}]?+\p{L}++`: letters, with one character in front that is neither letter nor digit nor newline.
 #   It used to be a space only. Now it can be a tab or an opening parenthesis, so `(x` is one chunk.
@@ -371,8 +373,8 @@ side_by_side([" 1234567", "in 2024", "3.14159"])
 #
 # In GPT-2 a number of any length is one chunk, so which numbers become tokens depends on which were frequent in its
 # training text. With at most three digits per chunk there are only 1,110 strings of the digits 0 to 9 to learn, and all
-# long numbers are written alike. Still, the groups start from the left, while carrying in addition starts from the
-# right: we group 1234567 as 1,234,567. Llama 3 also groups by three; Llama 2 gives each digit its own token.
+# long numbers are cut alike. Still, the groups start from the left, while carrying in addition starts from the right:
+# we group 1234567 as 1,234,567. Llama 3 also groups by three; Llama 2 gives each digit its own token.
 #
 # The other differences are about case and code:
 
@@ -943,8 +945,8 @@ if not published:
 # once, with the weight 5,000. A merge changes only the counts around it, so counts are stored and corrected. And a
 # **heap**, a list that always has its smallest entry at hand, gives the best pair without a search.
 #
-# We measure both on slices of the fables, for the same 60 merges. Of a few runs the shortest counts, because other
-# programs on the machine can only make it longer.
+# We measure both on slices of the fables, for the same 60 merges. The textbook runs once. Of three runs of the fast one
+# the shortest counts, because other programs on the machine can only make it longer.
 
 
 # %%
@@ -960,15 +962,15 @@ def seconds(work, *arguments, runs=3):
 rows = []
 for size in (5_000, 10_000, 20_000):
     chunks = bpe.split(book[:size])
-    textbook, fast = (seconds(train, chunks, 60) for train in (bpe.train_textbook, bpe.train_fast))
+    textbook, fast = seconds(bpe.train_textbook, chunks, 60, runs=1), seconds(bpe.train_fast, chunks, 60)
     rows.append((f"{size:,}", f"{textbook * 1e3:.0f}", f"{fast * 1e3:.1f}", f"{textbook / fast:.0f} ×"))
 slow = textbook / 20_000 / 60  # seconds per character and merge
 pictures.table(rows, ["characters", "textbook (ms)", "fast (ms)", "faster by"], align="rrrr")
 
 # %% [markdown]
-# Four times the text takes the textbook roughly four times as long. The fast one hardly grows, because in the fables a
-# longer text has few new words. Now whole books. The last column is an estimate: what the textbook would take at the
-# speed measured above.
+# Four times the text takes the textbook roughly four times as long. The time of the fast one grows far less (in our run
+# it doesn't even double), because in the fables a longer text brings few new words. Now whole books. The last column is
+# an estimate: what the textbook would take at the speed measured above.
 
 # %%
 shelf, rows, trained = {"fables": book}, [], {}
@@ -1001,11 +1003,14 @@ pictures.table(rows, ["MB per second", *took])
 # %% [markdown]
 # tiktoken and Hugging Face's package are written in Rust. Plain Python can keep up when warm, because then every chunk
 # is one that it has met before. Cold, it depends on the book: the fables repeat a few words over and over, and
-# Shakespeare has many more. (One machine on one day; `python -m gptlab bench tokenizers` measures with care.)
+# Shakespeare has many more. Small differences in the table mean nothing. Hugging Face's package also records where each
+# token lies in the text, which takes time. (One machine on one day; `python -m gptlab bench tokenizers` measures with
+# care.)
 #
 # ### How large should V be?
 #
-# Every merge shortens the text and lengthens the vocabulary. Which is worth more? Look at how the curve bends.
+# Every merge shortens the text and lengthens the vocabulary. Which is worth more? Look at how the curve bends, and
+# where the tokenizer of this notebook stands on it.
 
 # %%
 stories = book.strip().split(fables.SEPARATOR)
@@ -1014,7 +1019,7 @@ points = []
 for size in sizes:
     ours = bpe.BPETokenizer.train(book, vocab_size=size)
     points.append((size, len(ours.encode(book)) / len(stories)))
-pictures.lines({"fables": points}, "vocabulary size V", "tokens per story")
+pictures.lines({"fables": points}, "vocabulary size V", "tokens per story", at={"V of our tokenizer": 512})
 
 # %% [markdown]
 # The first merges save most, and each later one less, because frequent pairs come first. Against that stand two costs.
@@ -1129,7 +1134,7 @@ recap("bpe")
 #
 # <details><summary>Answer</summary>
 # A word in the middle of a sentence is then one and the same token whatever follows: a space, a comma or a full stop.
-# With the space at its end, the fox before a comma would be another token than the fox before a space.
+# With the space at its end, fox before a comma and fox before a space would be two different tokens.
 # </details>
 #
 # 3. Your tokenizer gives back every text exactly. Does that prove that it is the same as GPT-4's?

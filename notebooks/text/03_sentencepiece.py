@@ -28,13 +28,13 @@
 #
 # **After this notebook you can**
 #
-# - find the best of a million segmentations in a few hundred steps (Viterbi), and sum over all of them (forward),
+# - find the best of sixty million segmentations in under a hundred steps (Viterbi), and sum over all of them (forward),
 # - train a Unigram tokenizer: expected counts, pruning, and why it goes from many pieces to few,
 # - say what SentencePiece is, and which of its settings give a text back and which don't,
 # - compare tokenizers fairly: in bits per byte of text.
 #
-# **It builds on** notebooks 01 and 02: bytes, bits, vocabulary, merges. **Reading time** is about 45 minutes without
-# the exercises. **Running it** takes about 50 seconds on two CPU cores and 500 MB of memory.
+# **It builds on** notebooks 01 and 02: bytes, bits, vocabulary, merges. **Time:** about 45 minutes to read, and just
+# under two hours for all the exercises. **Running it** takes about 50 seconds on two CPU cores and 500 MB of memory.
 
 # %%
 import io
@@ -99,18 +99,18 @@ print(f"t | hen      {0.10 * 0.10:.4f}")
 #
 # $$\ln p(x_1 \ldots x_m) = \sum_{i=1}^{m} \ln p(x_i)$$
 #
-# The logarithm of a piece's probability, $\ln p$, is its **score**. It is 0 for something certain and more negative
-# for something less likely. The unit of this natural logarithm is the **nat**, as the bit is the unit of $\log_2$ in
-# notebook 01; a bit is $\ln 2 \approx 0.69$ nats.
+# The logarithm of a piece's probability, $\ln p$, is its **score**. It is 0 for something certain and more negative for
+# something less likely. The unit of this natural logarithm is the **nat**, as the bit is the unit of $\log_2$ in
+# notebook 01; a bit is $\ln 2 \approx 0.69$ nats. The first exercise is `unigram.2`, and `unigram.1` comes later: the
+# numbers are only names.
 #
 # ### Your turn: How likely is a segmentation?
 #
 # `unigram.2` · *core* · 5 minutes
 #
-# Write the formula. The input is a list of one or more pieces and a dict
-# from piece to score; the result is a float, in nats. (`unigram.1` comes later: the numbers are only names.) Example:
-# with `{"fo": -2.5, "x": -1.5}`, the pieces `["fo", "x"]` have the score -4.0. As before, `hint("unigram.2")` helps
-# when you're stuck, and `solution` shows ours.
+# Write the formula. The input is a list of one or more pieces and a dict from piece to score; the result is a float, in
+# nats. Example: with `{"fo": -2.5, "x": -1.5}`, the pieces `["fo", "x"]` have the score -4.0. As before,
+# `hint("unigram.2")` helps when you're stuck, and `solution` shows ours.
 
 
 # %% tags=["nbval-check-output"]
@@ -252,7 +252,8 @@ print("the best of them:", " ".join(unigram.viterbi("then" * 10, logp)))
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Each <code>then</code> is segmented on its own, so the numbers of ways are multiplied: ten times the same factor.
+# Each <code>then</code> is segmented on its own, so the numbers of ways are multiplied: ten factors of 6, which is
+# $6^{10}$.
 # </details>
 #
 # Forty positions were enough to find the best of them all. So far the probabilities were made up. The forward sum is
@@ -327,8 +328,8 @@ print({piece: round(math.exp(value), 3) for piece, value in model.items() if val
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Between the first two, so it is the first round of EM that gains most. The start was a rough guess, frequency times
-# length, and the first round already takes into account how the pieces compete with each other. Later rounds polish.
+# Between the first two, so the first round gains most. The start was a rough guess, frequency times length, and the
+# first round already takes into account how the pieces compete with each other. Later rounds polish.
 # </details>
 #
 # Taking turns like this is called **EM**, expectation and maximisation ([Dempster, Laird and Rubin
@@ -411,9 +412,9 @@ rival = bpe.BPETokenizer.train(book, vocab_size=460)
 pictures.tokens(fables.TRAVELLER, ours, rival, ids=False)
 
 # %% [markdown]
-# Both spend 256 of their tokens on single bytes, so that no text is unknown. Our Unigram splits at spaces and
-# newlines, BPE's pattern also before punctuation, so a comma may stick to a word in one of the rows. The first ␣ of
-# the upper row isn't in the text. The tokenizer puts it there, and you'll soon see why.
+# Both spend 256 of their tokens on single bytes, so that no text is unknown. Our Unigram splits at spaces and newlines,
+# BPE's pattern also before punctuation, so in the upper row a comma can stick to its word, as in `Once,`. The first ␣
+# of the upper row isn't in the text. The tokenizer puts it there, and you'll soon see why.
 #
 # ## Several segmentations of the same text
 #
@@ -551,9 +552,9 @@ pictures.table(rows, ["setting", "what comes back", "equal?", "fox fox"])
 #
 # Read the rows from the top. By default the indentation, the newline, the ligature (now two letters), the full-width
 # letter and the fox are gone; ⁇ is how the unknown token is written. For translating news that was fine; for code it
-# isn't. Byte fallback saves the fox. Without normalisation the letters and the newline stay, but the indentation goes.
-# The fourth row gives everything back. The last one does, too, at a price that the last column shows: without the dummy
-# prefix, the same word is segmented differently at the beginning of a text.
+# isn't. Byte fallback saves the fox. Without normalisation the letters and the newline stay, but the indentation
+# shrinks to one space. The fourth row gives everything back. The last one does, too, at a price that the last column
+# shows: without the dummy prefix, the same word is segmented differently at the beginning of a text.
 #
 # Does every text come back now? One character can't. Which?
 
@@ -600,7 +601,7 @@ for settings in ({}, {"byte_fallback": True}, lossless):
 
 # %% [markdown]
 # Even the text of 100,000 letters is equal, and that took care. The library adds up scores in 32-bit numbers, and
-# takes the sum back to 0 when it gets large, so two segmentations that are almost equally good are decided by
+# starts it again from 0 when it falls very low, so two segmentations that are almost equally good are decided by
 # rounding. Our tokenizer, when it has taken over a model, rounds in the same places.
 #
 # ## A tokenizer in use, opened
@@ -649,8 +650,8 @@ check("unigram.7", with_byte_fallback)
 # Now the comparison that these two notebooks were made for. The corpus is Python's manual, of the Python that runs
 # this: prose, tables and code. Each tokenizer is trained on the first nine tenths and measured on the rest, which is
 # **held out**: no training has seen it. (One exception: the characters are listed from the whole text, since an unknown
-# one would be an error.) SentencePiece gets the settings that give every text back, and one more, so that a run of
-# spaces can be a piece, as it can in BPE.
+# one would be an error.) SentencePiece gets the settings of the fourth row above, which give every text back (▁ apart),
+# and two more: a higher coverage, and one by which a run of spaces can be a piece, as it can in BPE.
 
 # %%
 corpus = "pydocs" if "pydocs" in corpora.available() else "fables"
@@ -779,25 +780,33 @@ spans = {name: [f([looks[-1][1] for looks in runs[name]]) for f in (min, max)] f
 low, high = spans.pop("characters")
 print("expected: the fewest bits that any seed needs on characters are more than the most on any other tokenizer")
 print("found:   ", "yes" if low > max(most for _, most in spans.values()) else "no; other settings, or a short run?")
-overlap = max(least for least, _ in spans.values()) <= min(most for _, most in spans.values())
-print("the other three:", "their ranges overlap: no ranking" if overlap else "their ranges do not all overlap")
+order = sorted(spans, key=lambda name: spans[name])  # by the fewest bits
+touching = [f"{a} and {b}" for a, b in itertools.combinations(order, 2) if spans[b][0] <= spans[a][1]]
+print("the other three, fewest bits first:", ", ".join(order))
+print("ranges that touch, so that the order of the two means nothing:", "; ".join(touching) or "none")
 
 # %% [markdown]
 # That was at equal steps. Is it only because the others read more text? Here are the means of the three seeds, by the
-# amount of text. Look at the vertical distance between the curves where they share an x.
+# amount of text; two short strokes at each mark are the lowest and the highest of the three. Look at the vertical
+# distance between the curves where they share an x.
 
 # %%
 curves = {
     name: [tuple(sum(values) / 3 for values in zip(*looks)) for looks in zip(*three)] for name, three in runs.items()
 }
-pictures.lines(curves, "text read (kB)", "bits per byte of held-out text")
+ranges = {name: [(min(at)[1], max(at)[1]) for at in zip(*three)] for name, three in runs.items()}
+pictures.lines(curves, "text read (kB)", "bits per byte of held-out text", ranges=ranges)
 
 # %% [markdown]
-# Wherever the curve of characters lies above the others at the same x, the larger vocabularies win even at equal text,
-# although the model on characters has then taken more steps. Where the ranges of two tokenizers overlap, this
-# experiment doesn't rank them. Where they don't, it ranks them for sixty steps on one corpus, and for no more than
-# that: the next corpus may turn the order around. What decides in practice is the rest of the table. Does every text
-# come back, what do spaces cost, and are the languages covered that you need?
+# In our run the curve of characters lies above the others wherever they share an x, so the larger vocabularies win even
+# at equal text, although the model on characters has then taken more steps. The other three are close together. After
+# sixty steps Unigram needs the fewest bits and SentencePiece's BPE the most, but the difference is less than a tenth of
+# the distance to the characters, and the curves of the two BPEs run into each other: byte-level BPE has simply read
+# more text in its steps. Where the ranges of two tokenizers touch, this experiment doesn't rank them. (In our run no
+# two ranges touch.) Where they don't, the order holds for sixty steps on one corpus, and the next corpus may turn it
+# around. So cutting a text into sub-words at all is worth a lot here, and by which method is worth little. What decides
+# between them in practice is the rest of the table. Does every text come back, what do spaces cost, and are the
+# languages covered that you need?
 #
 # ## Exercises
 #
