@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gptlab import NOTEBOOKS, notebook
-from gptlab.exercises.schema import KINDS
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 _HEAD = re.compile(r"^# %%(?P<rest>.*)$")
@@ -95,36 +94,3 @@ def prose(source: str) -> str:
     ):  # fmt: skip
         source = re.sub(pattern, " ", source, flags=re.DOTALL | re.MULTILINE if "^(```" in pattern else re.MULTILINE)
     return source
-
-
-_MARK = rf"(?P<kind>{'|'.join(KINDS)})\*?"
-
-
-def marked(topic: str) -> dict[str, tuple[str, int | None]]:
-    """What the text of a notebook says about its exercises: for each id its kind and minutes, "" and None if unsaid.
-
-    It understands the three ways in which the notebooks say it: an id with its kind and minutes after it, a heading
-    "Your turn (core, 10 minutes)" above a `check`, and a list of what there was: "LoRA (7, core)".
-
-    Args:
-        topic: of the notebook.
-    """
-    found: dict[str, tuple[str, int | None]] = {}
-    heading = everything = None
-    for cell in cells(topic):
-        if cell.kind == "code":
-            for id in re.findall(rf"\bcheck\(\"({topic}\.\d+)\"", cell.source):
-                if heading and id not in found:
-                    found[id] = (heading["kind"], int(heading["minutes"]))
-            heading = None if "check(" in cell.source else heading
-            continue
-        text = " ".join(cell.source.split())
-        heading = next(re.finditer(rf"#+ [^#]*?\(\*?{_MARK}, (?P<minutes>\d+) minutes\)", text), heading)
-        if group := re.search(rf"\b[Aa]ll (?:of these are )?\*{_MARK}", text):
-            everything = group["kind"]
-        named = rf"\*\*(?:[A-Z][\w ]*:? )?`?(?P<id>{topic}\.\d+)\b[^.;]{{0,60}}?"
-        for said in re.finditer(rf"{named}(?:\*?{_MARK}[^.;\d]{{1,6}})?(?P<minutes>\d+) minutes", text):
-            found[said["id"]] = (said["kind"] or everything or "", int(said["minutes"]))
-        for said in re.finditer(rf"\((?P<number>\d+), \*?{_MARK}\)", text):
-            found.setdefault(f"{topic}.{said['number']}", (said["kind"], None))
-    return found
