@@ -114,13 +114,13 @@ def test_a_colour_holds_the_channels_that_split_heads_gives_a_head():
 )
 def test_each_cell_of_a_head_says_the_position_that_its_number_comes_from(cut, made):
     T, C, H, hs = 5, 6, 3, 2
-    position = torch.arange(T)[None, :, None].expand(1, T, C).contiguous()  # [B, T, C]
-    expected = made(position)[0].tolist()  # [H, T, hs]
+    position = torch.arange(float(T))[None, :, None].expand(1, T, C).contiguous()  # [B, T, C]
+    expected = made(position)[0].int().tolist()  # [H, T, hs]
     picture = pictures.heads_in_channels(T, C, H, cut=cut, positions=True, title="where from")
     axes = picture.axes[0]
     drawn = {text.get_position(): text.get_text() for text in axes.texts}
     colour = {(cell.get_x(), cell.get_y()): cell.get_facecolor() for cell in axes.patches}
-    of_number, right = made(torch.arange(T * C).view(1, T, C))[0].tolist(), C + 3
+    of_number, right = made(torch.arange(float(T * C)).view(1, T, C))[0].int().tolist(), C + 3
     for h in range(H):
         for t in range(T):
             for i in range(hs):
