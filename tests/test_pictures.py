@@ -414,6 +414,11 @@ def test_next_token_shows_the_best_and_the_rest(bpe):
     axes = pictures.next_token(p, bpe, k=2).axes[0]
     assert np.allclose([bar.get_width() for bar in axes.patches], [50, 30, 20], atol=1e-4)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["x", "␣", "all 298 others"]
+    picture = pictures.next_token(p, bpe, k=2, rest=False)
+    axes = picture.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["x", "␣"] and axes.get_xlim()[1] < 60
+    assert axes.get_xlabel() == "probability of being next (%); all 298 others together: 20.0 %"
+    assert pictures.describe(picture).endswith("all others together 20.0 %.")
     with pytest.raises(ValueError, match="are they logits"):
         pictures.next_token(p * 7, bpe)
     with pytest.raises(ValueError, match="one row"):

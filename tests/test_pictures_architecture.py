@@ -105,6 +105,34 @@ def test_a_colour_holds_the_channels_that_split_heads_gives_a_head():
         pictures.heads_in_channels(2, 7, 3)
     with pytest.raises(ValueError, match="cells that can be seen"):
         pictures.heads_in_channels(21, 6, 3)
+    with pytest.raises(ValueError, match="cut='rows': choose 'channels' or 'memory'"):
+        pictures.heads_in_channels(2, 6, 3, cut="rows")
+
+
+@pytest.mark.parametrize(
+    ("cut", "made"), [("channels", lambda x: split_heads(x, 3)), ("memory", lambda x: x.view(1, 3, 5, 2))]
+)
+def test_each_cell_of_a_head_says_the_position_that_its_number_comes_from(cut, made):
+    T, C, H, hs = 5, 6, 3, 2
+    position = torch.arange(float(T))[None, :, None].expand(1, T, C).contiguous()  # [B, T, C]
+    expected = made(position)[0].int().tolist()  # [H, T, hs]
+    picture = pictures.heads_in_channels(T, C, H, cut=cut, positions=True, title="where from")
+    axes = picture.axes[0]
+    drawn = {text.get_position(): text.get_text() for text in axes.texts}
+    colour = {(cell.get_x(), cell.get_y()): cell.get_facecolor() for cell in axes.patches}
+    of_number, right = made(torch.arange(float(T * C)).view(1, T, C))[0].int().tolist(), C + 3
+    for h in range(H):
+        for t in range(T):
+            for i in range(hs):
+                at = right + h * (hs + 2) + i
+                assert drawn[at + 0.5, -t - 0.5] == str(expected[h][t][i])
+                n = of_number[h][t][i]
+                assert colour[at, -t - 1] == colour[n % C, -(n // C) - 1]  # x shows where the head takes it from
+    said = {
+        "channels": "head 0 has channels 0 to 1, head 1 has 2 to 3",
+        "memory": "head 0 has the numbers 0 to 9, from positions 0 to 1, head 1 has 10 to 19, from positions 1 to 3",
+    }
+    assert said[cut] in pictures.describe(picture) and pictures.describe(picture).startswith("where from: ")
 
 
 def test_the_cache_in_the_picture_grows_as_the_real_one():

@@ -72,6 +72,11 @@ def test_lines_draw_the_range_of_each_point_and_commas_between_thousands():
         pictures.lines({"a": [(1, 2.0)]}, "x", "y", ranges={"c": [(1, 2)]})
 
 
+def test_sizes_on_a_logarithmic_axis_are_the_only_marks_on_it():
+    axes = pictures.lines({"a": [(1, 1.0), (2, 3.0), (16, 2.0)]}, "x", "y", log="x").axes[0]
+    assert list(axes.get_xticks()) == [1, 2, 16] and not len(axes.get_xticks(minor=True))
+
+
 @pytest.mark.parametrize("highest", [2.0, 40.0, 3e4, 1e12])
 def test_a_logarithmic_axis_names_some_heights_however_far_it_reaches(highest):
     axes = pictures.lines({"a": [(0, 1.0), (1, highest)]}, "x", "y", log="y").axes[0]

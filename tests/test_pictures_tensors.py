@@ -73,6 +73,9 @@ def test_a_mask_is_filled_where_it_keeps():
     assert ((axes.images[0].get_array() > 0) == keep.numpy()).all() and len(axes.lines) == int((~keep).sum())
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("query (position)", "key (position)")
     assert len(axes.get_xticks()) == 6 and len(axes.get_yticks()) == 4
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {0.0}  # positions are short, words are not
+    turned = pictures.mask(keep, list("abcd"), [f"word {i}" for i in range(6)]).axes[0]
+    assert {label.get_rotation() for label in turned.get_xticklabels()} == {90.0}
     with pytest.raises(ValueError, match=r"keep_mask\[0\]"):
         pictures.mask(keep[None])
 

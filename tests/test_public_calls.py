@@ -439,7 +439,8 @@ def in_our_words(error: BaseException, name: str, value: object) -> bool:
     if isinstance(error, OSError) and str(value) in str(error):
         return True  # Python names the file
     ours = entrances._ours(error) and len(str(error)) > 20 and not isinstance(error, AttributeError | KeyError)
-    return ours and any(word in str(error) for word in about(name, value))
+    named = any(word in str(error) for word in about(name, value))
+    return ours and (named or str(error).startswith(f"{value} is not "))  # of a file
 
 
 def about(name: str, value: object) -> list[str]:

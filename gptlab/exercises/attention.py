@@ -1518,11 +1518,15 @@ PREDICTIONS = [
     ),
     Prediction(
         id="attention.e",
-        question="Four models of equal size learn to tell fables: a bigram, a window of 13 words, convolutions that "
-        "reach 13 words back, and attention. Which of them can know the animal of a character who was introduced forty "
-        "words before?",
+        question="Five models of equal size learn to generate fables: a bigram, a window of 13 words, convolutions "
+        "that reach 13 words back, and two with attention. Which of them can know the animal of a character who was "
+        "introduced forty words before?",
         kind="choice",
-        choices=("all that were trained long enough", "the window and attention", "attention only"),
+        choices=(
+            "all that were trained long enough",
+            "the window and the two with attention",
+            "only the two with attention",
+        ),
         answer="c",
         explanation="A bigram sees one word, the window and the convolutions thirteen. Training gives them no more.",
     ),

@@ -1587,7 +1587,7 @@ QUESTIONS = [
     ),
     Question(
         about="embedding",
-        question="What does attention know of the order of the tokens, if no positions are added?",
+        question="What does attention know of the order of the tokens, with no positions added and no mask?",
         choices=("nothing", "which token is next to which", "all of it"),
         answer="a",
         explanation="Shuffle the input, and the output is shuffled in the same way. That is why positions are "

@@ -22,7 +22,7 @@ from gptlab.schedule import TrainConfig
 from gptlab.tokens import Tokenizer
 
 REACH = 13  # tokens that the window and the convolutions see, the present one included
-RATES = TrainConfig(steps=300, optimizer="muon", learning_rate=0.03, muon_lr=0.08, warmup=30, evaluate_every=50)
+RATES = TrainConfig(steps=300, optimizer="muon", learning_rate=0.03, muon_lr=0.08, warmup=30, evaluate_every=20)
 
 
 class StoryWords:

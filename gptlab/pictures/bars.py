@@ -37,7 +37,7 @@ def _frame(rows: int, width: float = 7.2):
 
 @styled
 def next_token(
-    probabilities: Any, tokenizer: Any, k: int = 10, *, actual: int | None = None, title: str = ""
+    probabilities: Any, tokenizer: Any, k: int = 10, *, actual: int | None = None, rest: bool = True, title: str = ""
 ) -> Picture:
     """The k most likely next tokens with their probabilities, and the probability of all others together.
 
@@ -46,6 +46,7 @@ def next_token(
         tokenizer: any of gptlab's, tiktoken's or sentencepiece's, or a list of V strings.
         k: how many tokens have a bar of their own.
         actual: the id that really came next, to be marked.
+        rest: whether all others together have a bar too; without one, the text under the axis says their probability.
         title: over the picture.
 
     Raises:
@@ -59,13 +60,14 @@ def next_token(
     best = [int(i) for i in np.argsort(-p, kind="stable")[:k]]
     if actual is not None and actual not in best:
         best.append(int(actual))
-    rest = max(0.0, 1.0 - p[best].sum())
+    left = 100 * max(0.0, 1.0 - p[best].sum())
     labels = [shorten(drawable(adapter.piece(tokenizer, i).shown)) for i in best]
     others = len(p) - len(best)
-    rows = len(best) + (others > 0)
+    last = int(others > 0 and rest)  # the bar of all others
+    rows = len(best) + last
     figure, axes = _frame(rows)
-    values = [100 * p[i] for i in best] + [100 * rest] * (others > 0)
-    colours = [ORANGE if i == actual else BLUE for i in best] + [SILVER] * (others > 0)
+    values = [100 * p[i] for i in best] + [left] * last
+    colours = [ORANGE if i == actual else BLUE for i in best] + [SILVER] * last
     bars = axes.barh(range(rows), values, color=colours, height=0.72)
     texts, width = [_percent(value) for value in values], 1.14 * max(values)
     if actual is not None:
@@ -73,14 +75,17 @@ def next_token(
         texts[row] += "  ◂ came next"
         width = max(width, values[row] + 0.34 * max(values))  # behind the number, not over it
     axes.bar_label(bars, texts, padding=4, fontsize=10)
-    axes.set_yticks(range(rows), labels + [f"all {others:,} others"] * (others > 0))
+    axes.set_yticks(range(rows), labels + [f"all {others:,} others"] * last)
     for tick in axes.get_yticklabels()[: len(best)]:
         tick.set(family="DejaVu Sans Mono", fontsize=11)
-    axes.set(xlabel="probability of being next (%)", xlim=(0, width), title=title)
+    below = "probability of being next (%)"
+    if others and not rest:
+        below += f"; all {others:,} others together: {_percent(left)}"
+    axes.set(xlabel=below, xlim=(0, width), title=title)
     if actual is not None:
         axes.get_yticklabels()[row].set_weight("bold")
     described = ", ".join(f"{label} {value:.1f} %" for label, value in list(zip(labels, values, strict=False))[:5])
-    return finish(figure, f"Bars of the most likely next tokens: {described}; all others together {100 * rest:.1f} %.")
+    return finish(figure, f"Bars of the most likely next tokens: {described}; all others together {left:.1f} %.")
 
 
 def _percent(value: float) -> str:

@@ -62,9 +62,13 @@ def axis_labels(w: np.ndarray, query_tokens, key_tokens) -> tuple[list[str], lis
 
 
 def _ticks(axes, rows: list[str], columns: list[str], size: Number, step: Number) -> None:
-    """Tokens on both axes; only every second or third if `step` (inches per token) is too small for all."""
+    """Tokens on both axes; only every second or third if `step` (inches per token) is too small for all.
+
+    Words under the columns are turned, since they are longer than a cell is wide; numbers of positions fit.
+    """
     every = max(1, int(np.ceil(0.17 / step)))
-    axes.set_xticks(range(0, len(columns), every), columns[::every], rotation=90, fontsize=size)
+    turned = every * step < 0.22 or not all(label.isdigit() and len(label) < 3 for label in columns)
+    axes.set_xticks(range(0, len(columns), every), columns[::every], rotation=90 if turned else 0, fontsize=size)
     axes.set_yticks(range(0, len(rows), every), rows[::every], fontsize=size)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from gptlab.html import INK
 from gptlab.pictures.style import DASHES, MARKERS, SERIES, Number, Picture, array, canvas, finish, styled, tidy
@@ -87,6 +87,7 @@ def lines(
     if "x" in log:  # sizes are few, and usually powers of two: name them
         sizes = sorted({float(point[0]) for points in series.values() for point in points})
         axes.set_xticks(sizes if len(sizes) <= 9 else sizes[:: int(np.ceil(len(sizes) / 9))])
+        axes.xaxis.set_minor_locator(NullLocator())  # between these, a mark without a number would mislead
     for name, value in (at or {}).items():
         axes.axvline(value, color=INK, linewidth=1.3, linestyle=(0, (1, 1)), zorder=1)
         axes.annotate(

@@ -1,12 +1,13 @@
 """What attention does, step by step with real numbers; heads as channels; the cache as it grows."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from gptlab.html import BLUE, INK, PALE, SKY, STONE
+from gptlab.html import BLUE, GREY, INK, PALE, SKY, STONE, ink_on
 from gptlab.pictures.style import SERIES, WEIGHTS, Picture, array, canvas, check_tokens, finish, shorten, styled
 
 MOST_TOKENS, MOST_CHANNELS = 10, 256
@@ -93,6 +94,8 @@ def attention_steps(head: Any, x: Any, tokens: Sequence | None = None, keep_mask
     for start, end in (("x", "q"), ("x", "k"), ("x", "v"), ("q", "scores"), ("k", "scores"), ("scores", "weights"),
                        ("weights", "out"), ("v", "out")):  # fmt: skip
         _join(figure, axes[start], axes[end])
+    key = "purple: above 0    orange: below 0    blue: weight, darker is more"
+    figure.text(0.995, 0.02, key, ha="right", va="bottom", fontsize=10, color=GREY)
     mask = " with what the mask removes left white" if keep_mask is not None else ""
     T = len(x)
     return finish(
@@ -114,16 +117,22 @@ def _join(figure: Picture, start: Any, end: Any) -> None:
 
 
 @styled
-def heads_in_channels(T: int, C: int, H: int) -> Picture:
+def heads_in_channels(
+    T: int, C: int, H: int, *, cut: Literal["channels", "memory"] = "channels", positions: bool = False, title: str = ""
+) -> Picture:
     """How the channels are cut into heads: neighbouring channels of one colour are one head, for every position.
 
     Args:
         T: positions.
         C: channels.
         H: heads; they divide the channels.
+        cut: "channels" is `split_heads`; "memory" is the well-known mistake, a bare `view(B, H, T, hs)`, which gives
+            each head the next T · hs numbers in the order of memory.
+        positions: whether each cell says the position that it comes from.
+        title: over the picture.
 
     Raises:
-        ValueError: for heads that do not divide the channels, or more cells than can be seen.
+        ValueError: for heads that do not divide the channels, more cells than can be seen, or another cut.
 
     >>> from gptlab import pictures
     >>> print(pictures.describe(pictures.heads_in_channels(T=5, C=12, H=3)))
@@ -133,34 +142,55 @@ def heads_in_channels(T: int, C: int, H: int) -> Picture:
         raise ValueError(f"C = {C} channels cannot be cut into H = {H} heads of equal size: choose a divisor of {C}")
     if T > 2 * MOST_TOKENS or C > MOST_CELLS:
         raise ValueError(f"[{T}, {C}] is more than the [{2 * MOST_TOKENS}, {MOST_CELLS}] cells that can be seen")
+    if cut not in ("channels", "memory"):
+        raise ValueError(f"cut={cut!r}: choose 'channels' or 'memory'")
     hs = C // H
     figure, axes = canvas(9.0, 3.0)
-    gap = 2.0
+    gap, right = 2.0, C + 3.0
+    number = np.arange(T * C)  # of each cell of x, in the order of memory
+    if cut == "memory":
+        owner = number // (T * hs)
+        row, column = number % (T * hs) // hs, number % hs
+    else:
+        owner = number % C // hs
+        row, column = number // C, number % hs
 
-    def cells(left: float, columns: range, colour: str) -> None:
-        for t in range(T):
-            for i, _ in enumerate(columns):
-                cell = Rectangle((left + i, -t - 1), 1, 1, facecolor=colour, alpha=0.75, edgecolor="white", linewidth=1)
-                axes.add_patch(cell)
+    def cell(left: int | float, line: int, colour: str, position: int) -> None:
+        look = {"facecolor": colour, "alpha": 0.75, "edgecolor": "white", "linewidth": 1}
+        axes.add_patch(Rectangle((left, -line - 1), 1, 1, **look))
+        if positions:
+            ground = to_hex([0.25 + 0.75 * part for part in to_rgb(colour)])  # as it looks on white
+            centred = {"ha": "center", "va": "center_baseline", "fontsize": 10, "color": ink_on(ground)}
+            axes.text(left + 0.5, -line - 0.5, f"{position}", **centred)
 
-    right = C + 3.0
+    for n, head in enumerate(owner.tolist()):
+        t, colour = n // C, SERIES[head % len(SERIES)]
+        cell(n % C, t, colour, t)
+        cell(right + head * (hs + gap) + int(column[n]), int(row[n]), colour, t)
+    said = []
     for head in range(H):
-        colour = SERIES[head % len(SERIES)]
-        cells(head * hs, range(head * hs, (head + 1) * hs), colour)
-        at = right + head * (hs + gap)
-        cells(at, range(hs), colour)
-        axes.text(at + hs / 2, 0.35, f"head {head}", ha="center", va="bottom", fontsize=10)
-        below = f"{head * hs} – {head * hs + hs - 1}" if hs > 1 else f"{head}"
-        axes.text(at + hs / 2, -T - 0.35, below, ha="center", va="top", fontsize=10)
+        own = (number if cut == "memory" else number % C)[owner == head]
+        below = f"{own.min()} – {own.max()}" if len(set(own.tolist())) > 1 else f"{own.min()}"
+        at = right + head * (hs + gap) + hs / 2
+        axes.text(at, 0.35, f"head {head}", ha="center", va="bottom", fontsize=10)
+        axes.text(at, -T - 0.35, below, ha="center", va="top", fontsize=10)
+        what = "" if head else "the numbers " if cut == "memory" else "channels "
+        said.append(f"head {head} has {what}{own.min()} to {own.max()}")
+        if cut == "memory":
+            first, last = int(own.min()) // C, int(own.max()) // C
+            said[-1] += f", from positions {first} to {last}" if last > first else f", from position {first}"
     axes.text(C / 2, 0.35, f"x  [T = {T}, C = {C}]", ha="center", va="bottom", fontsize=11, weight="bold")
-    axes.text(C / 2, -T - 0.35, f"channels 0 – {C - 1}", ha="center", va="top", fontsize=10)
+    below = f"numbers 0 – {T * C - 1}, row by row" if cut == "memory" else f"channels 0 – {C - 1}"
+    axes.text(C / 2, -T - 0.35, below, ha="center", va="top", fontsize=10)
     axes.text(C + 1.5, -T / 2, "→", ha="center", va="center", fontsize=18)
     end = right + H * (hs + gap) - gap
     axes.set(xlim=(-0.3, end + 0.3), ylim=(-T - 1.6, 1.5), aspect="equal")
     axes.axis("off")
-    figure.set_size_inches(9.0, max(1.6, 9.0 * (T + 3.1) / (end + 0.6)))
-    said = ", ".join(f"head {h} {'has channels' if h == 0 else 'has'} {h * hs} to {h * hs + hs - 1}" for h in range(H))
-    return finish(figure, f"x [{T}, {C}] cut into {H} heads of {hs} channels: {said}.")
+    if title:
+        axes.set_title(title)
+    figure.set_size_inches(9.0, max(1.6, 9.0 * (T + 3.1) / (end + 0.6)) + (0.3 if title else 0.0))
+    so = f"{title}: " if title else ""
+    return finish(figure, f"{so}x [{T}, {C}] cut into {H} heads of {hs} channels: {', '.join(said)}.")
 
 
 @styled

@@ -676,7 +676,7 @@ print("200 random texts: by hand, in the package and in NumPy the same")
 
 # %% [markdown]
 # The package's windows hold a small surprise that the first half has prepared. Look at how many numbers they have, and
-# how many are in memory:
+# how many are in memory, where an id takes eight bytes:
 
 # %% tags=["nbval-check-output"]
 contexts, _ = batches.rolling_windows(list(range(10_000)), T=64, pad=0)
@@ -724,7 +724,7 @@ def block_starts(N: int, T: int): ...
 check("batches.5", block_starts)
 
 # %% [markdown]
-# There are two tempting answers. A block needs $T + 1$ ids, because the last input has a target too. So should the next
+# One answer is tempting and wrong. A block needs $T + 1$ ids, because the last input has a target too. So should the next
 # block begin $T + 1$ ids later, or only $T$? We try both on a text of twelve ids, whose values are their positions.
 
 # %% tags=["nbval-check-output"]
@@ -883,7 +883,8 @@ print("another seed differs:    ", not torch.equal(other.batch(7).ids, through[7
 # return torch.randint(len(self.ids) - self.T, (self.B,), generator=generator).tolist()
 # ```
 #
-# The large factor keeps two seeds apart. With `seed + step`, seed 1 at step 0 would sample what seed 0 samples at step 1.
+# The large factor keeps two seeds apart for a million steps. With `seed + step`, seed 1 at step 0 would sample what
+# seed 0 samples at step 1.
 # </details>
 #
 # ## The two sentences, at last
@@ -985,9 +986,9 @@ print(f"split, then cut:      {len(set(train) & set(held)) / len(held):.1%}")
 #
 # ## At size: how large should a batch be?
 #
-# So far $B$ was whatever we liked. One text at a time would do; all of them at once would need more memory than there is.
-# What lies between is called a **mini-batch**, or batch for short, and there are two reasons to take more than one text.
-# We can measure both.
+# So far $B$ was whatever we liked. One text at a time would do; for a large corpus, all of them at once would need more
+# memory than there is. What lies between is called a **mini-batch**, or batch for short, and there are two reasons to take
+# more than one text. We can measure both.
 #
 # ### Reason one: throughput
 #
@@ -1056,20 +1057,21 @@ picture
 # units to keep busy.
 # </details>
 #
-# Apart from bumps, the curve rises, turns, and then runs nearly level; each mark on the lower axis is twice the one
-# before. Once the machine is busy all the time, twice the batch takes twice as long. The turn is called the **knee**,
-# and the vertical line puts it, by a convention of this course, at the first $B$ with 80 % of the best throughput. It
-# depends on the machine and the model together, and on a GPU it comes much later.
+# Apart from bumps, the curve rises steeply at first and then stops rising; from each point to the next, the batch doubles.
+# Once the machine is busy all the time, twice the batch takes at least about twice as long, and the largest batches may
+# even lose some speed again. The place where the rise ends is called the **knee**. The vertical line puts it, by a
+# convention of this course, at the first $B$ with 80 % of the best throughput. It depends on the machine and the model
+# together, and on a GPU it comes much later.
 #
-# The last column of the table has no knee: twice the batch, twice the bytes. On a GPU, memory usually runs out first. So
-# make a batch as large as the knee suggests and the memory allows. If it should be larger still, it is processed in
-# parts, one after the other, as you'll see in notebook 17.
+# The last column of the table has no knee: twice the batch, twice the bytes. On a GPU, memory may run out before the knee
+# is reached. So make a batch as large as the knee suggests and the memory allows. If it should be larger still, it is
+# processed in parts, one after the other, as you'll see in notebook 17.
 #
 # ### Reason two: a steadier estimate
 #
 # What we compute from a batch is an estimate of what the whole book would say. For the fables we can check how good such
-# an estimate is, because we know one number of each story exactly: how many nats of surprise it carries, from notebooks
-# 01 and 03. How far is the mean over $B$ stories from the mean over all of them?
+# an estimate is, because we know one number of each story exactly: how much surprise it carries, which notebook 01
+# counted in bits and notebook 03 in nats. How far is the mean over $B$ stories from the mean over all of them?
 #
 # The usual measure of such distances is the **standard deviation** $\sigma$: square the distances from the mean, average
 # the squares, take the root. Compare the last two numbers of each line.
@@ -1156,7 +1158,8 @@ ledger
 # %% [markdown]
 # One line is marked. Its comment says [B, T, C], copied from the line above, but the tensor is wider than C. The code is
 # right and the comment lies. jaxtyping couldn't notice, because it looks at what goes into a function and what comes out,
-# while `trace` reads the lines in between. And the FLOPs are those of our formula, once per product:
+# while `trace` reads the lines in between. The column *bytes* counts every tensor that a line makes, so the marked line has
+# its product and then its `relu`. And the FLOPs are those of our formula, once per product:
 
 # %% tags=["nbval-check-output"]
 B, T, C, hidden, V = 2, 7, 12, 48, 859

@@ -326,8 +326,8 @@ print("the fox saw the hen:", tokens[second].mean(dim=1).round(decimals=3))
 
 # %% [markdown]
 # Equal. All that's left is which tokens there were and how often, a **bag of words**. And the mean isn't the only one
-# to blame. The rows themselves don't know where they stand, so anything that treats all rows alike, as the attention of
-# the next notebook does, gets the same result for the fox in both sentences.
+# to blame. The rows themselves don't know where they stand, so anything that treats all rows alike, as attention without a
+# mask does in the next notebook, gets the same result for the fox in both sentences.
 #
 # The repair is to write the position into the row. Make a second table $P$ with a row for each position 0, 1, 2 and so
 # on, and add:
@@ -689,12 +689,13 @@ for id, n in Counter({j: n for (i, j), n in count.items() if i == lived}).most_c
     print(f"  {tokenizer.decode([id])!r:8} {n / before[lived]:.3f} {learned[id]:.3f}")
 
 # %%
-pictures.next_token(bigram.table.weight[the].softmax(dim=-1), tokenizer, title="What follows ' the', says the bigram")
+after_the = bigram.table.weight[the].softmax(dim=-1)  # [V]
+pictures.next_token(after_the, tokenizer, rest=False, title="What follows ' the', says the bigram")
 
 # %% [markdown]
-# *The* can be followed by many words, and the model has forgotten what came before it. So the lowest line in the
-# picture, the **entropy** of the fables, is out of its reach. That line is what you'd pay in nats if you knew exactly how
-# the stories are made and remembered all that was said; notebook 01 had it in bits.
+# *The* can be followed by many words, and the model never saw what came before it. So the lowest line in the picture of
+# the training, the **entropy** of the fables, is out of its reach. That line is what you'd pay in nats if you knew exactly
+# how the stories are made and remembered all that was said; notebook 01 had it in bits.
 #
 # Let the bigram write a story, and you see what's missing. At each step `torch.multinomial` samples one token with
 # the probabilities that it is given.
@@ -809,7 +810,7 @@ bars |= {f"{position} positions": loss[position] for position in ("learned", "si
 most = 0.7 * loss["two tables"]
 for position in ("learned", "sinusoidal"):
     print(f"{position}: {loss[position]:.2f} nats per token; expected: between {floor:.2f} and {most:.2f}")
-pictures.compare(bars, "nats per token, held out", floor={"entropy of the fables": floor})
+pictures.compare(bars, "nats per token, held out", floor={"entropy of the fables": floor}, best=None)
 
 # %% [markdown]
 # That is a lot for an addition, and more than you'll get elsewhere. Every fable takes the same course, so the position
@@ -946,8 +947,9 @@ pictures.embedding_map(vectors, [word for word, _ in chosen], [kind for _, kind 
 
 # %% [markdown]
 # Three islands, and nobody drew a coastline. But the larger part of the differences is not on this map. Two words that lie
-# side by side here may be far apart in the other channels. And that the islands look so clearly apart is a property of
-# the two directions; what we know about all 128 channels is the table above, nearest neighbours and nothing more.
+# side by side here may be far apart in the directions that it leaves out. The reverse is safe: leaving directions out can
+# only shorten a distance, so the islands are at least this far apart in all 128 channels. Who is nearest to whom, only the
+# table above can say.
 #
 # ## At size: what it costs
 #
@@ -1072,7 +1074,8 @@ recap("embedding")
 #
 # **Three questions**
 #
-# 1. `ids` is [4, 10], the table [859, 64]. How many numbers has the result, and how many multiplications did it take?
+# 1. `ids` is [4, 10], the table [859, 64]. How many numbers does the result have, and how many multiplications
+# did it take?
 #
 # <details><summary>Answer</summary>
 #
@@ -1116,5 +1119,5 @@ pictures.rows(x[0, :, :48], said, x="channel (the first 48 of 128)", most=2)
 # vectors by an angle that depends on the position, which notebook 12 builds.
 #
 # With token plus position, each row says which token it is and where. None of them knows anything about the others. After
-# *the*, the bigram offers every thing there is, although the story found a lamp two sentences ago. In
+# *the*, the bigram offers every thing there is, even if somebody found a lamp two sentences ago. In
 # [notebook 06](06_attention.ipynb) the positions begin to communicate.

@@ -93,7 +93,7 @@ for word, n in [*followers.most_common(5), (" hen", followers[" hen"])]:
     print(f"the{word:10} {100 * n / followers.total():4.1f} %")
 
 # %% [markdown]
-# The favourites are all reasonable and of no use here, and the hen is far down the list. Yet she is in the text. How
+# The favourites are all reasonable, and none is of use here. The hen is far down the list, yet she is in the text. How
 # far back?
 
 # %% tags=["nbval-check-output"]
@@ -365,7 +365,8 @@ pictures.shapes(("weights", "B T T", weights), "@", ("v", "B T hs", v), "=", ("o
 #
 # And here is the same page with the numbers of our sentence, one coloured cell for each. Follow the row of *hen*, the last
 # but one, from left to right. The picture is one step ahead of the text: its scores are already divided by √4, the root of
-# hs, so its weights are more even than those of the heat map above. Why anyone would do that is the next question.
+# hs, so its weights are more even than those of the heat map above. Why anyone would do that is the next question. Purple
+# is positive, orange negative; the weights, which are never negative, are blue.
 
 # %%
 pictures.attention_steps((W_q, W_k, W_v), x[0], tokens, keep)
@@ -611,22 +612,23 @@ check("attention.6", my_merge_heads)
 # </details>
 #
 # Why the detour through a transpose, when `view(B, H, T, hs)` gives the same shape in one step? Look where the numbers
-# go. In the pictures, a cell is one channel of one position, and its colour is the head in which it ends up: orange for
-# head 0, white for head 1, purple for head 2.
+# go. In both pictures a cell is one channel of one position. Its colour is the head in which it ends up, as above, and its
+# number is the position that it comes from. On the right are the heads, three blocks of the same shape either way. Read
+# them row by row: row 0 should come from position 0, row 1 from position 1, and so on.
 
 # %%
-colours = torch.tensor([-1.0, 0.0, 1.0])  # one for each of three heads
-right = colours.repeat_interleave(2).expand(5, 6)  # [T, C] = [5, 6]: two channels for each head, at every position
-pictures.rows(right, most=1.6, y="position", title="view(B, T, H, hs), then transpose: each head gets its own channels")
+title = "view(B, T, H, hs), then transpose: each head gets its own channels"
+pictures.heads_in_channels(T, C, H, positions=True, title=title)
 
 # %%
-wrong = colours.repeat_interleave(10).view(5, 6)  # what view(B, H, T, hs) does: the first third of all 30 numbers
-pictures.rows(wrong, most=1.6, y="position", title="view(B, H, T, hs): each head gets positions")
+title = "view(B, H, T, hs): each head gets positions"  # the first third of all numbers, in the order of memory
+pictures.heads_in_channels(T, C, H, cut="memory", positions=True, title=title)
 
 # %% [markdown]
 # The right way cuts columns: every head sees all positions, through channels of its own. The wrong way cuts roughly by
-# rows: head 0 gets everything about the first positions and nothing about the rest. The shape is the same, so no test
-# of shapes will ever find this mistake. Now without the loop:
+# rows: head 0 gets everything about the first positions and nothing about the rest, and what looks like its second
+# position is still the first. The shape is the same, so no test of shapes will ever find this mistake. Now without the
+# loop:
 
 # %% tags=["nbval-check-output"]
 W_q, W_k, W_v = (torch.cat([*matrices[:, part]], dim=-1) for part in range(3))  # [C, C] each: head beside head
@@ -709,7 +711,8 @@ gptlab.trace(Heads(C, H), x, letters={"B": B, "T": T, "C": C, "H": H, "hs": C //
 # Three lines hold T twice: `scores`, `keep` and `weights`. `keep` is one small table of booleans for everybody, but the
 # other two exist for every head of every sequence, and they are why long texts are expensive. And two lines have FLOPs
 # but no parameters: `scores`, where queries meet keys, and `found`, where weights meet values. Everything that training
-# can change sits in the four projections.
+# can change sits in the four projections. The column *bytes* counts every tensor that a line makes: for `scores` the product
+# and then the quotient.
 #
 # ## The tested block
 #
@@ -982,7 +985,7 @@ pictures.table(rows, ["after", "comes", "which recalls", "tokens back", "in a wi
 # %% [markdown]
 # So the recalled words fall into two groups: **near** ones, whose fact was last mentioned within the last 13 tokens,
 # and **far** ones. We'll add up what each group costs, in nats per story. Before you run the training, which of the
-# models can know the animal of somebody who was introduced forty words ago? (The two with attention count as one here.)
+# models can know the animal of somebody who was introduced forty words ago?
 
 # %% tags=["nbval-check-output"]
 predict("attention.e", ...)
@@ -1017,7 +1020,7 @@ learn("attention alone")
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Only the ones with attention. The bigram, the window and the convolution can't see that far, and training can't give
+# Only the two with attention. The bigram, the window and the convolution can't see that far, and training can't give
 # them what is not in their input.
 # </details>
 #
@@ -1063,11 +1066,12 @@ for claim, holds in claims.items():
 # - **Form**: the bigram struggles even here, because after *the* it can't tell which *the* this is. A few words of
 #   context settle that, and the other models have them.
 # - **Free**: nothing can make a roll of the dice cheaper. If the window and the convolution pay more here than attention,
-#   it is mostly for one roll, who of the two finds the thing: that is one of two names, and to know *which two* one has
+#   the likely reason is one roll: which of the two characters finds the thing. To know the two names at all, a model has
 #   to look back.
 # - **Near**: inside the window, the window and the convolution recall most of what there is to recall. For such facts
 #   nobody needs attention.
-# - **Far**: here they have to guess, and attention does not. This column is where most of the difference comes from.
+# - **Far**: here they have to guess, and attention does not. For the window and the convolution, most of the difference
+#   comes from this column.
 # - **Attention alone** lands in between. It reaches every word, but what it needs is often *next to* the word it can
 #   recognise. Remember our cheat from the beginning. For the hen's key to say that she belongs to Bo, the hen must
 #   first have received something from the name before her. In a single layer without neighbours she hasn't. Two layers
@@ -1091,6 +1095,8 @@ pictures.table(rows, ["nats per story, beyond the window", *comparison.KINDS], a
 # In the columns of the window and the convolution you see the price of guessing. The other's animal is one of twenty,
 # some more frequent than others, and the entropy of that roll is 2.9. Attention pays next to nothing for facts that
 # were mentioned once and plainly, and a little where it must first find out which of the two characters is meant.
+# *Attention alone* may know some facts as well as that and guess others like the window. Why it learned the one and not
+# the other, a single run doesn't tell.
 #
 # What this does **not** show is that attention is better at everything, or at every size. These stories were made to
 # need memory, and their sentences come at nearly fixed positions, so a window of a hundred tokens or a dilated
@@ -1116,7 +1122,7 @@ pictures.arcs(learned[head], labels, row=-1, title=f"After training, head {head}
 
 # %% [markdown]
 # There is a head that looks where Bo's question is answered, and nobody programmed it. If another word gets a share as
-# well, it is usually the other animal. We saw all this through `watch`, which runs any model and collects the weights
+# well, see whether it is the other animal. We saw all this through `watch`, which runs any model and collects the weights
 # of every attention inside it.
 #
 # ## Heads of a real model
@@ -1202,10 +1208,12 @@ for story in fables.tell(100, seed=5):
 print(f"layer 0, head {head}: the right animal in {right} of 100 stories")
 
 # %% [markdown]
-# That is Bo's question, answered by a head that worked it out from stories alone. How can it know whose animal it is,
-# already in the first layer? Because of the little convolution. In *Bo the patient hen* the name comes three tokens
-# before the animal, and in *Bo, for the* it comes three tokens before the last *the*, where the model has to answer.
-# Both positions have taken in the name, and the head only has to match the two.
+# That is Bo's question, answered by a head that worked it out from stories alone. Look at its number: this is the head
+# that we met in the heat map as the one that looks most at itself. A head need not have a single job.
+#
+# How can it know whose animal it is, already in the first layer? Because of the little convolution. In *Bo the patient
+# hen* the name comes three tokens before the animal, and in *Bo, for the* it comes three tokens before the last *the*,
+# where the model has to answer. Both positions have taken in the name, and the head only has to match the two.
 #
 # What do weights not show? They don't show how large the values are that they multiply, and a weight of 0.9 on a value
 # close to zero moves next to nothing. They don't show what the rest of the model does with the result either. Sarthak

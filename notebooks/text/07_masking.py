@@ -16,8 +16,7 @@
 # %% [markdown]
 # # 07 · Masking, self and cross
 #
-# *One small table of True and False decides whether attention reads, writes or translates – and a test shows when it
-# cheats.*
+# *One small table of True and False decides whether attention reads or writes – and a test shows when it cheats.*
 #
 # In notebook 06 one line hid the future, and we moved on. Leave that line out and the model can see the very token that
 # it is supposed to predict. The loss becomes wonderful, nothing complains, and the model is worthless. In this notebook
@@ -185,8 +184,8 @@ weights = hidden.softmax(dim=-1)  # [T, T]
 print(weights.numpy().round(2))
 
 # %% [markdown]
-# With a pencil: *Ada* sees only herself, so her weight is 1. *the* has two equal scores, one half each. *proud* has the
-# scores 0, 1 and 2, and each step of 1 in the score is a factor of $e$ in the weight.
+# With a pencil: *Ada* sees only herself, so her weight is 1. *the* has two equal scores, so each weight is one half.
+# *proud* has the scores 0, 1 and 2, and each step of 1 in the score is a factor of $e$ in the weight.
 #
 # $$\text{weights} = \mathrm{softmax}\left(\frac{q k^\top}{\sqrt{hs}} + M\right), \qquad M_{ij} = \begin{cases} 0 &
 # \text{if } i \text{ may attend to } j \\ -\infty & \text{if not} \end{cases}$$
@@ -672,7 +671,9 @@ print("is_causal puts the queries at the end:      ", torch.allclose(word, atten
 print("is_causal puts the queries at the beginning:", torch.allclose(word, attend(q, k, v, at_the_beginning)))
 
 # %%
-pictures.mask({"causal(2, 4)": at_the_end, "is_causal in PyTorch": at_the_beginning})
+picture = pictures.mask({"causal(2, 4)": at_the_end, "is_causal in PyTorch": at_the_beginning})
+picture.axes[0].set_yticklabels(["2", "3"])  # where these two queries stand among the four keys
+picture
 
 # %% [markdown]
 # With Tq = Tk the two are the same, which is why nobody notices until the keys of the past are cached and only new
@@ -1237,10 +1238,10 @@ assert_causal(lambda ids: translator(source, lengths, ids), inputs, vocab_size=1
 print("the decoder sees no digit before it is written")
 
 # %% [markdown]
-# We train on random numbers below a million. Some of those from a thousand on are held out and never occur in training;
-# of the numbers below a thousand the model meets most. The loss should begin near $\ln 13$, the surprise of a reader who
-# knows nothing about 13 tokens. `OneCycleLR` lets the learning rate rise and then fall, for reasons that notebook 10
-# explains.
+# We train on random numbers below a million. Some of the numbers from a thousand on are held out and never occur in
+# training; of those below a thousand the model meets nearly all. The loss should begin near $\ln 13$, the surprise of a
+# reader who knows nothing about 13 tokens. `OneCycleLR` lets the learning rate rise and then fall, for reasons that
+# notebook 10 explains.
 
 
 # %%
@@ -1441,8 +1442,9 @@ recap("masking")
 # block apart, and builds the whole model.
 #
 # Our sentence, one step further on its way, and a last look at the two models from the beginning while they read it. For
-# each model we show the head that looks most at the next token, or would if it could. Compare the cells above the
-# diagonal. On the left there is weight in the future, where the answers are; on the right there is never any.
+# the first model we show the head that looks most at the next token; in the second no head can, so we show its first.
+# Compare the cells above the diagonal. On the left there is weight in the future, where the answers are; on the right
+# there is never any.
 
 # %%
 ids = torch.tensor([tokenizer.encode(fables.TRAVELLER)[:14]])  # [1, T]  the first of its two sentences
