@@ -147,8 +147,8 @@ def install(root: Path, python: Path, extras: list[str], cpu: bool = False) -> N
     variables = child_environment()
     if subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, env=variables).returncode:
         subprocess.run([str(python), "-m", "ensurepip", "--upgrade"], capture_output=True, env=variables)
-    # Python compiles a module when it is first imported. Compiling all of torch, sympy and transformers beforehand, most
-    # of which nobody imports, takes as long as everything else that pip does.
+    # Python compiles a module when it is first imported. To compile all of torch, sympy and transformers beforehand,
+    # most of which nobody imports, takes as long as everything else that pip does.
     pip = [str(python), "-m", "pip", "install", "--no-compile", "--log", str(log)]
     itself = f".[{','.join(extras)}]" if extras else "."
     # Without build isolation pip fetches nothing to build with: one thing less that an offline class would need.
