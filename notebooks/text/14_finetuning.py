@@ -537,11 +537,11 @@ plan = TrainConfig(steps=steps, learning_rate=8e-3, warmup=20, evaluate_every=40
 full = resize(base, its_tokenizer.vocab_size)
 first = look(full)
 history = train(full, batches(), plan, evaluate=look)
+history.evaluations.insert(0, {"step": 0} | first)  # the picture begins before the first step
 print(f"held-out answers, in nats per token: {first['held out']:.2f} → {history.evaluations[-1]['held out']:.2f}")
 assert history.evaluations[-1]["held out"] < first["held out"]
 
 # %%
-history.evaluations.insert(0, {"step": 0} | first)
 unit = "nats per counted token (logarithmic)"
 pictures.training(history, what="held out", log=True, unit=unit, title="Answers to requests never seen")
 

@@ -585,17 +585,19 @@ for one in complete(happy, tokenizer, [Prompt([tokenizer.end])] * 4, tokenizer.e
 # good at choosing among the things that a model can already do.
 #
 # Is it the reward that did this, or would any training? The control has the same steps, the same number of stories and
-# the same rewards, but each reward goes to the wrong story. Expect the share of happy ends to drift, in either
-# direction; what it shouldn't do is climb:
+# the same rewards, but each reward goes to the wrong story. Nothing in them says which end is better, so
+# the share of happy ends can only wander, up or down, and with so few stories it can wander far. One control is one
+# roll of the dice, so we made both runs beforehand with five seeds: with the true rewards the share ended between 80 %
+# and 95 %, with the shuffled ones between 32 % and 66 %. The next cell repeats the first of the
+# controls:
 
 # %%
 control, _ = checkpoints.committed("fables")
 shuffled = Shuffled(Product(happy_end, coherent))
 grpo(control, tokenizer, shuffled, plan, policy, sampling=sampling, progress=False)
 lost = judge(control, tokenizer, wanted, n=128, seed=7)
-print(
-    f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0%} (expected between 25 % and 65 %)"
-)
+print(f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0%}, true rewards {after['happy']:.0%}")
+print("(expected with shuffled rewards: between 15 % and 75 %, and less than with the true ones)")
 
 # %% [markdown]
 # ## Break it: the model takes you at your word
