@@ -585,11 +585,10 @@ for one in complete(happy, tokenizer, [Prompt([tokenizer.end])] * 4, tokenizer.e
 # good at choosing among the things that a model can already do.
 #
 # Is it the reward that did this, or would any training? The control has the same steps, the same number of stories and
-# the same rewards, but each reward goes to the wrong story. Nothing in them says which end is better, so
-# the share of happy ends can only wander, up or down, and with so few stories it can wander far. One control is one
-# roll of the dice, so we made both runs beforehand with five seeds: with the true rewards the share ended between 80 %
-# and 95 %, with the shuffled ones between 32 % and 66 %. The next cell repeats the first of the
-# controls:
+# the same rewards, but each reward goes to the wrong story. Nothing in them says which end is better, so the share of
+# happy ends can only wander, up or down, and with so few stories it can wander far. One control is one roll of the
+# dice, so we made both runs beforehand with five seeds: with the true rewards the share ended between 80 % and 95 %,
+# with the shuffled ones between 32 % and 66 %. The next cell repeats the first of the controls:
 
 # %%
 control, _ = checkpoints.committed("fables")
