@@ -42,6 +42,7 @@ def test_two_models_stand_side_by_side_with_what_they_differ_in():
     drawn = texts(pictures.architecture(GPTConfig.gpt2("124M"), llama_config("8B"), names=["GPT-2", "Llama 3"]))
     assert "GPT-2: 124M parameters" in drawn and "Llama 3: 8.03B parameters" in drawn
     assert drawn.count("LayerNorm") == 3 and drawn.count("RMSNorm") == 3 and "× 12" in drawn and "× 32" in drawn
+    assert "MLP, gelu_tanh" in drawn and "MLP, swiglu: gate, up, down" in drawn
     assert "attention, RoPE" in drawn and any("32 heads, 8 for k and v" in text for text in drawn)
 
 

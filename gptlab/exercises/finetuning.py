@@ -875,9 +875,10 @@ EXERCISES = [_RENDER, _ENCODE, _TARGETS, _MEAN, _PACK, _SEPARATE, _LORA, _ROWS]
 PREDICTIONS = [
     Prediction(
         id="finetuning.a",
-        question='The model that tells fables reads "Tell a fable about a proud fox." What does it write next?',
+        question='The model that tells fables reads "Tell a fable about a proud crab and a rusty key." What does it '
+        "write next?",
         kind="choice",
-        choices=("a fable about a proud fox", "a fable, about somebody else or in pieces", "nothing"),
+        choices=("a fable about a proud crab", "a fable, about somebody else or in pieces", "nothing"),
         answer="b",
         explanation="It continues texts, and none of those that it has read began with a request. Nothing in its "
         "training says that the words before a fable decide what is in it.",

@@ -10,8 +10,8 @@ from gptlab.config import GPTConfig
 from gptlab.html import BOX, BOX_EDGE, CHIPS, FRONT, HERE, INK, PALE, STRIPE
 from gptlab.pictures.style import SERIES, Picture, canvas, finish, styled
 
-WIDE, HIGH, STEP = 3.7, 0.62, 0.95  # a box, and from one row to the next
-ACROSS = 5.6  # from one model to the next
+WIDE, HIGH, STEP = 4.1, 0.62, 0.95  # a box, and from one row to the next
+ACROSS = 6.0  # from one model to the next
 MOST_HEADS = 64
 
 
@@ -81,6 +81,7 @@ def _parts(config: GPTConfig) -> tuple[list[_Part], list[_Part], list[_Part]]:
         before.append(_Part("+ sine waves of the position", "", 0, "table"))
     norm = {"layernorm": "LayerNorm", "rmsnorm": "RMSNorm"}[config.norm]
     hidden = block.mlp.up.out_features
+    matrices = ": gate, up, down" if hasattr(block.mlp, "gate") else ""  # the shape alone hides that there are three
     inside = [_Part(norm, "", _count(block.norm1), "norm")]
     if block.convolution is not None:
         text = f"convolution over {config.convolution} tokens"
@@ -89,7 +90,7 @@ def _parts(config: GPTConfig) -> tuple[list[_Part], list[_Part], list[_Part]]:
         _attention(config, _count(block.attention)),
         ADD,
         _Part(norm, "", _count(block.norm2), "norm"),
-        _Part(f"MLP, {config.mlp}", f"{C:,} → {hidden:,} → {C:,}", _count(block.mlp), "mlp"),
+        _Part(f"MLP, {config.mlp}{matrices}", f"{C:,} → {hidden:,} → {C:,}", _count(block.mlp), "mlp"),
         ADD,
     ]
     head = _Part("head", f"[C = {C:,}, V = {V:,}]", _count(model.head), "table")

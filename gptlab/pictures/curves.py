@@ -63,9 +63,10 @@ def _smoothed(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def _log(axes) -> None:
-    """A logarithmic height with plain numbers at 1, 2 and 5."""
+    """A logarithmic height with plain numbers at 1, 2 and 5, and at more of them where it spans less than a decade."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 2, 3, 4, 5, 7)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tidy(value)))
     axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -19,7 +19,7 @@
 # *Swap four parts, one at a time, and GPT-2 has become Llama.*
 #
 # Open the configuration file of almost any model that was released in the last few years, and you'll find the same
-# words in it: RMSNorm, RoPE, SwiGLU, grouped queries. GPT-2, which you built in notebook 08, has none of them. GPT-2 is
+# parts in it: RMSNorm, RoPE, SwiGLU, grouped queries. GPT-2, which you built in notebook 08, has none of them. GPT-2 is
 # from 2019, Llama 3 from 2024; between the largest of each lies a factor of more than two hundred in size. And yet only
 # four kinds of parts were exchanged.
 #
@@ -141,8 +141,8 @@ def measure(name, config, seed=0, times=1, expected=(3, 60)):
 # %% [markdown]
 # Our starting point is GPT-2 itself: two layers, four heads, $C = 48$, an MLP of width $4C$. We leave out the biases
 # from the start, because Llama has none, so that exactly four parts remain to be exchanged. It is trained twice with
-# two **seeds**: other random weights at the start, another order of the stories, and nothing else. Watch how much that
-# alone changes.
+# two **seeds**: different random weights at the start, a different order of the stories, and nothing else. Watch how
+# much that alone changes.
 
 # %%
 gpt2 = GPTConfig(V, context=160, n_layer=2, n_head=4, n_embd=48, bias=False)
@@ -155,8 +155,8 @@ print(f"the seed alone: {abs(seeds[0] - seeds[1]):.1f} nats per story")
 
 # %% [markdown]
 # Keep that last number in mind. A difference between two parts that is no larger than a difference between two seeds
-# says nothing yet. Seeds matter this much because of what you saw in notebook 10: recall comes in a sudden fall, and
-# *when* it falls is partly luck.
+# says nothing yet. Seeds matter this much because of what you saw in notebook 10: recall comes in steep drops, and
+# *when* they come is partly luck.
 #
 # ## Part 1: RMSNorm
 #
@@ -259,10 +259,9 @@ pictures.table(rows, ["normalisation of [8, 256, 768]", "ms"])
 
 # %% [markdown]
 # RMSNorm has half the parameters, and on paper it needs one mean less per vector. Whether you notice depends on who
-# wrote the code. In the version by hand, each step walks through memory again, and a single well-made kernel beats that
-# whatever it computes. If layer norm is the fastest on your machine, as it was on ours, that is why: on a CPU torch has
-# one fused kernel for it. The library's `rms_norm` needn't have one, so it may be no faster than our own line, or even
-# slower. What is simpler on paper isn't always faster on the clock.
+# wrote the code. In the version by hand, each step walks through memory again; a fused kernel walks through it once, if
+# the library has one for your machine. So the order of the three rows differs between machines and versions of torch,
+# and may surprise you. What is simpler on paper isn't always faster on the clock.
 #
 # And the loss?
 
@@ -321,9 +320,9 @@ moved = {"learned rows": [(t, loss_at(models["GPT-2"].eval(), t)) for t in posit
 pictures.lines(moved, "position of the first token", "loss on new stories (nats per token)")
 
 # %% [markdown]
-# The same stories, word for word, and moving them is enough to ruin the model. Much of what it has learned is not
-# *which token stands next to which* but *what usually stands at position 40*. And the rows beyond the longest story
-# were never used, so no story has taught them anything.
+# The same stories, word for word, and moving them is enough to ruin the model. What it has learned is tied to the
+# positions at which it learned it. And the rows beyond the longest story were never used, so no story has taught them
+# anything.
 #
 # What we'd like instead is this: **the score of a query and a key should depend on how far apart they are, and on
 # nothing else.** Can a dot product be made to do that?
@@ -459,7 +458,7 @@ for i, w in enumerate(frequencies.tolist()):
     print(f"pair {i}: {w:.4f} radians per token, a full turn in {2 * math.pi / w:8,.0f} tokens")
 
 # %%
-t = torch.arange(41)
+t = torch.linspace(0, 40, 401)  # finer than whole positions, so that the waves are round
 figure, axes = canvas(8.0, 3.4)
 for i, style in zip((0, 1, 2, 4), ("-", "--", "-.", ":"), strict=True):
     axes.plot(t, (t * frequencies[i]).cos(), style, color=SERIES[i], label=f"pair {i}")
@@ -833,10 +832,11 @@ pictures.table(rows, ["C", "output, GELU", "output, SwiGLU", "GELU : SwiGLU"])
 
 # %% [markdown]
 # Here is a possible reason. The gate multiplies two numbers. Where both are small, as they are at the start in a narrow
-# model, the product is tiny, and so is its gradient. GPT-2 used 0.02 at widths from 768 to 1,600, and there the two
-# outputs are much nearer to each other. In our model the gated MLP starts out almost silent. That can be tested:
-# multiply every matrix of the blocks by 4 at the start. That is the square root of 768 / 48, so what comes out of them
-# is as large as in GPT-2.
+# model, the product is tiny, so the block adds next to nothing at first. (A small gradient alone wouldn't matter to
+# Muon, which ignores its size.) GPT-2 used 0.02 at widths from 768 to 1,600, and there the two outputs are much nearer
+# to each other. In our model the gated MLP starts out almost silent. That can be tested: multiply every matrix of the
+# blocks by 4 at the start, which is the square root of 768 / 48. A sum of $C$ random products grows like $\sqrt{C}$
+# (notebook 06), so what comes out of the matrices is as large as in GPT-2.
 
 # %%
 measure("+ SwiGLU, 4 × as large at the start", swiglu_config, times=4)
@@ -932,8 +932,9 @@ pictures.lines(cost, "tokens in the cache of one text", "GiB (2 bytes per number
 
 # %% [markdown]
 # Both axes are logarithmic, and all four lines rise alike: the cache grows with the text, shared or not. Sharing moves
-# the whole line down. At 131,072 tokens, the context of Llama 3.1, one text of the 70B model with a head of keys per
-# query head wouldn't fit into four such cards; shared, it takes about half of one. The weights come on top of that.
+# the whole line down. At 131,072 tokens, the context of Llama 3.1, the cache of one text, in a 70B model with a head of
+# keys for every query head, wouldn't fit into four such cards; with shared heads it takes about half of one. The
+# weights come on top of that.
 
 # %%
 llama_like = replace(swiglu_config, n_kv_head=2)
@@ -963,8 +964,8 @@ pictures.lines(curves, "step", "nats per story above the floor")
 # %% [markdown]
 # One run of each is one roll of the dice. The numbers in the next cell were **made beforehand** with this notebook's
 # `measure`: four seeds for each model after 250 steps, seed 0 first, and two seeds after 1,000 steps. Your own seed 0
-# may differ a little, because other machines round their sums in another order. Every dot is one run. Where two rows of
-# dots overlap, don't believe in a difference.
+# may differ, now and then by several nats, because other machines round their sums in another order. Every dot is one
+# run. Where two rows of dots overlap, don't believe in a difference.
 
 # %%
 recorded = {
@@ -994,7 +995,8 @@ finish(figure, f"A dot for each recorded run, in nats per story above the floor.
 # - **RoPE:** its worst seed is better than the best one without it. That is an effect.
 # - **SwiGLU:** worse in runs as short as these. But look how far its dots are spread: one seed is more than ten nats
 #   ahead of the others. A mean over such runs would describe none of them.
-# - **Grouped queries:** nearly the same range as the row above. No effect that could be told from luck.
+# - **Grouped queries:** nearly the same range as the row above. If there is an effect, it can't be told from
+#   luck.
 #
 # The last two rows test the explanation about the start. Larger matrices help the old MLP a little and the gated one a
 # lot, as they should if the explanation is right, and they don't make the two equal.
@@ -1070,8 +1072,9 @@ pictures.table(rows, head, align="lrrrrr")
 # </details>
 
 # %% [markdown]
-# Follow the rows down. As a model grows, more and more of it is MLP, all the more so with shared keys. And the norms,
-# which opened this notebook, are next to nothing; saving parameters was never their purpose.
+# Follow the rows down. As a model grows, its embedding matters less and less. What's left is two thirds MLP in GPT-2
+# and Llama 2, and more in Llama 3, where keys are shared and the MLP is wider. And the norms, which opened this
+# notebook, are next to nothing; saving parameters was never their purpose.
 #
 # ### The same logits
 #
@@ -1174,7 +1177,7 @@ folder.cleanup()
 
 # %% [markdown]
 # That is the sentence that travels with us, continued by a Llama of your own making. It's a small and hurried one, so
-# don't be surprised if it has forgotten who is in the story. On the command line, `python -m gptlab export` does the
+# don't be surprised if it has forgotten who is in the story. On the command line, `python3 -m gptlab export` does the
 # same. And `load_model` goes the other way: it opens the folder of a real Llama, if you have one and the memory for it.
 #
 # What if a model has a part that neither family knows? Then it gets an architecture of its own. The folder brings the

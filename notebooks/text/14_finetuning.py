@@ -31,8 +31,8 @@
 # - fine-tune a whole model, or with LoRA a few percent of it, and measure what it has forgotten on the way,
 # - talk to the result, here or in a terminal.
 #
-# **It builds on** special tokens (02), batches (04), masks (07), training (10) and sampling (11). **It takes** about 40
-# minutes to read, about two minutes to run on two CPU cores, and 1 GB of memory.
+# **It builds on** special tokens (02), batches (04), masks (07), training (10), sampling (11) and the parts of newer
+# models (12). **It takes** about 40 minutes to read, about two minutes to run on two CPU cores, and 1 GB of memory.
 
 # %%
 import tempfile
@@ -144,7 +144,7 @@ pictures.table(rows, ["kind of request", "base model", "assistant"], align="lrr"
 # %% [markdown]
 # That table is what this notebook is about. In the last row we expect less than 5 % in the first column, and between
 # 78 % and 97 % in the second. Each of the other rows rests on a dozen requests, and answers are sampled, so it can
-# easily wander by ten or twenty points. The judge is strict: a story in which both are foxes, or both are called Bo,
+# easily wander by twenty or thirty points. The judge is strict: a story in which both are foxes, or both are called Bo,
 # isn't a fable. Now let's build it.
 
 # %% [markdown]
@@ -241,9 +241,8 @@ for name, how in (("careless", careless), ("ours", template)):
 
 # %% [markdown]
 # In a small model this is a curiosity. In an assistant that reads web pages or e-mail it's an open door, because what
-# it reads can be written by anybody. The rule is the one of every injection since the first SQL form: never build a
-# control structure by gluing user text into a string. (Text can still *persuade* a model. That is a harder problem,
-# and no tokenizer solves it.)
+# it reads can be written by anybody. Databases taught the rule decades ago: never build a command by gluing a user's
+# text into a string. (Text can still *persuade* a model. That is a harder problem, and no tokenizer solves it.)
 
 # %% [markdown]
 # ### Your turn: Encode a conversation, message by message
@@ -293,7 +292,8 @@ predict("finetuning.b", ...)
 # </details>
 #
 # You know the tool already. In notebook 10, a short row was padded with targets of −100, which cost nothing. Here the
-# prompt gets the same treatment. Watch the colours: what isn't orange or green has the target −100.
+# prompt gets the same treatment. Watch the colours: orange and green tokens are the targets that count. In place of
+# every other token, the target is −100.
 
 # %% tags=["answers-prediction"]
 short = [request.conversation for request in requests.make(40, seed=2, kinds=["who"]) if not request.before][:2]
@@ -303,11 +303,11 @@ width = 30  # of the first row, which is padded to the length of the second
 pictures.conversation(row.ids[0, :width], row.targets[0, :width], its_tokenizer, end=template.end)
 
 # %% [markdown]
-# Three things to see. The orange begins one place *after* the mark, because the mark's position predicts the first
-# word. The green token is learned: **a model that never learns to write the end token never stops**. And the padding on
-# the right is the same token as the green one, yet it costs nothing, because we mask targets, not ids. Masking every
-# target that equals the padding is a bug that many fine-tuning scripts have had, and it switches off exactly that one
-# green token.
+# Three things to see. The mark itself is not orange: nobody asks the model to write it. But its position is the first
+# that counts, because it predicts the first word. The green token is learned: **a model that never learns to write the
+# end token never stops**. And the padding on the right is the same token as the green one, yet it costs nothing,
+# because we mask targets, not ids. Masking every target that equals the padding is a bug that many fine-tuning scripts
+# have had, and it switches off exactly that one green token.
 
 # %% [markdown]
 # ### Your turn: Targets that count
@@ -537,17 +537,18 @@ plan = TrainConfig(steps=steps, learning_rate=8e-3, warmup=20, evaluate_every=40
 full = resize(base, its_tokenizer.vocab_size)
 first = look(full)
 history = train(full, batches(), plan, evaluate=look)
+history.evaluations.insert(0, {"step": 0} | first)  # the picture begins before the first step
 print(f"held-out answers, in nats per token: {first['held out']:.2f} → {history.evaluations[-1]['held out']:.2f}")
 assert history.evaluations[-1]["held out"] < first["held out"]
 
 # %%
-pictures.training(history, what="held out", unit="nats per counted token", title="Answers to requests never seen")
+unit = "nats per counted token (logarithmic)"
+pictures.training(history, what="held out", log=True, unit=unit, title="Answers to requests never seen")
 
 # %% [markdown]
-# The steepest part lies before the first point of the picture: where an answer begins, how it sounds, that it ends.
-# What comes after is slower, and it is the part that makes an assistant: *looking up* in the request what the answer
-# has to say. You have seen such a fall before, in notebook 10, when the model learned to recall. It is the same skill,
-# across a turn.
+# The steepest part comes first: where an answer begins, how it sounds, that it ends. What comes after is slower, and it
+# is the part that makes an assistant: *looking up* in the request what the answer has to say. It is the skill of
+# notebook 10, recall, now across a turn. There, some facts were learned rather suddenly; here it comes gradually.
 
 # %%
 trained = [request for request in graded if request.kind in kinds]
@@ -562,10 +563,10 @@ print("after", steps, "steps:", quick(full))
 print("the committed assistant:", quick(assistant))
 
 # %% [markdown]
-# After these few steps we expect anything from a few percent to most of them, the short answers first. (The assistant's
-# shares may differ from those of the first table, although the model and the requests are the same: other samples, and
-# only a dozen requests of each kind.) The committed assistant is the recipe `finetune`, which goes on for longer and
-# learns every kind: `python3 -m gptlab train finetune`.
+# After so few steps it may grant anything from a few percent of the requests to most of them; short answers come first.
+# (The assistant's shares may differ from those of the first table, although the model and the requests are the same:
+# other samples, and only a dozen requests of each kind.) The committed assistant is the recipe `finetune`, which goes
+# on for longer and learns every kind: `python3 -m gptlab train finetune`.
 #
 # ## What it forgets
 #
@@ -591,7 +592,8 @@ print("expected: several times as much for the first as for the second")
 
 # %%
 unit = "nats per story above the floor"
-pictures.training(runs, what="fables", unit=unit, title="How much of the fables is forgotten")
+start = {"before fine-tuning": first["fables"]}
+pictures.training(runs, what="fables", unit=unit, floor=start, title="What is lost of the fables, and what is kept")
 
 # %% [markdown]
 # <details><summary>The answer</summary>
@@ -613,10 +615,10 @@ pictures.training(runs, what="fables", unit=unit, title="How much of the fables 
 #
 # $$y = W x + \frac{\alpha}{r} B A x, \qquad A \in \mathbb{R}^{r \times C}, \; B \in \mathbb{R}^{D \times r},$$
 #
-# with a **rank** $r$ of 8 or 16, where $W$ has hundreds or thousands of rows and columns. The number $\alpha$ only sets
-# the size of the product's contribution; $\alpha = 2r$ is usual. It saves memory where it is scarcest: gradients and
-# the optimizer's averages are needed for $A$ and $B$ only. And a hundred tasks can share one base model, each with a
-# small file of its own.
+# for a $W$ with $D$ rows and $C$ columns, hundreds or thousands of each, and a **rank** $r$ of 8 or 16. The number
+# $\alpha$ only sets the size of the product's contribution; $\alpha = 2r$ is usual. It saves memory where it is
+# scarcest: gradients and the optimizer's averages are needed for $A$ and $B$ only. And a hundred tasks can share one
+# base model, each with a small file of its own.
 
 # %% [markdown]
 # ### Your turn: LoRA, the forward pass
@@ -692,10 +694,12 @@ print(
 print("and it is a plain GPT again:", all(type(part).__name__ != "LoRALinear" for part in merged.modules()))
 
 # %% [markdown]
-# How far does it get? `python3 -m gptlab bench finetuning --part LoRA` gives it 2,000 steps and 9 % of the parameters. In
-# the one run that we measured it granted 74 % of the held-out requests. What was missing came from one kind: asked for a
-# character and a thing, it found the character and hardly ever the thing. All other kinds were granted about as often as
-# after training everything. In a model this small, a rank of 16 isn't little; the saving is real where matrices are large.
+# Don't read the last comparison as a win for LoRA: its run ended there, its learning rate at 0, while the other was
+# only halfway. How far does LoRA get? `python3 -m gptlab bench finetuning --part LoRA` gives it 2,000 steps and 9 % of
+# the parameters. In the one run that we measured it granted 74 % of the held-out requests. What was missing came from
+# one kind: asked for a character and a thing, it found the character and hardly ever the thing. All other kinds were
+# granted about as often as after training everything. In a model this small, a rank of 16 isn't little; the saving is
+# real where matrices are large.
 #
 # ## Overfitting, on purpose
 #
@@ -789,7 +793,7 @@ for said in ("Tell me a story which has a happy end.", "Who found the thing?"):
 #
 # You have met all eight: writing a conversation (1, warm-up), encoding it (2, core), its targets (3, core), the mean
 # that counts (4, warm-up), packing (5, stretch), the mask for packed rows (6, stretch), LoRA (7, core) and new rows (8,
-# warm-up). And one that is open at the top:
+# warm-up). And one that is open-ended:
 #
 # - *stretch:* Add a kind of request to your own copy of `requests.py`, with phrasings, an answer and a judge ("Where
 #   did it happen?"), fine-tune with the recipe, and see whether it learns the new kind without losing the old ones.

@@ -32,8 +32,8 @@
 # - say why a reward that hardly ever comes teaches so little,
 # - learn from preferences, with a reward model or, by DPO, without one.
 #
-# **It builds on** training (10), sampling (11) and fine-tuning (14). **It takes** about 40 minutes to read, about two and
-# a half minutes to run on two CPU cores, and 1 GB of memory.
+# **It builds on** backpropagation (09), training (10), sampling (11), the parts of newer models (12) and fine-tuning
+# (14). **It takes** about 40 minutes to read, about two and a half minutes to run on two CPU cores, and 1 GB of memory.
 
 # %%
 import itertools
@@ -89,7 +89,7 @@ print(f"coherent   {before['coherent']:.0%} (expected between 76 % and 93 %)")
 # ## By hand: three slot machines
 #
 # Make it small. Three slot machines stand in a row; each has one arm, and nobody tells you what they pay. (The classic
-# name is a three-armed **bandit**.) You may pull one at a time. Ours pay 4, 5 and 6.
+# name is a three-armed **bandit**.) You may pull one at a time. Ours, arms 0, 1 and 2, pay 4, 5 and 6.
 #
 # A **policy** is a rule for choosing: arm $i$ with probability $\pi_i = \mathrm{softmax}(\theta)_i$. The numbers
 # $\theta$, one for each arm, are all that it has to learn; they play the part of logits. An arm is an **action**, what
@@ -136,7 +136,8 @@ check("reinforcement.1", bandit_step)
 # <details><summary>With the pencil</summary>
 #
 # $\ln \pi_2 = \theta_2 - \ln \sum_j e^{\theta_j}$. The first term gives 1 for $i = 2$; the second gives $-\pi_i$ for
-# every $i$. So $\nabla \ln \pi_2 = (0, 0, 1) - (\tfrac13, \tfrac13, \tfrac13)$, times 6, times 0.5: $(-1, -1, 2)$.
+# every $i$. So $\nabla \ln \pi_2 = (0, 0, 1) - (\tfrac13, \tfrac13, \tfrac13)$, times 6, times 0.5: $(-1, -1, 2)$. You
+# know $\nabla \ln \pi$ from notebook 09: it is the gradient of cross-entropy with its sign turned.
 # </details>
 #
 # Autograd agrees:
@@ -241,7 +242,7 @@ def play(offset, advantages, seed, rate=0.1):
     return best
 
 
-ways = {"no baseline": reinforcement.ADVANTAGES["none"], "the others": reinforcement.leave_one_out}
+ways = {"the others as baseline": reinforcement.leave_one_out, "no baseline": reinforcement.ADVANTAGES["none"]}
 curves = {}
 for name, advantages in ways.items():
     players = torch.tensor([play(10, advantages, seed) for seed in range(10)])
@@ -289,7 +290,7 @@ check("reinforcement.4", completion_log_prob)
 
 # %% [markdown]
 # Let's try it in a world that takes a moment to learn: a tiny model over five letters, and a reward that is the share
-# of the letter *a*. Here is one step of REINFORCE, with everything in sight.
+# of the letter *a*. Here is one step of REINFORCE, with every number in sight.
 
 # %%
 letters = CharTokenizer.from_text("abcde", special_tokens=("<|endoftext|>",))
@@ -305,7 +306,7 @@ def share_of_a(completions):
 
 
 tiny = beginner()
-completions, rows = complete(tiny, letters, [Prompt([letters.end])] * 8, letters.end, max_new_tokens=12)
+completions, rows = complete(tiny, letters, [Prompt([letters.end])] * 8, letters.end, max_new_tokens=12, seed=3)
 rewards = rewards_of(share_of_a, completions)
 A = reinforcement.leave_one_out(rewards[None])[0]
 for one, reward, advantage in zip(completions[:5], rewards, A, strict=False):
@@ -409,8 +410,9 @@ for name, advantages in {"with": reinforcement.group_advantages, "without": rein
 # Sampling is expensive, so we'd like to use each set of completions more than once. But after the first update the
 # policy is no longer the one that sampled. The cure is the **importance ratio** $\rho = \pi / \pi_{\text{old}}$ of the
 # new probability and that at sampling time: $\rho A$ in place of $A \ln \pi$. As long as the two policies agree, both
-# have the same gradient. Far away from the old policy this estimate is worth little, so PPO stops pushing a token once
-# its ratio has left $[1 - \varepsilon, 1 + \varepsilon]$ on the side that its advantage favours ([Schulman and others
+# have the same gradient (because $\nabla \rho = \rho \, \nabla \ln \pi$, and there $\rho = 1$). Far away from the old
+# policy this estimate is worth little, so PPO stops pushing a token once its ratio has left
+# $[1 - \varepsilon, 1 + \varepsilon]$ on the side that its advantage favours ([Schulman and others
 # 2017](https://arxiv.org/abs/1707.06347)):
 #
 # $$ \min\big( \rho A, \; \mathrm{clip}(\rho, 1 - \varepsilon, 1 + \varepsilon) \, A \big) $$
@@ -439,9 +441,24 @@ def clipped_objective(new, old, advantage, clip): ...
 check("reinforcement.5", clipped_objective)
 
 # %% [markdown]
-# What happens without it? We make eight updates from each set of completions, with the clip and without. The number is
-# how far the policy has moved from where it began, in nats per token, after one set and after two (the next section
-# says how such a distance is measured):
+# Drawn for one token, with $\varepsilon = 0.2$. Look for the flat parts: there the gradient is 0, and nothing pushes
+# the token any further.
+
+# %%
+rho = torch.linspace(0.02, 2, 199)[:, None]  # how much likelier the token has become
+curves = {}
+for name, advantage in {"A = 1, a good token": 1.0, "A = −1, a bad token": -1.0}.items():
+    objective = -reinforcement.clipped_loss(rho.log(), torch.zeros_like(rho), torch.full_like(rho, advantage), 0.2)
+    curves[name] = torch.cat((rho, objective), dim=1).tolist()
+pictures.lines(curves, "ratio ρ", "clipped objective", at={"1 − ε": 0.8, "1 + ε": 1.2}, legend="center left")
+
+# %% [markdown]
+# A good token stops gaining once it is likely enough, a bad one once it is unlikely enough. On the other side nothing
+# is clipped: a bad token that has become twice as likely is still pushed back with all its force.
+#
+# What happens without the clip? We make eight updates from each set of completions, with the clip and without. The
+# number is how far the policy has moved from where it began, in nats per token, after one set and after two (the next
+# section says how such a distance is measured):
 
 # %%
 many = replace(quick, steps=24, learning_rate=0.03)
@@ -452,8 +469,9 @@ for name, clip in (("clip 0.2", 0.2), ("no clip", None)):
 print(f"expected: at least three times as far without; here {moved['no clip'][1] / moved['clip 0.2'][1]:.1f} times")
 
 # %% [markdown]
-# Without the clip, sixteen completions decide everything. In this toy that need not hurt, because *a* is good whatever
-# else you write. Where a reward is noisy, a policy that goes so far on sixteen samples has learned their accidents too.
+# Without the clip, sixteen completions carried the policy several times as far. In this toy that need not hurt, because
+# *a* is good whatever else you write. Where a reward is noisy, a policy that goes so far on sixteen samples has learned
+# their accidents too.
 #
 # ### KL: stay close to where you came from
 #
@@ -567,17 +585,18 @@ for one in complete(happy, tokenizer, [Prompt([tokenizer.end])] * 4, tokenizer.e
 # good at choosing among the things that a model can already do.
 #
 # Is it the reward that did this, or would any training? The control has the same steps, the same number of stories and
-# the same rewards, but each reward goes to the wrong story. Expect the share of happy ends to drift, in either
-# direction; what it shouldn't do is climb:
+# the same rewards, but each reward goes to the wrong story. Nothing in them says which end is better, so the share of
+# happy ends can only wander, up or down, and with so few stories it can wander far. One control is one roll of the
+# dice, so we made both runs beforehand with five seeds: with the true rewards the share ended between 80 % and 95 %,
+# with the shuffled ones between 32 % and 66 %. The next cell repeats the first of the controls:
 
 # %%
 control, _ = checkpoints.committed("fables")
 shuffled = Shuffled(Product(happy_end, coherent))
 grpo(control, tokenizer, shuffled, plan, policy, sampling=sampling, progress=False)
 lost = judge(control, tokenizer, wanted, n=128, seed=7)
-print(
-    f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0%} (expected between 25 % and 65 %)"
-)
+print(f"shuffled rewards: happy ends {before['happy']:.0%} → {lost['happy']:.0%}, true rewards {after['happy']:.0%}")
+print("(expected with shuffled rewards: between 15 % and 75 %, and less than with the true ones)")
 
 # %% [markdown]
 # ## Break it: the model takes you at your word
@@ -636,8 +655,10 @@ print(
 
 # %% [markdown]
 # Compare that with the run without the penalty. Some stories are worse than at the beginning, but they are still
-# stories. The penalty doesn't know what we mean either; it only makes cheating expensive. The real cure is a better
-# reward, and you have seen that one: the product with `coherent`, which can't be had by stuffing words.
+# stories. The penalty doesn't know what we mean either; it only makes cheating expensive. And look at `happy` in those
+# lines: in our run, counting words even helped while the policy stayed close. A poor measure may serve you well until
+# you push it too far. The real cure is a better reward, and you have seen that one: the product with `coherent`, which
+# can't be had by stuffing words.
 
 # %% [markdown]
 # ## Why a reward that hardly ever comes teaches so little
@@ -736,8 +757,9 @@ print(f"an unseen happy story scores higher than a sad one in {right:.0%} of all
 # ### DPO: without sampling, without a reward model
 #
 # Is the detour necessary? [Rafailov and others (2023)](https://arxiv.org/abs/2305.18290) noticed that the best policy
-# under a KL price $\beta$ satisfies $R = \beta \ln (\pi / \pi_{\text{ref}})$, up to a constant for each prompt. So a policy
-# *is* a reward model. Put that into Bradley and Terry's loss, where the constant cancels:
+# under a KL price $\beta$ satisfies $R = \beta \ln (\pi / \pi_{\text{ref}})$, up to a constant for each prompt. In
+# words: of two texts that the reference finds equally likely, the one whose reward is higher by $\beta$ is written $e$
+# times as often. So a policy *is* a reward model. Put that into Bradley and Terry's loss, where the constant cancels:
 #
 # $$ -\ln \sigma\Big( \beta \ln \tfrac{\pi(\text{chosen})}{\pi_{\text{ref}}(\text{chosen})}
 #    - \beta \ln \tfrac{\pi(\text{rejected})}{\pi_{\text{ref}}(\text{rejected})} \Big) $$
@@ -801,7 +823,7 @@ print(f"coherent after DPO {chosen['coherent']:.0%}, after GRPO {after['coherent
 #
 # You have met all eight: a step on a bandit (1, warm-up), the baseline of the others (2, warm-up), group advantages (3,
 # core), the log-probability of a completion (4, core), clipping (5, stretch), KL (6, warm-up), DPO (7, stretch) and
-# groups that teach (8, core). And two that are open at the top:
+# groups that teach (8, core). And two that are open-ended:
 #
 # - *stretch:* Write a reward of your own ("the story mentions the weather twice", "no two names begin with the same
 #   letter"), predict how it will be hacked, and see who was more inventive.
