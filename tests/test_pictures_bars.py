@@ -88,6 +88,21 @@ def test_sizes_on_a_logarithmic_axis_are_the_only_marks_on_it():
     assert list(axes.get_xticks()) == [1, 2, 16] and not len(axes.get_xticks(minor=True))
 
 
+def test_a_legend_outside_covers_no_curve():
+    series = {"a": [(0, 0.0), (1, 9.0)], "b": [(0, 9.0), (1, 0.0)]}
+    figure = pictures.lines(series, "x", "y", legend="outside upper center")
+    (legend,) = figure.legends
+    assert figure.axes[0].get_legend() is None and [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+    assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
+    alone = pictures.lines({"a": series["a"]}, "x", "y", legend="outside upper center")
+    assert not alone.legends  # a single curve is named by its axis
+
+
+def test_the_bar_of_the_words_that_state_no_fact_has_the_name_of_its_kind():
+    axes = pictures.by_fact({("recalled", "home"): 2.0, ("form", ""): 1.0}).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["home", "form words"]
+
+
 @pytest.mark.parametrize("highest", [2.0, 40.0, 3e4, 1e12])
 def test_a_logarithmic_axis_names_some_heights_however_far_it_reaches(highest):
     axes = pictures.lines({"a": [(0, 1.0), (1, highest)]}, "x", "y", log="y").axes[0]

@@ -188,7 +188,7 @@ def by_fact(nats: Mapping[tuple[str, str], Number], k: int = 15, *, title: str =
             label=kind if seen else "_",
         )  # fmt: skip
         axes.bar_label(bar, [tidy(round(value, 3))], padding=4, fontsize=10)
-    labels = [fact or "all other words" for (_, fact), _ in shown]
+    labels = [fact or f"{kind} words" for (kind, fact), _ in shown]
     if rest:
         total = sum(value for _, value in rest)
         axes.bar_label(

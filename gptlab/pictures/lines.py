@@ -43,8 +43,8 @@ def lines(
         at: vertical lines, from label to x.
         level: horizontal lines, from label to y.
         log: the axes with logarithmic scales: "x", "y" or "xy".
-        bottom: where the vertical axis begins; by default just below the lowest point. With 0, a height is a share.
-        legend: its place, as in matplotlib.
+        bottom: where the vertical axis begins; by default just below the lowest point.
+        legend: its place, as in matplotlib; "outside upper center" keeps it off the curves.
         title: over the picture.
 
     Raises:
@@ -115,6 +115,8 @@ def lines(
     axes.set_title(title, pad=20 if at else 6)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
-    if len(series) > 1:
+    if len(series) > 1 and legend.startswith("outside"):
+        figure.legend(loc=legend, ncols=min(len(series), 4), handlelength=3)
+    elif len(series) > 1:
         axes.legend(loc=legend, frameon=True, framealpha=0.85, edgecolor="none", handlelength=3)
     return finish(figure, f"{y} against {x}. {'; '.join(described)}.")

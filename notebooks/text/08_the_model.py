@@ -208,8 +208,8 @@ size_table(replace)
 # layers have nothing to learn from.
 #
 # The trouble is old and has a name, the **vanishing gradient** ([Hochreiter
-# 1991](https://people.idsia.ch/~juergen/SeppHochreiter1991ThesisAdvisorSchmidhuber.pdf)). The matrices aren't to
-# blame; they were initialised with care. But attention takes averages, and an average of vectors that point in
+# 1991](https://people.idsia.ch/~juergen/SeppHochreiter1991ThesisAdvisorSchmidhuber.pdf)). The matrices are the smaller
+# part of it; they were initialised with care. But attention takes averages, and an average of vectors that point in
 # different directions is shorter than they are. And `F.gelu`, the function between the two matrices, which we'll look
 # at further down, cuts any number near 0 roughly in half.
 #
@@ -418,9 +418,9 @@ print("expected: pre below 3, post above 3")
 
 # %% [markdown]
 # With `add` alone, the head reads a stream that has grown out of all proportion: the loss starts in the hundreds and
-# doesn't come down. With pre-norm twelve layers learn at last, and better than one bare layer did (to be fair, that
-# one had neither sum nor norm: try `with_norms(Stack(1, pre))`). With post-norm, at this rate and in a hundred steps,
-# they don't.
+# climbs. With pre-norm twelve layers learn at last, and better than one bare layer did (to be fair, that one had
+# neither sum nor norm: try `with_norms(Stack(1, pre))`). With post-norm, at this rate and in a hundred steps, they
+# don't.
 #
 # Why not, when the gradient arrives safely in both? Post-norm models can be trained, and the first transformers were:
 # with longer runs, and with a **warm-up**, a learning rate that starts small, which notebook 10 explains. [Xiong et al.
@@ -664,7 +664,8 @@ print("inference:", distinct(layer.eval()(x)))
 # ## GPT by hand
 #
 # Now the whole model. Here is a small one from the package, with random weights, and we'll rebuild it from nothing but
-# those weights. `w` is its `state_dict`. The second block has the same names as the first, so we print one of them.
+# those weights. `w` is its `state_dict`. The second block has the same names as the first, so we print only the first
+# block's.
 
 # %% tags=["nbval-check-output"]
 config = GPTConfig(vocab_size=30, context=10, n_layer=2, n_head=3, n_embd=12)
@@ -715,7 +716,7 @@ def mlp_at(x, name):
 # `blocks` is a list of functions and `norm` one function, all from [B, T, C] to [B, T, C]. A block already contains
 # its residual connections. Return logits, [B, T, V]. The worked example has C = 1: tokens `E = [[1], [3]]`, positions
 # `P = [[0], [10]]`, one block that doubles and a norm that changes nothing. The ids `[[1, 0]]` make a stream of
-# `[[3], [11]]`, then `[[6], [22]]`, and the logits are `[[6, 18], [22, 66]]`.
+# `[[[3], [11]]]`, then `[[[6], [22]]]`, and the logits are `[[[6, 18], [22, 66]]]`.
 
 
 # %% tags=["nbval-check-output"]
@@ -791,13 +792,14 @@ pictures.table(rows, header, align="rrrr")
 # the logits, so the model is certain of nonsense, and training must first undo that certainty. The last row isn't
 # far-fetched: for tables, 1.0 is PyTorch's default (`nn.Embedding`), and with tied weights the head gets it too.
 #
-# So the first loss is the cheapest test there is. Before you train, compare it with $\ln V$. Above it, the initial
-# weights are too large; clearly below it, the model has seen the answer.
+# So the first loss is the cheapest test there is. Before you train, compare it with $\ln V$. Well above it, the
+# initial weights are too large; clearly below it, the model has seen the answer.
 #
 # What does GPT-2 do? nanoGPT, Hugging Face's GPT-2 and this course use a standard deviation of 0.02; OpenAI's own code
-# has 0.01 for the positions. The paper adds one idea. Each of the $L$ blocks adds to the stream twice, and the squares
-# of independent things add up, so $2L$ additions make the stream longer by a factor that grows like $\sqrt{2L}$. The
-# matrices that write into the stream, and no others, are therefore initialised with $0.02 / \sqrt{2L}$:
+# has 0.01 for the positions. The paper adds one idea. Each of the $L$ blocks adds to the stream twice, and for
+# independent vectors the squared lengths add up, on average, so $2L$ additions make the stream longer by a factor that
+# grows like $\sqrt{2L}$. For that reason the matrices that write into the stream, and no others, are initialised with
+# $0.02/\sqrt{2L}$:
 #
 # ```python
 # for name, parameter in model.named_parameters():
@@ -935,13 +937,12 @@ work["1558M, T = 1,024"] = gpu.flops_by_part(models["GPT-2 1558M"], T=1024)
 pictures.shares(work, "FLOPs per token")
 
 # %% [markdown]
-# Three things to see. The head costs no parameters, but it costs work. Attention proper is little at first and grows
-# with T while everything else stays the same. (GPT-2 ends at T = 1,024; the longer row shows what a longer
-# context would cost.) And
-# projections and MLP keep their ratio of 1 to 2.
+# Three things to see. The head has no parameters of its own, but it costs work. Attention proper is little at first
+# and grows with T while everything else stays the same. (GPT-2 ends at T = 1,024; the longer row shows what a longer
+# context would cost.) And projections and MLP keep their ratio of 1 to 2.
 #
 # And in milliseconds, with a GPT-2 of full size and random weights? Each row has twice the T of the last, so about
-# twice the work. Does it take twice the time?
+# twice the work. Does it take twice the time? Each is timed only once, so don't trust a wild number.
 
 # %%
 torch.manual_seed(8)
@@ -964,10 +965,13 @@ header = ["T", "GFLOP (10⁹)", "milliseconds", "GFLOP per second", "loss"]
 pictures.table(rows, header, align="rrrrr")
 
 # %% [markdown]
-# Large matrix products tend to keep a machine busier than small ones, as at the knee in notebook 04, so you'd expect
-# the time to less than double. But each row was measured only once, and on a busy machine a single time can be far off.
-# And the last column? GPT-2 has 50,257 tokens, and ln 50,257 is 10.82. The model should begin near that, a little above
-# it because its many channels let the logits differ somewhat.
+# On a quiet machine you'd expect the time to less than double from row to row, because large matrix products keep a
+# machine busier than small ones, as at the knee in notebook 04. Does your table say otherwise, perhaps even that a
+# longer text was *faster*? Then the machine was probably busy with something else for a while, and the times tell you
+# about that and not about GPT-2. Run the cell again before you believe it; a single measurement is worth little.
+#
+# And the last column? GPT-2 has 50,257 tokens, and ln 50,257 is 10.82. The model should begin near that, a little
+# above it because its many channels let the logits differ somewhat.
 #
 # ## The break-it lab
 #
@@ -1065,17 +1069,18 @@ pictures.compare(named, "nats per token, mean of the last 20 steps", best=None)
 # %% [markdown]
 # <details><summary>Who is who, and how to tell</summary>
 #
-# - **A is heads**: there is only one. Its loss hardly differs. Where four heads look at several tokens, it looks at
-#   one.
+# - **A is heads**: there is only one. Its loss hardly differs. Four heads have several favourites among the tokens;
+#   one head has one favourite.
 # - **B is mask**: it sees the future. Its loss is too good (trained for longer, it can even fall below the floor),
 #   and it can't write.
 # - **C is initialisation**: the first loss is several times ln V. It recovers, but has lost time.
 # - **D is positions**: six equal tokens give six equal outputs. Its loss hardly differs, because the causal mask
 #   reveals enough about the order ([Haviv et al. 2022](https://arxiv.org/abs/2203.16634)). An encoder has no such
 #   mask.
-# - **E is scale**: the scores aren't divided by the root of the head size. Its loss hardly differs, because with
-#   initial weights this small the scores are near 0 either way. With larger heads or weights, attention would start by
-#   staring at one token (06), and where softmax is certain, hardly any gradient gets through.
+# - **E is scale**: the scores aren't divided by the root of the head size. In *sharpest* it stands out: by now a query
+#   looks at almost one token only. Its loss hardly differs, because with initial weights this small the scores are
+#   near 0 either way. With larger heads or weights, attention would start by staring at one token (06), and where
+#   softmax is certain, hardly any gradient gets through.
 # - **F is targets**: a loss of almost 0, and no leak. It has learned to repeat what it reads, and writes accordingly.
 #   Even its first loss is below ln V: the stream begins as the row of the very token it should name, and the head is
 #   tied.
@@ -1086,10 +1091,10 @@ pictures.compare(named, "nats per token, mean of the last 20 steps", best=None)
 # </details>
 #
 # Now look for the bars that are about as long as the intact one. Those models each lack an ingredient, and at this
-# size, after a few seconds of training, the loss doesn't show it. Two bars are *too* short. **A loss curve is not a
-# test.** You test a model with questions that have one right answer: is the future hidden, do positions matter, does
-# it begin at $\ln V$, does it equal a reference? What these faults would cost a model that trains for weeks, a run of
-# seconds can't say.
+# size, after a few seconds of training, the loss doesn't show it. Two bars are *clearly* too short. **A loss curve is
+# not a test.** You test a model with questions that have one right answer: is the future hidden, do positions matter,
+# does it begin at $\ln V$, does it equal a reference? What these faults would cost a model that trains for weeks, a
+# run of seconds can't say.
 #
 # ## A trained model, taken apart
 #
@@ -1161,10 +1166,10 @@ table_of_costs("taken out", results)
 # saw in training.
 # </details>
 #
-# Without block 0 nothing is left. Without the attention of block 1 hardly anything is lost: in this model the first
-# layer does nearly all the fetching. That says what *this trained* model relies on; one that trains without the part
-# from the start may find other ways. So let's look closer and silence single heads of block 0. Each head has its own
-# 16 channels in the merged result, and setting them to 0 removes it. Compare the *form* and the *recalled* column.
+# Without block 0 nothing is left. Without the attention of block 1 comparatively little is lost: in this model the
+# first layer does nearly all the fetching. That says what *this trained* model relies on; one that trains without the
+# part from the start may find other ways. So let's look closer and silence single heads of block 0. Each head has its
+# own 16 channels in the merged result, and setting them to 0 removes it. Compare the *form* and the *recalled* column.
 
 
 # %%
@@ -1191,12 +1196,13 @@ print("missed most for what must be recalled:", most)
 pictures.by_fact(heads[most], k=9, title=f"Without {most} of block 0: nats per story above the floor")
 
 # %% [markdown]
-# The longest bars name those facts; the *finder* is the animal that found the thing.
+# The longest bars name those facts; the *finder* is the animal that found the thing. The solid blue bar is all of
+# *form* together, the words that state no fact.
 #
 # ## Exercises
 #
-# You've done three in the flow. For the others, `hint("model.3")` and `solution("model.3")` help (import them from
-# `gptlab.exercises`).
+# You've done three in the flow; the numbers follow the list in `progress`, not the page. For the others,
+# `hint("model.3")` and `solution("model.3")` help (import them from `gptlab.exercises`).
 #
 # ### Your turn: Up, GELU, down
 #
@@ -1311,10 +1317,10 @@ recap("model")
 #
 # 1. Each sublayer reads a normalised copy of the stream and *adds* to it. The sum is the path on which gradients
 #    travel back.
-# 2. Layer norm: each position over its own channels. Since GPT-2 it comes before the sublayer (pre-norm); in earlier
-#    models it came after the sum (post-norm).
+# 2. Layer norm: each position over its own channels. In GPT-2 and most models since, it comes before the sublayer
+#    (pre-norm); in earlier models it came after the sum (post-norm).
 # 3. A block is attention plus MLP: C to 4C, activation, back to C. Two thirds of its parameters are MLP.
-# 4. The first loss is ln V. If it isn't, find out why before you train.
+# 4. The first loss is near ln V. If it isn't, find out why before you train.
 # 5. Equal counts, equal logits, no leak: you test a model with questions that have one right answer, not with its
 #    loss.
 #

@@ -54,7 +54,7 @@ pictures.pipeline("backpropagation")
 # **It builds on** the model (08), and through it on embeddings (05) and attention (06). You need no calculus beyond the
 # word *slope*.
 #
-# **Reading** takes about 50 minutes without the exercises. **To run it** takes about 30 seconds on two CPU cores and
+# **Reading** takes about 50 minutes without the exercises. **Running it** takes about 30 seconds on two CPU cores and
 # half a GB of memory.
 #
 # Three questions about earlier notebooks first, if you like. Replace the dots with letters.
@@ -69,8 +69,8 @@ quiz("backpropagation", [..., ..., ...])
 # useless. To improve it, every parameter should move a little in the direction that makes the loss smaller. But which
 # direction is that?
 #
-# One idea needs no mathematics at all. Take one parameter, increase it a little, run the model again, and see whether
-# the loss went up or down. Then do the same for the next one. Let's try it. The change will be tiny, so `.double()`
+# One idea needs no mathematics at all. Take one parameter, increase it a little, run the model again, and see whether the
+# loss went up or down. Then do the same for the next one. Let's try it. The loss will change very little, so `.double()`
 # makes the model compute in float64, with about 16 digits in place of 7.
 
 # %%
@@ -163,6 +163,9 @@ for name, (f, x, claimed) in claims.items():
 # ### Your turn: Measure a slope on both sides
 #
 # `backpropagation.1` · *warm-up* · 3 minutes
+#
+# Stuck? `hint("backpropagation.1")` and `solution("backpropagation.1")` help, here and in every exercise below; import
+# them from `gptlab.exercises`.
 #
 # Our ratio approaches 6 slowly, because the stretch that we measured lies to one side of $x$. Put $x$ in the middle
 # instead: go one `step` to the right and one `step` to the left, and divide the difference of the two values by the
@@ -307,9 +310,9 @@ pictures.graph(y)
 
 # %% [markdown]
 # Read it from right to left. `y` has the gradient 1, because it grows exactly as fast as itself. The blue number on an
-# arrow is a local derivative, and the red one in a box is a gradient: that of the box to its right, times the number on
-# the arrow between them. If several arrows left a box, we would add. At a plus, the gradient is passed on unchanged,
-# to both inputs. At a times, each factor gets the *other* factor.
+# arrow is a local derivative, and the one marked *grad* in a box is a gradient: that of the box to its right, times the
+# number on the arrow between them. If several arrows left a box, we would add. At a plus, the gradient is passed on
+# unchanged, to both inputs. At a times, each factor gets the gradient times the *other* factor.
 #
 # Recording the computation and letting the machine walk back is called **automatic differentiation**, and doing so from
 # the result to the inputs is **backpropagation**. Seppo Linnainmaa described it in his master's thesis in 1970; Rumelhart,
@@ -350,7 +353,7 @@ for reset in (True, False):
             parameter.data -= 0.02 * parameter.grad
         losses.append(loss.data)
     curves["grad set to 0" if reset else "forgotten"] = list(enumerate(losses))
-pictures.lines(curves, "step", "loss (sum of squared errors)")
+pictures.lines(curves, "step", "loss (sum of squared errors)", legend="outside upper center")
 
 # %% [markdown]
 # With the reset, the loss falls and stays low. It does not reach 0, because no straight line goes through all four
@@ -651,8 +654,8 @@ print(agree(lambda x: x.softmax(-1), found, x, dy=dp))
 
 # %% [markdown]
 # What counts, then, is not whether the loss wants a weight to grow, but whether it wants that more than it does *on
-# average*. That is also why a row of the result sums to 0: add the same number to all scores of a row and no weight
-# changes, so no gradient can ask for it. And where a weight is 0, its score gets no gradient at all.
+# average*. And a row of the result must sum to 0: add the same number to all scores of a row and no weight changes, so no
+# gradient can ask for it. And where a weight is 0, its score gets no gradient at all.
 #
 # ## Layer norm
 #
@@ -830,8 +833,8 @@ for step in (0, 1, 10, 29):
 print("equal within 1e-6 at every step:", max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 1e-6)
 
 # %% [markdown]
-# Step for step the same loss. You have replaced the most mysterious line of every training loop by functions that fit on a
-# few pages.
+# Step for step the same loss. The most mysterious line of every training loop is now a set of functions that fit on a few
+# pages.
 #
 # ## How far does a gradient get?
 #
@@ -854,9 +857,9 @@ pictures.lines(paths, "layers passed (the loss is at the right)", "norm of the g
 # The vertical axis is logarithmic, and the curves are nearly straight lines, so the gradient shrinks or grows by a
 # constant factor per layer. At 0.7 hardly anything arrives at the first layers, which therefore hardly learn: the
 # **vanishing gradient**. At 1.4 it grows beyond all bounds, and a single step throws the parameters far away: the
-# **exploding gradient**. Only near 1 does it stay usable, and nobody can tune every layer to exactly 1. For many years
-# this was one of the main reasons why deep networks, and networks that read long sequences, were so hard to train
-# ([Bengio et al. 1994](https://doi.org/10.1109/72.279181)).
+# **exploding gradient**. Only near 1 does it stay usable, and no initialisation keeps every layer there while it trains.
+# For many years this was one of the main reasons why deep networks, and networks that read long sequences, were so hard
+# to train ([Bengio et al. 1994](https://doi.org/10.1109/72.279181)).
 #
 # Now the same question for a GPT. Here is a fresh one with twelve blocks, so 24 parts. First we put the bare parts in a
 # row, as notebook 08 did at its beginning: attention, MLP, attention, MLP …, each one's output in place of the last, with
@@ -932,7 +935,7 @@ print(f"per token: {kept / (B * T):,.0f}")
 # This one is open and has no check, except the judge that you know: write the backward pass of an operation that this GPT
 # does *not* have. RMSNorm, which Llama uses in place of layer norm (notebook 12), is a good choice: `y = gain * x /
 # sqrt(mean(x**2) + eps)`. It throws away the length of $x$, but not its mean. What does that tell you about the two terms
-# of `dx`? When you have it, let `agree` compare.
+# that layer norm takes away? When you have it, let `agree` compare.
 
 # %%
 progress("backpropagation")

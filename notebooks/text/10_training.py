@@ -22,7 +22,7 @@
 # **After this notebook you can**
 #
 # - write the loss, the learning-rate schedule and the training loop from an empty cell,
-# - say what momentum, Adam, weight decay and warm-up each do, and tell the last two kinds of "decay" apart,
+# - say what momentum, Adam, weight decay and warm-up each do, and tell weight decay and learning-rate decay apart,
 # - read a loss curve: how far from perfect it is, whether it overfits, whether it is too good to be true,
 # - train, save, reload and sample a model on any text file.
 #
@@ -44,7 +44,7 @@ from gptlab.batches import Batches, StoryBatches, split
 from gptlab.bpe import BPETokenizer
 from gptlab.corpora import fables
 from gptlab.evaluation import StoryEvaluation, mean_loss
-from gptlab.exercises import check, predict, quiz, recap
+from gptlab.exercises import check, predict, progress, quiz, recap
 from gptlab.model import GPT, GPTConfig
 from gptlab.training import TrainConfig
 
@@ -65,8 +65,8 @@ quiz("training", [..., ..., ...])
 # ## The question
 #
 # In notebook 08 you built a whole GPT. It turns token ids into logits, and it has never seen a story. Let's see what
-# it has to say. (We use the class from 08 with the parts that later models prefer: rotary positions, a different
-# activation function, a small convolution. Notebook 12 takes them apart one by one; nothing here depends on them.)
+# it has to say. (We use the class from 08 with parts newer than GPT-2's: rotary positions, a different activation
+# function, a small convolution. Notebook 12 takes them apart one by one; nothing here depends on them.)
 
 # %%
 tokenizer = BPETokenizer.train(fables.book(), vocab_size=859, special_tokens=("<|endoftext|>",))
@@ -78,8 +78,8 @@ story = sampling.tell_stories(model, tokenizer, n=1, end=end, max_new_tokens=40)
 print(textwrap.fill(repr(story[:150]), width=100))
 
 # %% [markdown]
-# Every token comes up about as often as every other. There's no bug to find here: the weights are still the random
-# numbers they were initialised with, and nothing has shown the model which of them to change.
+# Every token is about equally likely. There's no bug to find here: the weights are still the random numbers they were
+# initialised with, and nothing has shown the model which of them to change.
 #
 # Three things are missing: a number that says how bad the model is, a rule that makes the number smaller, and the
 # patience to apply it many times.
@@ -165,8 +165,8 @@ check("training.1", cross_entropy)
 # $$ \frac{\partial\,\text{loss}}{\partial\,\text{logit}_i} = p_i - y_i, \qquad y_i = 1 \text{ for the target and } 0
 # \text{ for all others} $$
 #
-# Probability minus truth. From there, backpropagation (09) carries it to every weight of the model. Watch the one
-# negative number below: it belongs to the target, whose logit should grow.
+# Probability minus truth. You derived this in notebook 09, where backpropagation carries it on to every weight of the
+# model. Watch the one negative number below: it belongs to the target, whose logit should grow.
 
 # %% tags=["nbval-check-output"]
 z = logits.clone().requires_grad_()
@@ -186,7 +186,7 @@ print("autograd:", [round(x, 4) for x in z.grad.tolist()])
 # one example, or a small mini-batch of them, instead of the whole text.
 #
 # The picture shows the expected loss while three rates work on the same examples. The dotted line is the lowest value
-# that exists. Compare how soon each curve gets near it, and how quietly it stays there.
+# that is possible. Compare how soon each curve gets near it, and how quietly it stays there.
 
 # %%
 series, samples = {}, torch.rand(60, generator=torch.Generator().manual_seed(1)).tolist()
@@ -199,7 +199,7 @@ for rate in (0.03, 0.3, 3.0):
     series[f"rate {rate:g}"] = points
 floor = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
 level = {"entropy": floor}
-pictures.lines(series, "step", "mean surprise (nats, logarithmic)", level=level, log="y", legend="upper left")
+pictures.lines(series, "step", "mean surprise (nats, logarithmic)", level=level, log="y", legend="outside upper center")
 
 # %% tags=["nbval-check-output"]
 for name, points in series.items():
@@ -260,10 +260,10 @@ pictures.lines(falling, "step", "loss (logarithmic)", log="y")
 
 # %% [markdown]
 # The plain steps use nearly the largest rate that doesn't blow up: they bounce across the steep direction and crawl
-# along the flat one. Adam covers both directions at about the same speed,
-# then swings past the goal and back. That swing is the momentum. Without it (`beta1=0`) the path goes straight in,
-# and on this smooth valley it ends far closer to the goal. Momentum earns its place on noisy gradients, where the
-# average is worth more than the latest example.
+# along the flat one. Adam covers both directions at about the same speed, then swings past the goal and back. That
+# swing is the momentum. Without it (`beta1=0`) the path comes in without a swing, and on this smooth valley it ends
+# far closer to the goal. Momentum earns its place on noisy gradients, where the average is worth more than the latest
+# example.
 #
 # Does our function do what the library's does?
 
@@ -282,12 +282,12 @@ print("ours and the library's differ by less than 1e-5:", bool((x - adam[-1]).ab
 # \text{rate} \cdot \text{decay}$. A weight stays large only if the gradient keeps pushing it up. A pull towards
 # simpler models is a form of **regularization**, a guard against learning a text by heart.
 #
-# Why does it need a letter of its own? If you add the pull to the gradient, Adam divides it by √v like everything else,
-# and weights with large gradients hardly decay. Loshchilov and Hutter (2017) applied it *beside* Adam's step, and
-# called the result **AdamW**. PyTorch's `AdamW` does this with a decay of 0.01 unless you say otherwise. With decay 0,
-# AdamW *is* Adam, and that is how we train in this notebook: `TrainConfig.weight_decay` is 0 by default, because with
-# stories that are all new, there's nothing to learn by heart. With your own text, at the end, try another value. Here
-# is the letter, isolated: a weight whose gradient is 0.
+# Why does it need a letter of its own? If you add the pull to the gradient, Adam divides it by √v like everything
+# else, and weights with large gradients hardly decay. Loshchilov and Hutter (2017) applied it *beside* Adam's step,
+# and called the result **AdamW**. PyTorch's `AdamW` does this with a decay of 0.01 unless you say otherwise. With
+# decay 0, AdamW *is* Adam, and that is how we train in this notebook: `TrainConfig.weight_decay` is 0 by default,
+# because with stories that are all new, there's nothing to learn by heart. With your own text, at the end, try another
+# value. Here is weight decay alone: on a weight whose gradient is 0.
 
 # %% tags=["nbval-check-output"]
 for decay in (0.0, 0.01, 0.1):
@@ -304,8 +304,8 @@ for decay in (0.0, 0.01, 0.1):
 #
 # **Muon** (Jordan 2024) treats a whole matrix at once. The averaged gradient of a matrix tends to have a few strong
 # directions and many weak ones. How far a matrix stretches along each of its main directions is called a **singular
-# value**. Muon replaces the gradient by a matrix with the same directions, but with all singular values near 1, so that
-# weak directions are learned as fast as strong ones. Compare the largest with the smallest below.
+# value**. Muon replaces the gradient by a matrix with the same directions, but with all singular values near 1, so
+# that weak directions are learned as fast as strong ones. Below, the largest is less than twice the smallest.
 
 # %% tags=["nbval-check-output"]
 gradient = torch.diag(torch.tensor([8.0, 2.0, 0.5, 0.1]))  # four directions, one much stronger than the rest
@@ -405,8 +405,8 @@ predict("training.b", ...)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# To the entropy of the grammar, from above. A mean loss below it on many new stories means that the test is broken:
-# the model has seen the answers.
+# Towards the entropy of the grammar, from above, and all the way if the model is large enough. A mean loss below it on
+# many new stories means that the test is broken: the model has seen the answers.
 # </details>
 #
 # So the entropy of the grammar is a floor, and the distance to it, the **excess**, is all there is left to learn. Few
@@ -523,21 +523,21 @@ pictures.excess(history, top=60, fall=False, title="Nats per story above the bes
 # Three layers, from bottom to top: form, recalled facts, free choices. Watch which one vanishes first, and which one
 # makes up most of the height for most of the run. Form should be nearly gone long before the run ends, and what
 # remains should be mostly recall. So let's look at recall fact by fact, and above all for stretches where a curve is
-# level.
+# nearly level.
 
 # %%
 unit = "nats per story above the floor"
 pictures.training(history, what=watched, unit=unit, top=4, title="Recall, fact by fact")
 
 # %% [markdown]
-# This is the picture of the whole notebook. Most recalled facts don't get better little by little. For a while each of
-# them costs as much as a guess: the model knows *that* an animal has to be named here, but not which one. There
-# are twenty animals, some a little more common than others, and a guess by their frequencies costs about 2.9 nats:
-# compare the level at which the two animal curves wait. Then the curve drops, and soon the fact is almost free. We
-# read each drop as the moment at which the model found out how to look back: *this name stood there before, and here is
-# what came with it*. The facts don't drop together, because they aren't equally hard. Where a story is set has one
-# answer; an animal or a trait has two candidates per story, and the model has to find the right one of the two. A model
-# that knows the two and tosses a fair coin loses ln 2, about 0.69 nats.
+# This is the picture of the whole notebook. Several of these curves have a stretch that is nearly level. It is
+# clearest for the two animals: there the model knows *that* an animal has to be named, but not which one. There are
+# twenty animals, some a little more common than others, and a guess by their frequencies costs about 2.9 nats; compare
+# the level at which the two curves wait. Then the curve falls, for some facts to almost nothing. We read each fall as
+# the time in which the model finds out how to look back: *this name stood there before, and here is what came with
+# it*. The facts don't all drop together, because they aren't equally hard. Where a story is set has one answer; an
+# animal or a trait has two candidates per story, and the model has to find the right one of the two. A model that
+# knows the two and tosses a fair coin loses ln 2, about 0.69 nats.
 #
 # Attention heads that do this kind of looking back were described by Elhage et al. (2021), who named them **induction
 # heads**. Olsson et al. (2022) saw them form, within a narrow window of training, in models of many sizes. Notebook
@@ -609,7 +609,7 @@ print("how it continues Once:", tokenizer.decode(continuation.tolist()))
 #
 # Which hyperparameter should you tune first? Let's try a smaller model, a second or two per run. Each point is the
 # **validation loss**, taken on stories that were not trained on. The horizontal axis is logarithmic, and the dotted
-# line is the floor. Where is the curve lowest, and on which side does it rise more steeply?
+# line is the floor. Where is the curve lowest, and which side of that point is the steep one?
 
 # %%
 held_out = [[*tokenizer.encode(f.text), end] for f in fables.tell(32, seed=2)]
@@ -631,9 +631,9 @@ level = {"entropy floor": per_token}
 pictures.lines(points, "learning rate (logarithmic)", "validation loss (nats per token)", level=level, log="x")
 
 # %% [markdown]
-# Too small is very slow, and that side is the steep one here. Beyond the lowest point larger rates do harm again, only
-# less abruptly. The rate is the first knob to turn,
-# and in factors of two or more: a change of ten percent isn't worth a run.
+# Too small is very slow, and that side is the steep one here. On the right the curve is almost flat: with one run per
+# point, the last difference may be luck. The rate is the first knob to turn, and in factors of two or more: a change
+# of ten percent isn't worth a run.
 #
 # What about the others? Their effects are smaller, so one run each would rank luck. Here are three seeds per setting,
 # and the spread beside the mean.
@@ -753,8 +753,8 @@ for piece in sampling.stream(reloaded, its_tokenizer, prompt, max_new_tokens=80,
 #
 # ## Exercises
 #
-# You've done three in the flow. The others are here; `hint("training.3")` and `solution("training.3")` help (import
-# them from `gptlab.exercises`).
+# You've done three in the flow; the numbers follow the list in `progress`, not the page. The others are here;
+# `hint("training.3")` and `solution("training.3")` help (import them from `gptlab.exercises`).
 #
 # ### Your turn: Padding does not count
 #
@@ -841,6 +841,9 @@ check("training.8", excess)
 # `config`, write down what you expect, and run the training cells again – with three seeds, before you believe it.
 
 # %%
+progress("training")
+
+# %%
 recap("training")
 
 # %% [markdown]
@@ -851,7 +854,7 @@ recap("training")
 #   Muon evens out the directions of a matrix.
 # - The learning rate warms up, stays, and decays. That has nothing to do with weight decay.
 # - The loss has a floor, the entropy of the text. Below it there's a leak, or a text known by heart.
-# - Form comes first. Recall comes later, fact by fact, in steep drops.
+# - Form comes first. Recall comes later, fact by fact.
 # - Judge a model on text it has not seen, and read what it writes.
 #
 # **New terms, and what they are called elsewhere**

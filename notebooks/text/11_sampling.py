@@ -34,7 +34,7 @@
 # - explain why a cache of keys and values is possible, what it costs in bytes, and how to prove that it changes
 #   nothing.
 #
-# **It builds on** attention (06), masks (07), the model (08) and training (10). **Reading it** takes about 50 minutes
+# **It builds on** attention (06), masks (07), the model (08) and training (10). **Reading it** takes about 60 minutes
 # without the exercises. **Running it** takes about a minute on two CPU cores and 850 MB of memory.
 
 # %%
@@ -66,8 +66,8 @@ quiz("sampling", [..., ..., ...])
 # %% [markdown]
 # ## The question: which token next?
 #
-# Here is the small model of notebook 10 after a longer training, and the sentence that travels with us, cut off at a
-# place where it can go on in many ways.
+# Here is a slightly wider version of notebook 10's model, trained for longer, and the sentence that travels with us,
+# cut off at a place where it can go on in many ways.
 
 # %% tags=["nbval-check-output"]
 model, tokenizer = checkpoints.committed("fables")
@@ -141,10 +141,10 @@ print("…", before[-40:])
 pictures.next_token(logits_after(before).softmax(-1), tokenizer, k=8, actual=fox)
 
 # %% [markdown]
-# The model has not learned this rule of the grammar. It gives *fox* about the share that foxes have among all animals,
-# here at least, although *fox* came before, and that share is small: more than nine times out of ten, another animal
-# would come. But it happens to be the largest of twenty small shares, so greedy decoding makes the mistake *every
-# single time*. Rolling dice would make it only rarely.
+# The model has not learned this rule of the grammar. Although *fox* came before, it gives *fox* about the share that
+# foxes have among all animals. That share is small: more than nine times out of ten, another animal would come. But it
+# happens to be the largest of twenty small shares, so greedy decoding makes the mistake *every single time*. Rolling
+# dice would make it only rarely.
 #
 # So the most likely token is not the safe choice that it seems to be. Greedy also hides what the model knows: that
 # there are twelve traits and twenty animals. What we want is text as varied as the model believes it should be – and no
@@ -479,10 +479,10 @@ for penalty in (1, 1.5):
     print(textwrap.fill(f"penalty {penalty}: {greedy_bigram(penalty)}", width=90))
 
 # %% [markdown]
-# A penalty of 1 changes nothing, and the text runs in a circle. GPT-2 did the same, under greedy decoding and under
-# beam search, which is exercise `sampling.10` (Holtzman et al. 2019). The **repetition penalty** (Keskar et al. 2019)
-# breaks the circle by making every token that already occurs in the text less likely: its logit is divided by the
-# penalty.
+# A penalty of 1 changes nothing, and the text runs in a circle. GPT-2 did the same (Holtzman et al. 2019), under
+# greedy decoding and under beam search, the subject of exercise `sampling.10`. The **repetition penalty** (Keskar et
+# al. 2019) breaks the circle by making every token that already occurs in the text less likely: its logit is divided
+# by the penalty.
 #
 # That sentence has a bug. If a logit is negative, dividing −1 by 2 gives −0.5, which is *more*. So today's libraries,
 # ours included, repair the rule of the paper and multiply a negative logit instead:
@@ -518,8 +518,8 @@ pictures.reshaped(P(recall), strong, tokenizer, k=5)
 # left: first the penalty, then the temperature, then the cuts. That is also the order of `transformers`, the library
 # most people use, and the tests of this course compare the two step by step.
 #
-# Top-p is the one that feels the order. If a high temperature has woken up the tail, the tail is a large share of what
-# p counts. So how many tokens stay at our place, where twelve are right? Watch the second line.
+# Top-p feels the order most. If a high temperature has woken up the tail, the tail is a large share of what p counts.
+# So how many tokens stay at our place, where twelve are right? Watch the second line.
 
 # %% tags=["nbval-check-output"]
 for setting in ({"top_k": 12}, {"top_p": 0.9}, {"min_p": 0.1}):
@@ -527,8 +527,9 @@ for setting in ({"top_k": 12}, {"top_p": 0.9}, {"min_p": 0.1}):
     print(f"{setting!s:14} at temperature 1, 2, 3: {stay}")
 
 # %% [markdown]
-# Top-k and min-p hold at all three, so they can be combined with a high temperature. Top-p
-# doesn't: with so heavy a tail, it needs more than a hundred tokens to reach 0.9.
+# Top-k and min-p hold at all three *here*. Only top-k is immune in general: at temperature $\tau$, min-p keeps
+# whatever was at least $0.1^\tau$ times as likely as the best, and at other places that lets more in. Top-p breaks at
+# temperature 3: with so heavy a tail, it needs more than a hundred tokens to reach 0.9.
 #
 # Of the package's functions, top-p is the one worth reading; the lines that matter are the same as yours. The first two
 # checks are what a tested block adds: an error that says what to do, and the case where rounding could go wrong.
@@ -598,8 +599,8 @@ print("without a cache:", count_tokens(use_cache=False))
 
 # %% [markdown]
 # Nearly all of them have been through the model before. Do they really have to go again? Think of what a token leaves
-# behind for the tokens after it: in each attention layer a **key** and a **value**, and nothing else. If those are
-# still the same when the text has grown, we can store them.
+# behind for the tokens after it: in each attention layer a **key** and a **value**, and in a plain GPT nothing else.
+# If those are still the same when the text has grown, we can store them.
 #
 # *Before you look:* somebody replaces one token in the middle of a text. Which keys and values of layer 2 change? The
 # cell that answers hands the model an empty `KVCache`, in which every layer leaves its keys and values as `k` and `v`.
@@ -903,10 +904,11 @@ except ValueError as refusal:
 # token, so past that point generation is slow again. Couldn't we keep the cache, drop the oldest keys and values, and
 # carry on?
 #
-# What would be wrong with that? One suspect is position: in the shortened text, every token has moved to the front. The
-# other is subtler. The keys that we'd keep were computed while the oldest tokens were still there. Let's separate the
-# two on a passage that is short enough to compute everything: its first 15 tokens drop out, and we look at the
-# distribution after the last one.
+# What would be wrong with that? One suspect is position: in the shortened text, every token has moved to the front.
+# The other is subtler. The keys that we'd keep were computed while the oldest tokens were still there. Let's separate
+# the two on a passage that is short enough to compute everything: its first 15 tokens drop out, and we look at the
+# distribution after the last one. To put the rest at its old positions, we hand the model a cache that claims to hold
+# 15 tokens and holds none.
 
 # %% tags=["nbval-check-output"]
 ids, n = seen[None], 15  # [1, T]  the passage with the lamp, and how many tokens drop out
@@ -1015,8 +1017,11 @@ for piece in sampling.stream(model, tokenizer, start, 40, stop=end, top_p=0.9, g
     print(piece, end="|", flush=True)
 
 # %% [markdown]
-# A token can be less than a character, as you saw in notebook 01. Then `stream` holds it back until the character is
-# complete. Watch the fox, which takes four tokens:
+# The two bars at the end aren't a mistake. The 40 tokens were used up, and the last piece is whatever the stream was
+# still holding back; here that is nothing.
+#
+# Why would it hold anything back? A token can be less than a character, as you saw in notebook 01. Then `stream` waits
+# until the character is complete. Watch the fox, which takes four tokens:
 
 # %% tags=["nbval-check-output"]
 decoder = tokens.StreamDecoder(tokenizer)
@@ -1110,12 +1115,13 @@ for name, family in families.items():
 # %%
 figure, axes = canvas(7.8, 4.6)
 sides = [(6, 7), (-22, 7), (8, -12), (7, 5)]  # where each family writes its settings
+crowded = {("temperature", "0.6"): (-8, 21), ("temperature", "1"): (-3, 22), ("top-p", "0.9"): (-4, -30)}
 for (name, points), colour, marker, side in zip(curves.items(), SERIES, MARKERS, sides, strict=False):
     xs, ys, labels = zip(*points, strict=True)
     errors = [math.sqrt(y * (100 - y) / n) for y in ys]  # percentage points
     axes.errorbar(xs, ys, errors, color=colour, marker=marker, capsize=3, label=name)
     for x, y, label in points:
-        axes.annotate(label, (x, y), xytext=side, textcoords="offset points", color=colour)
+        axes.annotate(label, (x, y), xytext=crowded.get((name, label), side), textcoords="offset points", color=colour)
 for name, x in {"the grammar": fables.entropy(), "ln of all its stories": math.log(fables.count())}.items():
     axes.axvline(x, color="black", linewidth=1, linestyle=":" if name == "the grammar" else "--", label=name)
 axes.set(xlabel="variety: entropy (nats per story)", ylabel="stories without a mistake (%)", ylim=(40, 100))
@@ -1168,13 +1174,14 @@ print(f"the grammar: {fables.entropy():.1f} nats; all its stories equally likely
 # the texts instead, or another model does.
 #
 # So which setting should you use? For one short answer that has to be right, a low temperature, with an eye on the
-# mistakes that greedy makes every time. For many good texts, a temperature of 0.7 to 1 with a light cut, such as top-p
-# 0.9 or min-p 0.05 to 0.1. And always report what you used, because a model's score depends on it.
+# mistakes that greedy makes every time. For many good texts, a temperature of 0.7 to 1. Many people add a light cut,
+# such as top-p 0.9 or min-p 0.05 to 0.1, though our picture shows no gain from it. And always report what you used,
+# because a model's score depends on it.
 
 # %% [markdown]
 # ## More exercises
 #
-# All of these are *stretch*: pick what tempts you.
+# All of these are *stretch*: pick what tempts you. The numbers follow the list in `progress`, not the page.
 #
 # ### Your turn: Less of the same
 #
@@ -1288,7 +1295,7 @@ recap("sampling")
 # 3. Top-k keeps a number of tokens, top-p a share of the probability, min-p whatever is near the best.
 # 4. Causality makes the KV cache possible. It costs $2 \cdot L \cdot n_\text{kv} \cdot hs$ numbers per token and never
 #    changes the answer.
-# 5. Prefill reads the prompt in one pass; decode writes token by token and waits for memory.
+# 5. Prefill reads the prompt in one pass; decode writes token by token and, in large models, waits for memory.
 #
 # | new here | elsewhere this is called |
 # |---|---|
