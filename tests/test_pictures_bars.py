@@ -72,6 +72,17 @@ def test_lines_draw_the_range_of_each_point_and_commas_between_thousands():
         pictures.lines({"a": [(1, 2.0)]}, "x", "y", ranges={"c": [(1, 2)]})
 
 
+def test_points_of_which_a_line_would_mislead_are_not_joined_and_an_axis_begins_where_it_is_told():
+    figure = pictures.lines(
+        {"law": [(1, 9.0), (2, 8.0)], "run": [(1, 9.5), (2, 7.5)]}, "x", "y", apart=["run"], bottom=0
+    )
+    law, run = figure.axes[0].lines[:2]
+    assert law.get_linestyle() != "None" == run.get_linestyle() and run.get_marker() not in ("None", None)
+    assert figure.axes[0].get_ylim()[0] == 0 < 9.5 < figure.axes[0].get_ylim()[1]
+    with pytest.raises(ValueError, match="apart='c' is the name of no series: choose among a"):
+        pictures.lines({"a": [(1, 2.0)]}, "x", "y", apart=["c"])
+
+
 def test_sizes_on_a_logarithmic_axis_are_the_only_marks_on_it():
     axes = pictures.lines({"a": [(1, 1.0), (2, 3.0), (16, 2.0)]}, "x", "y", log="x").axes[0]
     assert list(axes.get_xticks()) == [1, 2, 16] and not len(axes.get_xticks(minor=True))

@@ -35,6 +35,10 @@ def test_what_was_measured_is_filled_and_what_was_not_is_hollow_and_both_are_sai
     said = pictures.describe(figure)
     assert "80 % of what the roof allows" in said and "at most 2.5 GFLOP/s" in said and "ridge of 10" in said
     assert figure.png() == figure.png() and figure.axes[0].get_title(loc="left") == "here"
+    ridge = next(line for line in figure.axes[0].lines if list(line.get_xdata()) == [10, 10])
+    assert max(ridge.get_ydata()) == 100e9, (
+        "the line of the ridge ends at the roof, so that it crosses no words above it"
+    )
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def _fastest(
 
 def _advice(layout: Layout, memory: dict[str, int], gpu: GPU) -> str:
     """Why this layout, in a few words."""
-    words = [f"{sum(memory.values()) / gpu.memory:.0%} of each GPU is used."]
+    words = [f"{sum(memory.values()) / gpu.memory:.0%} of each GPU's memory is used."]
     if layout.shard:
         words.append("Whole copies would not fit, or leave little memory for the batch: what they share is sharded.")
     if layout.tensor > 1:

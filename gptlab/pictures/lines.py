@@ -1,6 +1,6 @@
 """Numbers against numbers as lines: gain against cost, time against length."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
@@ -28,8 +28,8 @@ def commas(axes) -> None:
 @styled
 def lines(
     series: Mapping[str, Sequence], x: str, y: str, *, ranges: Mapping[str, Sequence] | None = None,
-    at: Mapping[str, Number] | None = None, level: Mapping[str, Number] | None = None, log: str = "",
-    legend: str = "best", title: str = "",
+    apart: Collection[str] = (), at: Mapping[str, Number] | None = None, level: Mapping[str, Number] | None = None,
+    log: str = "", bottom: Number | None = None, legend: str = "best", title: str = "",
 ) -> Picture:  # fmt: skip
     """Points joined by lines, one line for each name; each has its own colour, dash and (up to 40 points) marker.
 
@@ -39,14 +39,17 @@ def lines(
         y: what the vertical axis is, with its unit.
         ranges: from the name of a series to (lowest, highest) for each of its points, such as over several seeds; a
             thin bar with two ends shows it.
+        apart: the series whose points are not joined, because what lies between them means nothing.
         at: vertical lines, from label to x.
         level: horizontal lines, from label to y.
         log: the axes with logarithmic scales: "x", "y" or "xy".
+        bottom: where the vertical axis begins; by default just below the lowest point.
         legend: its place, as in matplotlib; "outside upper center" keeps it off the curves.
         title: over the picture.
 
     Raises:
-        ValueError: for no series, or one without points; for ranges that do not fit the points.
+        ValueError: for no series, or one without points; for ranges that do not fit the points; for a name in `apart`
+            that no series has.
 
     >>> from gptlab import pictures
     >>> print(pictures.describe(pictures.lines({"a": [(1, 2.0), (3, 4.5)]}, "size", "time (ms)")))
@@ -58,13 +61,16 @@ def lines(
         if name not in series or len(spans) != len(series[name]):
             points = f"{len(series[name])} points" if name in series else f"no such series among {', '.join(series)}"
             raise ValueError(f"{len(spans)} ranges for {name!r}, {points}: give (lowest, highest) for each point")
+    if unknown := [name for name in apart if name not in series]:
+        raise ValueError(f"apart={unknown[0]!r} is the name of no series: choose among {', '.join(series)}")
     figure, axes = canvas(7.8, 4.1)
     described = []
     for i, (name, points) in enumerate(series.items()):
         xs, ys = (array([point[c] for point in points]).astype(float) for c in (0, 1))
         colour = SERIES[i % 7]
         marker = MARKERS[i % 7] if len(xs) <= 40 else None  # more would be a band
-        axes.plot(xs, ys, color=colour, linestyle=DASHES[i % 7], marker=marker, markersize=6, label=name)
+        dash = "none" if name in apart else DASHES[i % 7]
+        axes.plot(xs, ys, color=colour, linestyle=dash, marker=marker, markersize=6, label=name)
         for point in points:
             if len(point) > 2:
                 axes.annotate(
@@ -103,6 +109,8 @@ def lines(
         )  # fmt: skip
         described.append(f"{name} at {tidy(value)}")
     axes.set(xlabel=x, ylabel=y)
+    if bottom is not None:
+        axes.set_ylim(bottom=bottom)
     commas(axes)
     axes.set_title(title, pad=20 if at else 6)
     axes.grid(axis="y")

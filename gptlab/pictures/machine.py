@@ -65,7 +65,7 @@ def roofline(roof: Any, parts: Mapping[str, Sequence[Number]], *, title: str = "
     low, high = min(*at, ridge) / 2.5, max(*at, ridge) * 2.5
     figure, axes = canvas(8.6, 4.4)
     axes.plot([low, ridge, high], [low * roof.bandwidth, roof.rate, roof.rate], color=INK, linewidth=2.4, zorder=2)
-    axes.axvline(ridge, color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), zorder=1)
+    axes.plot([ridge, ridge], [1e-30, roof.rate], color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), zorder=1)
     axes.fill_between([low, ridge], [low * roof.bandwidth, roof.rate], 1e-30, color=SKY, alpha=0.13, linewidth=0)
     axes.fill_between([ridge, high], roof.rate, 1e-30, color=PALE, alpha=0.45, linewidth=0)
     described = []
@@ -74,8 +74,10 @@ def roofline(roof: Any, parts: Mapping[str, Sequence[Number]], *, title: str = "
         measured = float(numbers[1]) if len(numbers) > 1 else None
         rate, there = (most if measured is None else measured), f"at {tidy(intensity)} FLOPs per byte"
         axes.plot(
-            intensity, rate, MARKERS[(i + i // 7) % 7], color=SERIES[i % 7], markersize=10, zorder=4, linestyle="none",
-            markerfacecolor="white" if measured is None else SERIES[i % 7], markeredgewidth=1.8,
+            intensity, rate, MARKERS[(i + i // 7) % 7], color=SERIES[i % 7], linestyle="none", zorder=4,
+            markersize=10 if measured is None else 8, markeredgewidth=1.8 if measured is None else 0.8,
+            markerfacecolor="white" if measured is None else SERIES[i % 7],
+            markeredgecolor=SERIES[i % 7] if measured is None else "white",  # so that neighbours stay apart
             label=f"{name}: {rate_text(rate)}",
         )  # fmt: skip
         if measured is None:

@@ -189,8 +189,9 @@ for found in private[:10]:
 #
 # On fables we could afford the question "which size is best?". With a text of your own you want an answer before you
 # begin. The package has a rule for that, the one that `python3 -m gptlab train my.txt` follows. All of it is this
-# table, plus one line about tokens: a text of up to 200,000 characters, with at most 100 different ones among them, is
-# read character by character, and any other text as BPE tokens.
+# table, a vocabulary of 512 to 4,096 byte pairs that grows with the text, and one line about tokens: a text of up to
+# 200,000 characters, with at most 100 different ones among them, is read character by character, and any other text as
+# byte pairs.
 
 # %% tags=["nbval-check-output"]
 rows = [(f"{s.characters:,}", s.n_layer, s.n_embd, s.context, s.steps, s.dropout) for s in own_text.SIZES]
@@ -227,7 +228,7 @@ pictures.table([arithmetic(length) for length in lengths], header, align="rlrrrr
 # characters is enough for a model of about six thousand parameters, far too small to be of any use. That doesn't make
 # Chinchilla wrong. It answers another question: *given so much compute and as much text as you like, which size is
 # best?* You have it the other way round, plenty of compute and one text, so two other findings count. Up to about four
-# passes over a text are nearly as good as fresh text (Muennighoff et al. 2023, whom you met in notebook 10), and a
+# passes over a text are nearly as good as fresh text (Muennighoff et al. 2023, which you met in notebook 10), and a
 # model that is too large for its text still predicts well if dropout holds it back and you stop it in time. So our rule
 # takes a model that is too large on paper and more passes than four where a text is short, and leaves the rest to the
 # validation loss.
@@ -264,8 +265,9 @@ check("your_own_gpt.2", best_size)
 # </details>
 #
 # Now for your text. On a GPU the same cells train a larger model, since it takes hardly any more of your time there. It
-# gets more dropout and about twenty passes at most, so that a short text isn't learned by heart at once. On a CPU, half
-# of the rule's steps keep this notebook within its 90 seconds. The next cell says which it is.
+# gets more dropout and at most about twenty passes, so that the text isn't learned by heart at once. A very short one
+# gets more of them, since sixty steps are the least that teach it anything; there, watch the validation loss. On a CPU,
+# half of the rule's steps keep this notebook within its 90 seconds. The next cell says which it is.
 
 # %%
 device = gpu.pick_device()
@@ -273,7 +275,8 @@ recipe = own_text.plan(sum(map(len, texts)), len(alphabet))
 if device.type == "cuda":
     larger = dict(n_layer=6, n_head=6, n_embd=384, context=256, dropout=0.2)
     recipe = dataclasses.replace(recipe, batch_size=64, model=recipe.model | larger)
-    steps = max(60, min(1000, 20 * sum(map(len, texts)) // (64 * 256)))
+    there = sum(map(len, texts)) // (1 if recipe.tokens == "characters" else 3)  # tokens, about
+    steps = max(60, min(1000, 20 * there // (64 * 256)))
 else:
     steps = recipe.training.steps // 2  # take all of them for your own text
 plan = dataclasses.replace(recipe.training, steps=steps, evaluate_every=steps // 6, save_every=steps // 2)
@@ -400,8 +403,9 @@ first_half = training.with_progress(running, steps=plan.steps // 2, line=live)
 running.close()
 
 # %% [markdown]
-# First came spaces and line lengths, then the shape of a speech, with a name in capitals and a colon, then words, more
-# of which exist as the loss falls. It's the order of notebook 10 once more: form before content.
+# First came spaces and line lengths, then the shape of a speech, with a name in capitals and a colon, then something
+# like words. It's the order of notebook 10 once more: form before content. The loss still falls where the eye sees
+# little change, because one short sample is a poor measure.
 #
 # Now the laptop is closed, and everything in memory is gone. We start again with a new model, fresh random weights and
 # all. `resume=True` finds the checkpoint, and the run goes on as if nothing had happened, with its optimizer, its
@@ -469,7 +473,7 @@ check("your_own_gpt.4", bits_per_byte)
 # For company we take two kinds of models that nobody would call intelligent.
 #
 # An **n-gram model** counts. A 5-gram model asks which token followed these four, and how often; where it hasn't seen
-# the four, it asks about the last three, and so on down. For decades this is how speech recognisers and translation
+# the four, it asks about the last three, and so on down. For decades this was how speech recognisers and translation
 # systems knew what people are likely to say. `memorization.NGram` does it in a page of code. Its **smoothing** (Witten
 # and Bell 1991) mixes the counts for long contexts with those for shorter ones, so that nothing is impossible.
 #
@@ -585,8 +589,8 @@ pictures.training(memorising, what=["training", "validation"], unit="nats per to
 
 # %% [markdown]
 # That's the picture to remember. The lower curve is what a beginner looks at, and it's a triumph. The upper one turns
-# around within the first twenty passes, and from there on training makes the model worse at every speech that it hasn't
-# read. What else happens in the meantime?
+# around within the first twenty passes, and from there on training makes the model worse at predicting the speeches
+# that it hasn't read. What else happens in the meantime?
 
 # %% tags=["answers-prediction"]
 curve = {"the secret": [(e["step"], e["exposure"]) for e in memorising.evaluations]}
@@ -719,8 +723,8 @@ pictures.lines(series, "characters of a stretch", "found in the training text (%
 # %% [markdown]
 # For the play, the higher line belongs to Shakespeare. His characters share more with the rest of the play, names and
 # greetings and *I pray thee*, than the model does, because after so few steps it still spells much that nobody has ever
-# written. With more steps the model's line should rise. If it ends up above the other one at long stretches, look at
-# what is copied.
+# written. Beyond 16 characters this picture shows nothing, since both lines are practically at zero. With more steps
+# the model's line should rise. If it ends up above the other one at long stretches, look at what is copied.
 #
 # ## Sample
 #
@@ -802,7 +806,7 @@ for question, answer in zip(asked, answers, strict=True):
 # <details><summary>The answer</summary>
 #
 # b. What it was trained on comes back word for word. Most of the new questions get one of the twelve answers too,
-# picked by a word that the question shares with one of the twelve; anything else is a patchwork of several.
+# picked by a word that the question shares with one of the twelve; anything else is pieced together from them.
 # </details>
 #
 # A dozen examples teach a *form*: there are turns, an answer is short, it ends. They teach no knowledge, and hardly any

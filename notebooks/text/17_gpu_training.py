@@ -31,7 +31,7 @@
 # - say how much of a machine a run uses, and how long the next one will take.
 #
 # **It builds on** batches (04), attention (06), the model (08), training (10) and the parts of Llama (12). **It takes**
-# about 65 minutes to read, and about a minute and a half to run on two CPU cores, with 1 GB of memory. With an NVIDIA
+# about 70 minutes to read, and about a minute and a half to run on two CPU cores, with 1 GB of memory. With an NVIDIA
 # card the same cells choose larger sizes and take a few minutes; 8 GB of card memory are enough.
 
 # %%
@@ -100,8 +100,9 @@ print(f"one CPU core here: about {rate / 1e9:,.0f} GFLOP/s")
 print(f"training GPT-2 on it would take {work / rate / 3600 / 24 / 365:,.0f} years")
 
 # %% [markdown]
-# That's decades, on this core alone. nanoGPT's README (December 2022) says about four days, on eight A100 cards. What
-# do they do differently, how would you know that it is true, and what can you do with the machine that you have?
+# That's years at best, and on most cores decades. nanoGPT's README (December 2022) says about four days, on eight A100
+# cards. What do they do differently, how would you know that it is true, and what can you do with the machine that you
+# have?
 #
 # Before anything else, turn that division into a tool. A data sheet says that an A100 can do 312 TFLOP/s in 16 bits.
 # Nobody reaches that; let's say that a run gets 35 % of it. Then eight of them need
@@ -249,10 +250,10 @@ print("the clock was read too early:", all(early > 2 * late for early, late in r
 # The first number is spectacular and meaningless: it says how fast work can be *queued*. A rate above what the maker of
 # a card promises is nearly always this mistake.
 #
-# So wait before you start the clock, and wait before you read it. Leave out the first runs, in which memory is
-# allocated and kernels are chosen; a **kernel** is a program that runs on the device. And take the median, so that one
-# disturbed run doesn't count. Suppose that three runs take 3.0, 0.5 and 0.6 seconds and the first is the warm-up: the
-# answer is 0.55.
+# So wait before you start the clock, and wait before you read it. The first runs aren't counted, because memory is
+# allocated in them and kernels are chosen; a **kernel** is a program that runs on the device. Of the others you take
+# the median, so that one disturbed run doesn't matter. Suppose that three runs take 3.0, 0.5 and 0.6 seconds and the
+# first is the warm-up: the answer is 0.55.
 
 # %% [markdown]
 # ### Your turn: Read the clock at the right time
@@ -427,7 +428,9 @@ pictures.roofline(roof, points, title=f"One block and the head on {device}, N = 
 # %% [markdown]
 # Two groups. The matrix products stand far to the right, under the flat ceiling. Norms, activation, residual sums and
 # the loss stand on the left, where memory decides. A marker below the roof has lost time to something else; one *above*
-# the slope found its numbers in a cache, a small fast memory that the measured copy was too large for.
+# the slope found its numbers in a cache, a small fast memory that the measured copy was too large for. If the loss lies
+# far below, here is a part of the reason: the count lets it read the logits once, while PyTorch also takes an
+# exponential of each and writes a second matrix of that size, the log-probabilities.
 #
 # What does that mean for the whole? Here is the share of each part, counted in three ways. Look at the small parts,
 # first in FLOPs and then in bytes:
@@ -449,9 +452,9 @@ shared = {
 pictures.shares(shared, title=f"One block and the head, forward, on {device}")
 
 # %% [markdown]
-# Next to nothing in FLOPs, a great deal in bytes, and the time lies in between. Two kinds of remedies follow. Make the
-# products cheaper, with fewer bits per number. And move fewer bytes, by doing several small things in one kernel. We
-# take them in this order.
+# Together they are next to nothing in FLOPs, a great deal of the bytes, and their time lies in between. Two kinds of
+# remedies follow: make the products cheaper, with fewer bits per number, or move fewer bytes, by doing several small
+# things in one kernel. We take them in this order.
 
 # %% [markdown]
 # ## How large is a number?
@@ -506,7 +509,8 @@ for kind in (torch.bfloat16, torch.float16):
 # scale, and to divide the gradients by it in the end ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)).
 # How large? Nobody knows in advance, so the **loss scaler** (`GradScaler` in PyTorch) finds out by trial. A gradient of
 # 8 with scale 4 is really 2; after some such steps in a row the scale doubles. A gradient of infinity means that the
-# scale was too large: skip this step, halve the scale.
+# scale was too large: this step is skipped, and the scale halved. (The numbers of the exercises aren't in the order of
+# the notebook.)
 
 # %% [markdown]
 # ### Your turn: The loss scaler of float16
@@ -540,8 +544,8 @@ check("gpu.6", unscale)
 # on the CPU.
 #
 # What does it gain? Here are thirty real steps in each precision, from the same weights and on the same stories; the
-# first ten are the warm-up and not timed. Read the last three columns first. Then compare the second column, one large
-# product, with the third, a whole step.
+# first ten are the warm-up and not timed. The last three columns come first: did the learning change? Then compare the
+# second column, one large product, with the third, a whole step.
 
 # %%
 brief = TrainConfig(steps=30, optimizer="muon", learning_rate=0.02, muon_lr=0.05, warmup=10, evaluate_every=0)
@@ -563,10 +567,10 @@ pictures.table(rows, header, align="lrrrrr")
 # %% [markdown]
 # The losses in 16 bits stray from those in float32 by a small fraction of what thirty steps gain. As for speed, it
 # depends on the machine. Each figure is one short reading, so on a busy machine it can lie far below the ceiling that
-# you measured above. A recent GPU has units that multiply small blocks of 16-bit numbers at once: for the A100,
-# NVIDIA's data sheet of 2020 promises 312 TFLOP/s in 16 bits, 156 in TF32 and 19.5 in float32. Some CPUs have such
-# units and some don't. And even where the large product gains, a step of a small model may lose, because its weights
-# and activations are converted again and again. A faster product is not yet a faster step.
+# you measured above, which was that of one precision only. A recent GPU has units that multiply small blocks of 16-bit
+# numbers at once: for the A100, NVIDIA's data sheet of 2020 promises 312 TFLOP/s in 16 bits, 156 in TF32 and 19.5 in
+# float32. Some CPUs have such units and some don't. And even where the large product gains, a step of a small model may
+# lose, because its weights and activations are converted again and again. A faster product is not yet a faster step.
 #
 # ## Attention without its weights
 #
@@ -787,9 +791,8 @@ print("the same weights after a step, within 1e-6:", apart < 1e-6)
 pictures.compare(milliseconds, "one AdamW step (ms)", title=f"{gpu.count_parameters(config):,} parameters on {device}")
 
 # %% [markdown]
-# On a CPU, where an operation is cheap to start, `loop` and `foreach` are often close together. On a GPU each operation
-# of the loop would have to be launched. Wherever this course trains with AdamW, it takes the fused one; it costs one
-# word.
+# On a CPU, where an operation is cheap to start, `foreach` gains nothing and may even lose. On a GPU each operation of
+# the loop would have to be launched. `gptlab`'s own training takes the fused one; it costs one word.
 #
 # ## How large a batch?
 #
@@ -803,7 +806,7 @@ for rows_at_once in sizes:
     ids = torch.randint(V, (rows_at_once, T), device=device)
     rates.append((rows_at_once, rows_at_once * T / gpu.measure(forward_and_backward, device, repeats=3, warmup=1)))
 model.zero_grad()
-pictures.lines({"forward and backward": rates}, "stories in a batch, B", "tokens per second", log="x")
+pictures.lines({"forward and backward": rates}, "stories in a batch, B", "tokens per second", log="x", bottom=0)
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -811,7 +814,7 @@ pictures.lines({"forward and backward": rates}, "stories in a batch, B", "tokens
 # On a CPU the rate rises at first and is soon level, apart from the noise of a busy machine: from then on twice the
 # stories take twice the time. On a GPU small batches leave most units idle, so the rate rises with B, almost for free,
 # until they are busy. **What a GPU changes is not the speed of one step but how much fits into it.** A batch that is
-# too small is the commonest reason for a slow GPU.
+# too small is a common reason for a slow GPU.
 # </details>
 #
 # More stories per step aren't the same as more steps, though. Up to some size a larger batch makes a better gradient;
@@ -1030,8 +1033,8 @@ print("blocks run forward in a step: 4 before,", 4 + 4, "now")
 
 # %% [markdown]
 # This buys memory with about a third more FLOPs, because the forward pass is a third of a step's work and is done
-# twice; the time may grow by more or less. The more blocks, the more is saved. In `TrainConfig` it is one word,
-# `gradient_checkpointing=True`.
+# twice; the time may grow by more or less, and in a short reading on a busy machine it may even seem to shrink. The
+# more blocks, the more is saved. In `TrainConfig` it is one word, `gradient_checkpointing=True`.
 #
 # ### And GPT-2?
 #
@@ -1117,24 +1120,29 @@ class Prefetched:
 
 
 how, fed = dataclasses.replace(brief, steps=12), {}
-for name, source in {"at once": on_disk, "slow": Slow(), "slow, prefetched": Prefetched(Slow())}.items():
-    fed[name] = training.train(new_model(), source, how, dtype=dtype, progress=False)
-pictures.compare({name: 1e3 * h.seconds / h.steps for name, h in fed.items()}, "a step (ms), waiting included")
+sources = {"at once": on_disk, "slow": Slow(), "slow, prefetched": Prefetched(Slow())}
+for _ in range(3):  # the first round is also the warm-up
+    for name, source in sources.items():
+        history = training.train(new_model(), source, how, dtype=dtype, progress=False)
+        fed[name] = min(fed.get(name, math.inf), 1e3 * history.seconds / history.steps)
+pictures.compare(fed, "a step (ms), waiting included, the best of three rounds")
 
 # %% tags=["nbval-check-output"]
 ahead = Prefetched(on_disk)
 print("the same batches:", all(torch.equal(ahead.batch(n)[0], on_disk.batch(n)[0]) for n in range(5)))
 
 # %% [markdown]
-# If a step takes longer than the wait, the wait disappears. Otherwise part of it is left, and you need more threads or
-# larger reads.
+# If a step takes longer than the wait, prefetching hides every wait but the first. Otherwise part of it is left, and
+# more threads or larger reads help. A dozen steps are a short reading, so each bar is the best of three rounds; on a
+# busy machine even that may be disturbed.
 #
 # ## How much of the machine do you use?
 #
 # Tokens per second say how fast you are, but not how much of the machine you use. For that you have to know what a
-# token costs. Count for yourself before you look. Take one block with C = 2 and T = 3, and V = 5: its six matrices have
-# $4 \cdot 4 + 2 \cdot 16 = 48$ entries, attention meets 3 keys and averages 3 values of 2 channels (12), the head has
-# 10. That is 70 multiplications and as many additions; forward and backward, three times that, 420 FLOPs per token.
+# token costs. It helps to count for yourself before you look. With one block, C = 2, T = 3 and V = 5, the six matrices
+# of the block have $4 \cdot 4 + 2 \cdot 16 = 48$ entries, attention meets 3 keys and averages 3 values of 2 channels
+# (12), the head has 10. That is 70 multiplications and as many additions; forward and backward, three times that, 420
+# FLOPs per token.
 
 # %% [markdown]
 # ### Your turn: FLOPs per token, by hand
@@ -1200,6 +1208,7 @@ plan = TrainConfig(steps=steps, optimizer="muon", evaluate_every=steps // 8, war
 batches = StoryBatches(documents(steps * B, seed=1000), B, start=end, shuffle=False)
 judge = StoryEvaluation(fables.tell(128, seed=1), words, end)
 model = new_model()
+untrained = {"step": 0, **judge(model)}
 running = training.run(model, batches, plan, evaluate=judge, dtype=dtype)
 stories = {}
 
@@ -1219,8 +1228,9 @@ history = go_on(until=steps // 4)
 early = history.tokens / history.seconds
 
 # %% [markdown]
-# That was the first quarter. Most words are in place; what is mostly missing is the memory for what was said earlier in
-# a story. The larger model of a GPU, with its larger batches, may be past that point already.
+# That was the first quarter. You'll see a story from this moment below: most words are in place; what is mostly missing
+# is the memory for what was said earlier in a story. The larger model of a GPU, with its larger batches, may be past
+# that point already.
 
 # %%
 history = go_on(until=5 * steps // 8)
@@ -1239,12 +1249,14 @@ for at, written in stories.items():
     print("  (no fault)" if wrong[1] is None else f"  ({wrong[1][:110]})")
 
 # %%
-pictures.excess(history, fall=False, title=f"{steps} steps on {device}: above the best possible loss")
+from_zero = dataclasses.replace(history, evaluations=[untrained, *history.evaluations])
+pictures.excess(from_zero, log=True, fall=False, title=f"{steps} steps on {device}: above the best possible loss")
 
 # %% [markdown]
-# Form is learned first: the stories look like stories before they make sense. The recalled facts take much longer. How
-# many stories end up without a fault varies with the seed and the machine; the loss varies less. Zero in this picture
-# is the entropy of the grammar, the best loss that is possible.
+# The picture begins before the first step, and its heights are logarithmic. Form is learned first: it costs most at the
+# start and next to nothing at the first evaluation, so the stories look like stories before they make sense. The
+# recalled facts take much longer. How many stories end up without a fault varies with the seed and the machine; the
+# loss varies less. All heights are measured from the entropy of the grammar, the best loss that is possible.
 #
 # The clock counted the steps only, not the evaluations. And your guess?
 

@@ -29,7 +29,7 @@
 #   from smaller runs.
 #
 # **It builds on** training (10) and above all on GPU training (17): gradient accumulation, where the memory goes, MFU.
-# **It takes** about 45 minutes to read and about a minute and a half to run on two CPU cores, with 1 GB of memory in
+# **It takes** about 50 minutes to read and about a minute and a half to run on two CPU cores, with 1 GB of memory in
 # each of at most three processes. No GPU is needed. Two processes on two CPU cores run the same program that would run
 # on eight cards.
 
@@ -562,7 +562,7 @@ print("two ranks, one killed, then two with shards; all losses within 1e-4 of on
 #     -m gptlab train nanogpt-gpu --folder /shared/runs/mine --resume
 # ```
 #
-# Only the first kind has been tried for this notebook, with two processes on a CPU, in the cells above. The lines for
+# What has been tried for this notebook is one machine, with two processes on a CPU, in the cells above. The lines for
 # several GPUs, several hosts and Slurm have not been run.
 #
 # ## Beyond this machine, on paper
@@ -582,8 +582,9 @@ def print_plan(found):
 print_plan(cluster.plan(GPTConfig.gpt2("124M"), gpus=8, gpu="A100", tokens=300e9, T=1024, mfu=0.35))
 
 # %% [markdown]
-# nanoGPT's README says about four days. But the `mfu` is an input here, a usual value; leave it out, and the planner
-# guesses one. How good is such a plan? Let's compare it with runs whose figures were published. Read the last column.
+# nanoGPT's README says about four days, and notebook 17 came to 3.0, by the rule of 6 N, which leaves attention out.
+# But the `mfu` is an input here, a usual value; leave it out, and the planner guesses one. How good is such a plan?
+# Let's compare it with runs whose figures were published. Read the last column.
 
 # %% tags=["nbval-check-output"]
 gpt3 = GPTConfig(vocab_size=50257, context=2048, n_layer=96, n_head=96, n_embd=12288)
@@ -607,9 +608,10 @@ pictures.table(rows, header, align="lrrrrr")
 # 2024](https://arxiv.org/abs/2407.21783).
 #
 # The first two rows are within 15 %, because the speed that those runs reached was published and the plan was given it.
-# The last two are not. For the 8B and the 70B no speed was published, and at the speed of the 405B they would have
-# taken far fewer hours than they did. **Parameters, FLOPs and memory follow from the configuration. Hours follow only
-# from a speed that somebody has measured.** A plan without a measured speed is a guess.
+# GPT-3's 14.8 days are just its FLOPs divided by that speed, so its row tests the FLOPs only. The last two rows are not
+# within 15 %. For the 8B and the 70B no speed was published, and at the speed of the 405B they would have taken far
+# fewer hours than they did. **Parameters, FLOPs and memory follow from the configuration. Hours follow only from a
+# speed that somebody has measured.** A plan without a measured speed is a guess.
 #
 # And the layout that the planner advises for the 405B?
 
@@ -617,10 +619,10 @@ pictures.table(rows, header, align="lrrrrr")
 print_plan(published[1][1])
 
 # %% [markdown]
-# *Checkpointing* in that plan is the activation checkpointing of notebook 17. The real run used another layout: tensor
-# 8, pipeline 16, data 128 (their table 4). Both cut matrices only inside a **node**, which is one machine with its
-# eight GPUs, where the links are fast, and both shard the optimizer. The planner leaves out that many small messages
-# are slow, and that hardware breaks.
+# *Checkpointing* in that plan is the activation checkpointing of notebook 17. The waiting is part of the time, since an
+# MFU from a real run includes it. The real run used another layout: tensor 8, pipeline 16, data 128 (their table 4).
+# Both cut matrices only inside a **node**, which is one machine with its eight GPUs, where the links are fast, and both
+# shard the optimizer. The planner leaves out that many small messages are slow, and that hardware breaks.
 #
 # ## How large, on how many tokens?
 #
@@ -683,15 +685,16 @@ check("cluster.5", tokens_needed)
 # %% [markdown]
 # How much does the split matter? Here is the formula for three budgets, with the constants of the corrected fit. The
 # work is the same along each line, and each has a lowest point: to its left the model is too small for its tokens, to
-# its right the model has seen too few. Now start at a lowest point and go straight to the left until you meet the next
-# line. That is your exercise: a smaller model with the same loss, for more training.
+# its right the model has seen too few. Now start at the lowest point of one of the upper two lines and go straight to
+# the left until you meet the line below it. That is your exercise: a smaller model with the same loss, for more
+# training.
 
 # %%
 curves = {}
-for budget in (1e19, 1e20, 1e21):
+for power, budget in {"10¹⁹": 1e19, "10²⁰": 1e20, "10²¹": 1e21}.items():
     millions = (50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
     points = [(n, cluster.chinchilla_loss(n * 1e6, budget / (6 * n * 1e6))) for n in millions]
-    curves[f"10^{math.log10(budget):.0f} FLOPs"] = points
+    curves[f"{power} FLOPs"] = points
 title = "The same work along each line"
 pictures.lines(curves, "parameters N (millions)", "loss (nats per token)", log="x", title=title)
 
@@ -709,7 +712,9 @@ pictures.lines(curves, "parameters N (millions)", "loss (nats per token)", log="
 # $$ L(N) = E + \frac{A}{N^{\alpha}} \qquad\Longleftrightarrow\qquad \ln(L - E) = \ln A - \alpha \ln N . $$
 #
 # In logarithms that is a straight line. Three runs of sizes $10^4$, $4 \cdot 10^4$ and $16 \cdot 10^4$ with losses 3, 2
-# and 1.5, and a floor of 1: each factor of four halves what is above the floor, so α = ½, and A = 200.
+# and 1.5, and a floor of 1: each factor of four halves what is above the floor, so α = ½, and A = 200. One thing is
+# left out: at a fixed number of steps the law above has a constant more, $B / D^{\beta}$. We take the entropy as the
+# floor all the same, which is one more reason not to go far beyond the ladder.
 
 # %% [markdown]
 # ### Your turn: A law from small runs
@@ -788,20 +793,23 @@ found = [rung(64, seed) for seed in (1, 2)]
 inside = sum(low <= loss <= high for _, loss in found)
 print("found", ", ".join(f"{loss:.1f}" for _, loss in found), f"- inside the interval: {inside} of {len(found)}")
 measured = ladder + found
+sizes = [N for N, _ in measured[::2]]
 lines = {
-    "the law": [(N, law(N) - law.floor) for N, _ in measured[::2]],
+    "the law, with 95 % intervals": [(N, law(N) - law.floor) for N in sizes],
     "seed 1": [(N, loss - law.floor) for N, loss in measured[::2]],
     "seed 2": [(N, loss - law.floor) for N, loss in measured[1::2]],
 }
-x, y = "parameters N", "above the floor (nats per story)"
-pictures.lines(lines, x, y, log="xy", at={"fitted up to here": ladder[-1][0]})
+intervals = {"the law, with 95 % intervals": [[edge - law.floor for edge in law.interval(N)] for N in sizes]}
+x, y, limit = "parameters N", "above the floor (nats per story)", {"fitted up to here": ladder[-1][0]}
+pictures.lines(lines, x, y, ranges=intervals, apart=["seed 1", "seed 2"], log="xy", at=limit)
 
 # %% [markdown]
-# Left of the upright line are the runs that the law has seen, right of it the ones that it predicted. How good was the
-# forecast, one size up? Don't trust it much further. These runs end before the recalled facts are learned (notebook
-# 10), and that comes suddenly: a larger model may get there within eighty steps with one seed and not with another. A
-# law knows nothing of what hasn't happened yet in any of its runs, and the interval reflects only the noise of these
-# eight.
+# Left of the upright line are the runs that the law has seen, right of it the ones that it predicted. The thin bars say
+# where a new run should lie in 95 of 100 cases, if the law holds. How good was the forecast, one size up? In our run
+# both new models came out a little below the law, and well inside its interval. Don't trust it much further. These runs
+# end before the recalled facts are learned (notebook 10), and that comes suddenly: a larger model may get there within
+# eighty steps with one seed and not with another. A law knows nothing of what hasn't happened yet in any of its runs,
+# and the interval reflects only the noise of these eight.
 #
 # ## Long runs, outside a notebook
 #
