@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from pygments.styles import get_style_by_name
 
 import gptlab
 from gptlab.attention import Head, attend, attention_weights
+from gptlab.html import BOX
+from gptlab.lab.source import STYLE
 
 
 def test_what_is_shown_can_be_run_and_does_the_same():
@@ -39,3 +42,14 @@ def test_it_shows_coloured_in_a_notebook_and_plain_elsewhere():
 def test_what_has_no_python_source_is_refused_with_what_to_give(thing):
     with pytest.raises(TypeError, match="no Python source to show: give a function"):
         gptlab.show(thing)
+
+
+def test_every_colour_of_the_code_can_be_read_on_its_ground():
+    def light(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # as WCAG 2 has it
+
+    ground = light(BOX.removeprefix("#")) + 0.05
+    colours = {style["color"] for _, style in get_style_by_name(STYLE) if style["color"]}
+    assert len(colours) > 5 and min(ground / (light(colour) + 0.05) for colour in colours) >= 4.5

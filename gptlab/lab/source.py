@@ -7,6 +7,8 @@ from typing import Any
 
 from gptlab.html import BOX, INK
 
+STYLE = "xcode"  # of pygments' colours one whose every word can be read on BOX (contrast of 4.5 or more)
+
 
 class Source:
     """Python source that prints as text and shows with colours in a notebook.
@@ -30,7 +32,8 @@ class Source:
             "font-family:monospace;line-height:1.35;margin:0.4em 0;overflow-x:auto;white-space:pre;"
             f"background:{BOX};color:{INK};padding:0.5em 0.7em"  # the colours of the code need a light ground
         )
-        return highlight(self.text, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, prestyles=style))
+        colours = HtmlFormatter(style=STYLE, noclasses=True, nobackground=True, prestyles=style)
+        return highlight(self.text, PythonLexer(), colours)
 
 
 def show(*objects: Any, docstring: bool = False) -> Source:
