@@ -1004,7 +1004,7 @@ pictures.table(rows, ["MB per second", *took])
 # tiktoken and Hugging Face's package are written in Rust. Plain Python can keep up when warm, because then every chunk
 # is one that it has met before. Cold, it depends on the book: the fables repeat a few words over and over, and
 # Shakespeare has many more. Small differences in the table mean nothing. Hugging Face's package also records where each
-# token lies in the text, which takes time. (One machine on one day; `python -m gptlab bench tokenizers` measures with
+# token lies in the text, which takes time. (One machine on one day; `python3 -m gptlab bench tokenizers` measures with
 # care.)
 #
 # ### How large should V be?

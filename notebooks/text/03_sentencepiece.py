@@ -33,7 +33,7 @@
 # - say what SentencePiece is, and which of its settings give a text back and which don't,
 # - compare tokenizers fairly: in bits per byte of text.
 #
-# **It builds on** notebooks 01 and 02: bytes, bits, vocabulary, merges. **Time:** about 45 minutes to read, and just
+# **It builds on** notebooks 01 and 02: bytes, bits, vocabulary, merges. **Time:** about 45 minutes to read, and a little
 # under two hours for all the exercises. **Running it** takes about 50 seconds on two CPU cores and 500 MB of memory.
 
 # %%
@@ -801,7 +801,7 @@ pictures.lines(curves, "text read (kB)", "bits per byte of held-out text", range
 # In our run the curve of characters lies above the others wherever they share an x, so the larger vocabularies win even
 # at equal text, although the model on characters has then taken more steps. The other three are close together. After
 # sixty steps Unigram needs the fewest bits and SentencePiece's BPE the most, but the difference is less than a tenth of
-# the distance to the characters, and the curves of the two BPEs run into each other: byte-level BPE has simply read
+# the distance to the characters, and the curves of the two BPEs run into each other: byte-level BPE has read
 # more text in its steps. Where the ranges of two tokenizers touch, this experiment doesn't rank them. (In our run no
 # two ranges touch.) Where they don't, the order holds for sixty steps on one corpus, and the next corpus may turn it
 # around. So cutting a text into sub-words at all is worth a lot here, and by which method is worth little. What decides

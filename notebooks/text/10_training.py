@@ -745,8 +745,8 @@ for piece in sampling.stream(reloaded, its_tokenizer, prompt, max_new_tokens=80,
 # folder at the end:
 #
 # ```
-# python -m gptlab train my_text.txt --parts gpt2
-# python -m gptlab sample runs/my_text --prompt "Once"
+# python3 -m gptlab train my_text.txt --parts gpt2
+# python3 -m gptlab sample runs/my_text --prompt "Once"
 # ```
 #
 # Notebook 16 starts from a text that you choose, and asks what the model has memorised of it.

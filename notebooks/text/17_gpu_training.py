@@ -151,7 +151,7 @@ close = [bool((a - b).abs().max() < 1e-3) for a, b in zip(here, there, strict=Tr
 print("loss as on the CPU:", close[0], "  gradient as on the CPU:", close[1])
 
 # %% [markdown]
-# You have an NVIDIA card, and the line says `cpu`? Then torch can't reach it; `python -m gptlab doctor` says why. Often
+# You have an NVIDIA card, and the line says `cpu`? Then torch can't reach it; `python3 -m gptlab doctor` says why. Often
 # the installed build of torch is one for CPUs only. Apple's MPS is taken only if you ask, `pick_device("mps")`, because
 # some of its operations have been silently wrong in some releases. Even then the comparison decides.
 #
@@ -1092,7 +1092,7 @@ milliseconds = {
 pictures.compare(milliseconds, f"milliseconds, B = {B}", best=None)
 
 # %% [markdown]
-# The faster the device, the longer the first bar looks beside the last. So `python -m gptlab prepare` writes such
+# The faster the device, the longer the first bar looks beside the last. So `python3 -m gptlab prepare` writes such
 # files, in parallel, for a corpus of any size. And what remains can be hidden: while the device computes a step, a
 # second thread fetches the next batch. It is **prefetched**. To see what that is worth, take a disk that is slow on
 # purpose.
@@ -1119,6 +1119,7 @@ class Prefetched:
         return ready.result()
 
 
+# %%
 how, fed = dataclasses.replace(brief, steps=12), {}
 sources = {"at once": on_disk, "slow": Slow(), "slow, prefetched": Prefetched(Slow())}
 for _ in range(3):  # the first round is also the warm-up
@@ -1329,9 +1330,9 @@ pictures.table(rows, header, align="lrrrrrr")
 # recipe `shakespeare-gpu` has been tuned since its record was made, so its figures will differ:
 #
 # ```
-# python -m gptlab train nanogpt-gpu --compile True --record data/recorded/mine.json
-# python -m gptlab train shakespeare-gpu --compile True --record data/recorded/mine.json
-# python -m gptlab bench gpu --record data/recorded/mine.json
+# python3 -m gptlab train nanogpt-gpu --compile True --record data/recorded/mine.json
+# python3 -m gptlab train shakespeare-gpu --compile True --record data/recorded/mine.json
+# python3 -m gptlab bench gpu --record data/recorded/mine.json
 # ```
 #
 # ## What a GPU changes

@@ -608,7 +608,7 @@ pictures.table(rows, header, align="lrrrrr")
 # 2024](https://arxiv.org/abs/2407.21783).
 #
 # The first two rows are within 15 %, because the speed that those runs reached was published and the plan was given it.
-# GPT-3's 14.8 days are just its FLOPs divided by that speed, so its row tests the FLOPs only. The last two rows are not
+# GPT-3's 14.8 days are its FLOPs divided by that speed, so its row tests the FLOPs only. The last two rows are not
 # within 15 %. For the 8B and the 70B no speed was published, and at the speed of the 405B they would have taken far
 # fewer hours than they did. **Parameters, FLOPs and memory follow from the configuration. Hours follow only from a
 # speed that somebody has measured.** A plan without a measured speed is a guess.
@@ -817,10 +817,10 @@ pictures.lines(lines, x, y, ranges=intervals, apart=["seed 1", "seed 2"], log="x
 # from them, on the course's texts, on yours, or on any number of files that `prepare` has turned into tokens:
 #
 # ```
-# python -m gptlab prepare --help
-# python -m gptlab train fables --folder runs/fables --steps 3000
-# python -m gptlab train fables --folder runs/fables --steps 3000 --resume
-# python -m gptlab train --help
+# python3 -m gptlab prepare --help
+# python3 -m gptlab train fables --folder runs/fables --steps 3000
+# python3 -m gptlab train fables --folder runs/fables --steps 3000 --resume
+# python3 -m gptlab train --help
 # ```
 
 # %% [markdown]
@@ -913,7 +913,7 @@ pictures.course_map("cluster", figures=tally())
 #
 # Reading is half of it. Each of these is a week or two, and each starts from a file of this course:
 #
-# - **A model of your own texts**, large enough to be useful: your e-mails, your language, your code. `python -m gptlab
+# - **A model of your own texts**, large enough to be useful: your e-mails, your language, your code. `python3 -m gptlab
 #   train my.txt` is the beginning; a careful split, early stopping and an honest look at what it memorised are the
 #   work.
 # - **A mixture of experts**: eight MLPs in a block instead of one, and a router that sends each token to two of them.
