@@ -321,7 +321,7 @@ pictures.next_token(chances, tokenizer, k=12, title="Nearby lived Bo the patient
 # %% [markdown]
 # It knows that an animal must come, and roughly how common each one is. And there's one thing it hasn't noticed. Look
 # whether *fox* has a bar: Ada is a fox already, and no fable has two animals of the same kind. The grey bar is all
-# other tokens together; eight rarer animals are among them.
+# other tokens together; the other eight animals are among them.
 #
 # To produce such a picture, again and again, is all that a language model ever does.
 #

@@ -261,8 +261,9 @@ print(f"{len(sentence)} characters, {len(chars.encode(sentence))} tokens")
 
 # %% [markdown]
 # One token per character is a lot. A model can take in only so many tokens at once; that limit is its **context
-# window**. It also works harder on a longer text: in the part called attention, twice as many tokens are four times
-# the work (notebook 06). And it has to work out again and again that `f`, `o`, `x`, in this order, make an animal.
+# window**. It also works harder on a longer text: in the part called attention, twice as many tokens are up to four
+# times the work (notebook 06). And it has to work out again and again that `f`, `o`, `x`, in this order, make an
+# animal.
 #
 # ## One integer for each word
 #
@@ -847,8 +848,8 @@ pictures.compare(bits, "bits per story", digits=4)
 #
 # And still there is a wide gap down to the last bar. That gap is what a model has to learn: which word follows which,
 # and what was said before. No tokenizer closes it. A tokenizer provides good pieces, and must not lose anything. You'll
-# see that last number again in notebook 10, as a line under every picture of a training run: on stories that it hasn't
-# seen, no model can get below it, except by luck.
+# meet that last number again in notebook 10, in nats: it is the floor against which a training run is measured: on
+# stories that it hasn't seen, no model can get below it, except by luck.
 #
 # ### Your turn: Bits per character
 #

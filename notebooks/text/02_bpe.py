@@ -278,8 +278,9 @@ for token in longest:
 # the boundary between two chunks. The field calls this step **pre-tokenization**.
 #
 # Let's build that expression up. `\p{L}` is a letter of any script, `\p{N}` a digit or other number character, `\s` a
-# space, tab or newline, and `[^…]` any one character that isn't listed. Python's `re` doesn't know `\p`; the package
-# `regex` does, and works the same way otherwise. A space before a word goes with the word:
+# space, tab or newline, and `[^…]` any one character that isn't listed. Behind any of these, `+` means *one or more*
+# and `?` *none or one*. Python's `re` doesn't know `\p`; the package `regex` does, and works the same way otherwise. A
+# space before a word goes with the word:
 
 # %% tags=["nbval-check-output"]
 simple = r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"
@@ -556,8 +557,8 @@ print("300 random words: the same ids each time")
 # ## The tokenizer
 #
 # Split with a pattern, encode each chunk, add special tokens: that is the whole of `BPETokenizer`. Train one on the
-# fables, with GPT-4's pattern, and give it the sentence that travels with you through the course. Below a row of
-# bytes, you see how the tokens fall.
+# fables, with GPT-4's pattern, and give it the sentence that travels with you through the course. The first row below
+# shows the bytes, the second the tokens.
 
 # %% tags=["nbval-check-output"]
 tokenizer = bpe.BPETokenizer.train(book, vocab_size=512, special_tokens=["<|endoftext|>"])

@@ -206,8 +206,8 @@ def best_segmentation(text: str, logp: dict[str, float]) -> list[str]: ...
 check("unigram.3", best_segmentation)
 
 # %% [markdown]
-# The package's version is folded. It takes the lattice as a list: `arcs[end]` holds (start, score) for each piece
-# that ends there. `walk_back` follows the remembered starts from the end.
+# The package's version is in the folded output below. It takes the lattice as a list: `arcs[end]` holds (start, score)
+# for each piece that ends there. `walk_back` follows the remembered starts from the end.
 
 # %% tags=["answers-prediction"]
 gptlab.show(unigram.best_path)
@@ -442,8 +442,9 @@ for alpha in (0.0, 0.1, 0.3, 10.0):
         print("    ", " | ".join(documented.pieces[id] for id in ids))
 
 # %% [markdown]
-# Are the samples fair? For a short word we can list all segmentations and compare. Here $\alpha$ is 0.5, and the
-# model is the rough one from the beginning of the training above, which can't make up its mind about `▁oxen`.
+# Are the samples fair? For a short word we can list all segmentations and compare. Here $\alpha$ is 0.5, and the model
+# is the rough one from the beginning of the training above, which at this $\alpha$ still leaves all eight ways to cut
+# `▁oxen` a chance.
 
 # %% tags=["nbval-check-output"]
 rough, generator = unigram.seed_pieces(words, size=60), random.Random(1)
@@ -522,8 +523,9 @@ print(default.encode("The fox ran.", out_type=str))
 predict("unigram.b", ...)
 
 # %% [markdown]
-# The probe is a line of Python, a ligature, a full-width letter and the Chinese character for fox. Each row changes
-# one more setting. Spaces are shown as ␣. Compare the second column with the probe, character by character.
+# The probe is a line of Python and, on an indented second line, a ligature, a full-width letter and the Chinese
+# character for fox. Each row changes one more setting. Spaces are shown as ␣. Compare the second column with the probe,
+# character by character.
 
 # %% tags=["nbval-check-output", "answers-prediction"]
 print(repr(default.decode(default.encode("the  fox"))), "is what comes back of the fox with two spaces")

@@ -244,8 +244,9 @@ square = torch.ones(2, 2, dtype=torch.long)
 print("B = 2, T = 2:", (square * weights).tolist(), "  meant:", (square * weights[:, None]).tolist())
 
 # %% [markdown]
-# In the square, the weights silently went to the *positions*, because the right ends were lined up. That's why B, T and C
-# are always different numbers in this course: with equal ones, a mistake gives a wrong result of the right shape.
+# In the square, the weights silently went to the *positions*, because the right ends were lined up. That's why this
+# course gives B, T and C different sizes wherever it can: with equal ones, a mistake gives a wrong result of the right
+# shape.
 #
 # The cure is in the last expression. `weights[:, None]` puts a new axis of size 1 where the `None` is, so [B] becomes
 # [B, 1], and then the rule does what we mean.
@@ -737,8 +738,8 @@ for distance in (5, 4):
     print(f"{distance} ids later: inputs {inputs}, lost: {lost}")
 
 # %% [markdown]
-# With $T + 1$, which looks so natural, a pair is lost between any two blocks. With $T$, two blocks share one id: the last
-# target of one is the first input of the next. Nothing is lost and nothing is read twice.
+# With $T + 1$, which looks so natural, a pair is lost between any two blocks. With $T$, two blocks share one id: the
+# last target of one is the first input of the next. No pair is lost, and none is read twice.
 #
 # ### B blocks side by side
 #
@@ -1057,7 +1058,7 @@ picture
 # units to keep busy.
 # </details>
 #
-# Apart from bumps, the curve rises steeply at first and then stops rising; from each point to the next, the batch doubles.
+# From each point to the next, the batch doubles. Apart from bumps, the curve rises steeply at first and then flattens.
 # Once the machine is busy all the time, twice the batch takes at least about twice as long, and the largest batches may
 # even lose some speed again. The place where the rise ends is called the **knee**. The vertical line puts it, by a
 # convention of this course, at the first $B$ with 80 % of the best throughput. It depends on the machine and the model

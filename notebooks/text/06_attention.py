@@ -718,9 +718,10 @@ gptlab.trace(Heads(C, H), x, letters={"B": B, "T": T, "C": C, "H": H, "hs": C //
 #
 # Is what we built what everybody else means by attention? We compare three more versions on the same input: the
 # package's `MultiHeadAttention`, PyTorch's module `nn.MultiheadAttention`, and PyTorch's function
-# `scaled_dot_product_attention`, which never has to hold the whole [T, T] table and is what real models call. There are
-# two conventions to mind. A `Linear` stores its matrix transposed, hence `.T`. And for `nn.MultiheadAttention` a True in
-# the mask means *drop*, while for the function, as for us, it means *keep*. Notebook 07 is about that trap.
+# `scaled_dot_product_attention`, which on most machines avoids holding the whole [T, T] table and is what real models
+# call. There are two conventions to mind. A `Linear` stores its matrix transposed, hence `.T`. And for
+# `nn.MultiheadAttention` a True in the mask means *drop*, while for the function, as for us, it means *keep*. Notebook
+# 07 is about that trap.
 
 # %% tags=["nbval-check-output"]
 ours = MultiHeadAttention(C, H, bias=False)
@@ -916,8 +917,8 @@ print(moved.int())
 # Now the experiment. Five models learn to generate fables, and what we compare is how each of them looks back.
 #
 # - **bigram**: notebook 05's table. It sees one token.
-# - **window**: the vectors of the last 13 tokens side by side, through a hidden layer, as in Bengio and colleagues'
-#   language model of [2003](https://www.jmlr.org/papers/v3/bengio03a.html).
+# - **window**: the vectors of the last 13 tokens side by side, through a small layer with a ReLU (notebook 04), as in
+#   Bengio and colleagues' language model of [2003](https://www.jmlr.org/papers/v3/bengio03a.html).
 # - **convolution**: four layers of width 4, which reach 13 tokens as well.
 # - **attention**: one layer with eight heads, and a small layer after it that works on each position alone. It has no
 #   positions, so it is nearly the bag of words from above. To let it know what is *next to* a word, each position first
@@ -943,7 +944,7 @@ pictures.table(rows, ["model", "tokens it sees", "parameters"])
 # %% [markdown]
 # This is the part of the attention model that looks back. In its four lines, `norm1` brings each vector to the same
 # typical size, `earlier(h, i)` fetches the vector from i positions before, and `weight` says for each channel how much
-# of it to add. Then comes attention, and at the end the small layer: an up-projection, a ReLU that is squared, and a
+# of it to add. Then comes attention, and at the end the small layer, which the code calls MLP: an up-projection, a ReLU that is squared, and a
 # projection back. Every `x +` adds what was found to what was there before.
 
 # %%
@@ -1235,7 +1236,7 @@ print("looks ahead:  ", bool(every.triu(diagonal=1).any()))
 # If you skipped the ones on the way, go back to **attention.2**, **attention.4** and **attention.5**: if you can write
 # those three from an empty cell, you have understood this notebook.
 #
-# *Stretch, open at the top, without a check:* give the window more capacity. This model has about as many parameters as the
+# *Stretch, open-ended, without a check:* give the window more capacity. This model has about as many parameters as the
 # others and sees whole stories:
 #
 # ```python

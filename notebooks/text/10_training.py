@@ -261,9 +261,9 @@ pictures.lines(falling, "step", "loss (logarithmic)", log="y")
 # %% [markdown]
 # The plain steps use nearly the largest rate that doesn't blow up: they bounce across the steep direction and crawl
 # along the flat one. Adam covers both directions at about the same speed, then swings past the goal and back. That
-# swing is the momentum. Without it (`beta1=0`) the path comes in without a swing, and on this smooth valley it ends
-# far closer to the goal. Momentum earns its place on noisy gradients, where the average is worth more than the latest
-# example.
+# swing is the momentum. Without it (`beta1=0`) the path comes in without a swing, and on this smooth valley it ends far
+# closer to the goal. This valley lies exactly along the two axes, so a rate for each weight is all it needs. Momentum
+# is meant for valleys that lie askew, and for noisy gradients, where an average says more than the latest example.
 #
 # Does our function do what the library's does?
 
@@ -282,12 +282,12 @@ print("ours and the library's differ by less than 1e-5:", bool((x - adam[-1]).ab
 # \text{rate} \cdot \text{decay}$. A weight stays large only if the gradient keeps pushing it up. A pull towards
 # simpler models is a form of **regularization**, a guard against learning a text by heart.
 #
-# Why does it need a letter of its own? If you add the pull to the gradient, Adam divides it by √v like everything
-# else, and weights with large gradients hardly decay. Loshchilov and Hutter (2017) applied it *beside* Adam's step,
-# and called the result **AdamW**. PyTorch's `AdamW` does this with a decay of 0.01 unless you say otherwise. With
-# decay 0, AdamW *is* Adam, and that is how we train in this notebook: `TrainConfig.weight_decay` is 0 by default,
-# because with stories that are all new, there's nothing to learn by heart. With your own text, at the end, try another
-# value. Here is weight decay alone: on a weight whose gradient is 0.
+# Why does it need a letter of its own? If you add the pull to the gradient, Adam divides it by √v like everything else,
+# and weights with large gradients hardly decay. Loshchilov and Hutter (2017) applied it *beside* Adam's step, and
+# called the result **AdamW**. PyTorch's `AdamW` does this with a decay of 0.01 unless you say otherwise. With decay 0,
+# AdamW *is* Adam. We train without decay in this notebook: `TrainConfig.weight_decay` is 0 by default, because with
+# stories that are all new, there's nothing to learn by heart. With your own text, at the end, try another value. Here
+# is weight decay alone: on a weight whose gradient is 0.
 
 # %% tags=["nbval-check-output"]
 for decay in (0.0, 0.01, 0.1):
@@ -661,8 +661,8 @@ pictures.table(rows, ["setting", "mean of 3", "from … to"], align="lrr", capti
 # ## Your own text
 #
 # So far every story was new. Your own text isn't like that: it has an end, and the model will see it again and again.
-# Here is the whole way in nine short cells. Put the path of any text file in place of `"pydocs"`, the handbook pages
-# that come with Python itself. (`"shakespeare"` works too; it is downloaded once.)
+# Here is the whole way in nine short cells. Put the path of any text file in place of `"pydocs"`, Python's manual, which
+# comes with Python itself. (`"shakespeare"` works too; it is downloaded once.)
 
 # %%
 text = corpora.load("pydocs").text[:30_000]  # or corpora.load("my_text.txt").text
@@ -896,10 +896,9 @@ recap("training")
 # </details>
 #
 # **To go deeper:** Andrej Karpathy, [Let's reproduce GPT-2](https://www.youtube.com/watch?v=l8pRSuU81PU) (2024), the
-# part on optimization; Loshchilov and Hutter, [Decoupled Weight Decay
-# Regularization](https://arxiv.org/abs/1711.05101) (2017); Olsson et al., [In-context Learning and Induction
-# Heads](https://arxiv.org/abs/2209.11895) (2022), on the drop; Keller Jordan,
-# [Muon](https://kellerjordan.github.io/posts/muon/) (2024).
+# part on optimization; Loshchilov and Hutter, [Decoupled Weight Decay Regularization](https://arxiv.org/abs/1711.05101)
+# (2017); Olsson et al., [In-context Learning and Induction Heads](https://arxiv.org/abs/2209.11895) (2022), on how such
+# heads form; Keller Jordan, [Muon](https://kellerjordan.github.io/posts/muon/) (2024).
 #
 # ## Next
 #

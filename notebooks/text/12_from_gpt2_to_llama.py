@@ -721,8 +721,8 @@ print("comes through:   ", [round(v, 2) for v in (opened * up).tolist()])
 
 # %% [markdown]
 # An open gate lets the 2 through, even enlarged. A gate at 0 lets nothing through, a very negative one almost nothing.
-# And −3 comes through as a negative number, which a GELU would have cut off. As curves, GELU and silu are hard to tell
-# apart; the third one, squared ReLU, comes up again at the end of this notebook.
+# And −3 comes through as a negative number, which a GELU would have cut off. As curves, GELU and silu have the same
+# shape; the third one, squared ReLU, comes up again at the end of this notebook.
 
 # %%
 z = torch.linspace(-4, 2.5, 131)
@@ -1112,9 +1112,9 @@ else:
 #
 # Llama 3 was trained on 8,192 tokens, Llama 3.1 reads 131,072. What stands in the way are the slow pairs. A hand that
 # goes round many times within 8,192 tokens has been seen at every angle. A hand that was still on its first round has
-# not: further on come angles that never occurred. So slow down those hands, and only those, by a factor of 8, with a
-# smooth transition in between. In the picture, the dotted line is the 8,192 tokens of the original training. Compare
-# the two lines of Llama 3 above and below it.
+# not: further on come angles that never occurred. So slow down those hands by a factor of 8, leave alone those that go
+# round more than four times, and slow the few in between by something in between. In the picture, the dotted line is
+# the 8,192 tokens of the original training. Compare the two lines of Llama 3 above and below it.
 
 # %%
 kinds = {"Llama 2": (1e4, None), "Llama 3": (5e5, None), "Llama 3.1": (5e5, RopeScaling(factor=8))}

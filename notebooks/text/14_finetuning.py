@@ -142,8 +142,8 @@ rows = [(kind, f"{before[kind]:.0%}", f"{after[kind]:.0%}") for kind in before]
 pictures.table(rows, ["kind of request", "base model", "assistant"], align="lrr")
 
 # %% [markdown]
-# That table is what this notebook is about. In the last row we expect less than 5 % in the first column, and between
-# 78 % and 97 % in the second. Each of the other rows rests on a dozen requests, and answers are sampled, so it can
+# That table is what this notebook is about. In the last row we expect less than 5 % for the base model, and between 78
+# % and 97 % for the assistant. Each of the other rows rests on a dozen requests, and answers are sampled, so it can
 # easily wander by twenty or thirty points. The judge is strict: a story in which both are foxes, or both are called Bo,
 # isn't a fable. Now let's build it.
 
@@ -662,9 +662,10 @@ predict("finetuning.c", ...)
 # been used as inputs. And because the head uses the same table, every step of pre-training has pushed all of them the
 # same way, towards *a token that never comes*, until they were practically one and the same vector. The model can't
 # tell them apart. How much does that matter? We trained *all* matrices of the blocks for 600 steps with the table
-# frozen, and 14 % of 140 requests were granted. With LoRA beside the matrices of attention alone, and a table that
-# learns, it was 49 % after as many steps. So the rows of those tokens learn together with the thin matrices. (A large
-# model has read each of its tokens many times; there LoRA usually leaves the table alone.)
+# frozen, and 14 % of 140 requests were granted (one run each, made beforehand). With LoRA beside the matrices of
+# attention alone, and a table that learns, it was 49 % after as many steps. So the rows of those tokens learn together
+# with the thin matrices. (A large model has read each of its tokens many times; there LoRA usually leaves the table
+# alone.)
 #
 # Here is ours. The forward pass is your line; `merged` adds the product to the matrix, so that in the end nothing is
 # left of it but another $W$.

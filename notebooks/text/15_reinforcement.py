@@ -477,8 +477,8 @@ print(f"expected: at least three times as far without; here {moved['no clip'][1]
 #
 # The policy that came out of pre-training knows a great deal that the reward doesn't ask for. Nothing so far protects
 # it. So we put a price on every nat of distance to a frozen copy of the first model, the **reference**. The distance is
-# the **KL divergence**: the mean of $\ln \pi - \ln \pi_{\text{ref}}$ over what the policy samples. In words, by how
-# many nats the policy's own text surprises the reference more than the policy itself. It is 0 where both agree, and
+# the **KL divergence**: the mean of $\ln \pi - \ln \pi_{\text{ref}}$ over what the policy samples. In words: how many
+# nats more the policy's own text surprises the reference than it surprises the policy. It is 0 where both agree, and
 # above 0 wherever they don't.
 #
 # It can be estimated from the tokens that were sampled anyway. With $r = \pi_{\text{ref}} / \pi$ each token gives
@@ -635,10 +635,10 @@ print(f"cheerful words per story {untouched['words']:.1f} → {spoiled['words']:
 print(f"coherent {before['coherent']:.0%} → {spoiled['coherent']:.0%} (expected: far fewer)")
 
 # %% [markdown]
-# The reward has gone up, exactly as ordered, and the stories are ruined. This is **reward hacking**. The model isn't
-# malicious; it found the shortest way to the number, and the number wasn't what we meant. As the saying goes: when a
-# measure becomes a target, it ceases to be a good measure (Goodhart's law). In 2016 a boat in a racing game learned to
-# drive in circles, on fire, because there were points to be had
+# The answer is c. The reward has gone up, exactly as ordered, and the stories are ruined. This is **reward hacking**.
+# The model isn't malicious; it found the shortest way to the number, and the number wasn't what we meant. As the saying
+# goes: when a measure becomes a target, it ceases to be a good measure (Goodhart's law). In 2016 a boat in a racing
+# game learned to drive in circles, on fire, because there were points to be had
 # ([OpenAI](https://openai.com/index/faulty-reward-functions/)); today's versions are assistants that flatter because
 # people like it, and programs that pass their tests by editing the tests.
 #
@@ -694,7 +694,7 @@ check("reinforcement.8", teaching_groups)
 # %% [markdown]
 # A bad model is easy to get: sample from the good one at a temperature of 1.9, and it stumbles nearly always. (The
 # policy that is trained is then the model at that temperature.) Look at `flat`, the number of groups, out of 4, in
-# which all rewards are equal:
+# which all rewards are equal (`kl` is 0 only because this run has no reference to measure from):
 
 # %% tags=["answers-prediction"]
 stumbling, _ = checkpoints.committed("fables")
@@ -854,7 +854,7 @@ progress("reinforcement")
 # changes; ours raises `FlatRewards`.
 # </details>
 # <details><summary>Why must the end token be among the tokens that receive the advantage?</summary>
-# Ending was an action of the policy. If it gets no gradient, the policy can never learn when to stop.
+# Ending was an action of the policy. Without that gradient, no reward ever acts on the choice to stop.
 # </details>
 # <details><summary>Your reward climbs and climbs. Which two other curves do you look at?</summary>
 # The distance to the reference, and something you want but did not reward, such as coherence or length. And you read

@@ -33,8 +33,8 @@
 # - fine-tune on a dozen examples, resume a run, export the model, and put it on a page that runs in any browser.
 #
 # **It builds on** all of the notebooks before it, above all on tokens (01), training (10), sampling (11) and
-# fine-tuning (14). **It takes** about 45 minutes to read, about 90 seconds to run on two CPU cores, and less than 1 GB
-# of memory.
+# fine-tuning (14). **It takes** about 45 minutes to read, one and a half to three minutes to run on two CPU cores, and
+# less than 1 GB of memory.
 
 # %%
 import dataclasses
@@ -85,9 +85,9 @@ mine = [corpora.romeo.PATH]  # or ["my_book.txt"], ["a_folder"], ["rows.jsonl"],
 texts = documents.read(mine)
 
 # %% [markdown]
-# Put paths of your own there, and run the notebook from top to bottom. Every cell works on any text, except that the
-# twelve examples near the end were written for the play, so write your own. What the prose says about an output holds
-# for the play, trained on a CPU.
+# Put paths of your own there, and run the notebook from top to bottom. Every cell works on any text that has a thousand
+# characters and at least two documents, except that the twelve examples near the end were written for the play, so
+# write your own. What the prose says about an output holds for the play, trained on a CPU.
 #
 # ## Look at it first
 #
@@ -229,9 +229,9 @@ pictures.table([arithmetic(length) for length in lengths], header, align="rlrrrr
 # Chinchilla wrong. It answers another question: *given so much compute and as much text as you like, which size is
 # best?* You have it the other way round, plenty of compute and one text, so two other findings count. Up to about four
 # passes over a text are nearly as good as fresh text (Muennighoff et al. 2023, which you met in notebook 10), and a
-# model that is too large for its text still predicts well if dropout holds it back and you stop it in time. So our rule
-# takes a model that is too large on paper and more passes than four where a text is short, and leaves the rest to the
-# validation loss.
+# model that is too large for its text still predicts well if you stop it in time (for short texts, dropout helps to
+# hold it back) and you stop it in time. So our rule takes a model that is too large on paper and more passes than four
+# where a text is short, and leaves the rest to the validation loss.
 #
 # How far can you trust it? It rests on trials with a few English texts, and it was made so that a run takes minutes on
 # a laptop. Take it as a starting point: every number in it is an option of `train`.
@@ -267,7 +267,7 @@ check("your_own_gpt.2", best_size)
 # Now for your text. On a GPU the same cells train a larger model, since it takes hardly any more of your time there. It
 # gets more dropout and at most about twenty passes, so that the text isn't learned by heart at once. A very short one
 # gets more of them, since sixty steps are the least that teach it anything; there, watch the validation loss. On a CPU,
-# half of the rule's steps keep this notebook within its 90 seconds. The next cell says which it is.
+# half of the rule's steps keep this notebook short. The next cell says which it is.
 
 # %%
 device = gpu.pick_device()
@@ -480,7 +480,7 @@ check("your_own_gpt.4", bits_per_byte)
 # A **file compressor** is a language model too, although it doesn't look like one. To make a file small, it has to
 # expect what is coming; what it expects costs few bits, what surprises it costs many. That is Shannon's insight once
 # more (1948). We let `gzip` and `lzma` read the training text, and count what the held-out text needs on top. `gzip`
-# can look back only 32 kB, `lzma` at everything it has read.
+# can look back only 32 kB, `lzma` some megabytes, which here is everything.
 #
 # *Before you run on:* who predicts the held-out text best?
 

@@ -100,9 +100,9 @@ print(f"one CPU core here: about {rate / 1e9:,.0f} GFLOP/s")
 print(f"training GPT-2 on it would take {work / rate / 3600 / 24 / 365:,.0f} years")
 
 # %% [markdown]
-# That's years at best, and on most cores decades. nanoGPT's README (December 2022) says about four days, on eight A100
-# cards. What do they do differently, how would you know that it is true, and what can you do with the machine that you
-# have?
+# That's years on the fastest of cores, and decades or a century on most. nanoGPT's README (December 2022) says about
+# four days, on eight A100 cards. What do they do differently, how would you know that it is true, and what can you do
+# with the machine that you have?
 #
 # Before anything else, turn that division into a tool. A data sheet says that an A100 can do 312 TFLOP/s in 16 bits.
 # Nobody reaches that; let's say that a run gets 35 % of it. Then eight of them need
@@ -386,8 +386,8 @@ rows = [(name, f"{rate:,.0f}", f"{speed:,.0f}", f"{1000 * rate / speed:.0f}") fo
 pictures.table(rows, ["card", "TFLOP/s", "GB/s", "ridge (FLOPs per byte)"], align="lrrr")
 
 # %% [markdown]
-# Compare the last column with your CPU's ridge. A card needs many more FLOPs per byte before its arithmetic is busy;
-# most of the tricks in this notebook exist for that reason.
+# Compare the last column with the ridge of a CPU core, about ten (yours is above, if you run on one). A card needs many
+# more FLOPs per byte before its arithmetic is busy; most of the tricks in this notebook exist for that reason.
 #
 # Where do the parts of a GPT stand? `gpu.work_by_part` counts FLOPs and bytes for each part of a forward pass, and the
 # next cells run each part by itself, for one block and the head, and time it.
@@ -567,10 +567,10 @@ pictures.table(rows, header, align="lrrrrr")
 # %% [markdown]
 # The losses in 16 bits stray from those in float32 by a small fraction of what thirty steps gain. As for speed, it
 # depends on the machine. Each figure is one short reading, so on a busy machine it can lie far below the ceiling that
-# you measured above, which was that of one precision only. A recent GPU has units that multiply small blocks of 16-bit
-# numbers at once: for the A100, NVIDIA's data sheet of 2020 promises 312 TFLOP/s in 16 bits, 156 in TF32 and 19.5 in
-# float32. Some CPUs have such units and some don't. And even where the large product gains, a step of a small model may
-# lose, because its weights and activations are converted again and again. A faster product is not yet a faster step.
+# you measured above (which was for one precision). A recent GPU has units that multiply small blocks of 16-bit numbers
+# at once: for the A100, NVIDIA's data sheet of 2020 promises 312 TFLOP/s in 16 bits, 156 in TF32 and 19.5 in float32.
+# Some CPUs have such units and some don't. And even where the large product gains, a step of a small model may lose,
+# because its weights and activations are converted again and again. A faster product is not yet a faster step.
 #
 # ## Attention without its weights
 #
@@ -689,13 +689,14 @@ print(f"forward and backward: {in_a_step} operations; {1e3 * spent:.1f} ms")
 print(f"to start so many, at the price of the smallest addition: {in_a_step * row[0][1] / 1e3:.1f} ms")
 
 # %% [markdown]
-# On a CPU core an addition of about a thousand numbers takes as long as an addition of one, and the operations of a
-# model are larger than that, so starting them is a small part of its step. On a GPU the flat part reaches much further,
-# because the card adds many thousands of numbers at once, while Python starts its kernels one by one. A step in which
-# starting takes longer than computing is called **launch-bound**.
+# On a CPU core an addition of about a thousand numbers takes hardly longer than an addition of one, and the operations
+# of a model are larger than that, so starting them is a small part of its step. On a GPU the flat part reaches much
+# further, because the card adds many thousands of numbers at once, while Python starts its kernels one by one. A step
+# in which starting takes longer than computing is called **launch-bound**.
 #
-# That is common. For each run of the recorded card the table has the time of a step, and the time that its arithmetic
-# alone would have needed at the measured rate. Look for the run that wastes least.
+# That is common in small models. The table can't prove it, because waiting for memory looks the same in it. For each
+# run of the recorded card the table has the time of a step, and the time that its arithmetic alone would have needed at
+# the measured rate. Look for the run that wastes least.
 
 # %%
 rows = []
@@ -811,10 +812,10 @@ pictures.lines({"forward and backward": rates}, "stories in a batch, B", "tokens
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# On a CPU the rate rises at first and is soon level, apart from the noise of a busy machine: from then on twice the
-# stories take twice the time. On a GPU small batches leave most units idle, so the rate rises with B, almost for free,
-# until they are busy. **What a GPU changes is not the speed of one step but how much fits into it.** A batch that is
-# too small is a common reason for a slow GPU.
+# On a CPU core the rate rises by a small factor, unevenly on a busy machine, and the gain runs out early: then twice
+# the stories take twice the time. On a GPU small batches leave most units idle, so the rate rises with B, almost for
+# free, until they are busy. **What a GPU changes is not the speed of one step but how much fits into it.** A batch that
+# is too small is a common reason for a slow GPU.
 # </details>
 #
 # More stories per step aren't the same as more steps, though. Up to some size a larger batch makes a better gradient;
@@ -1269,9 +1270,10 @@ answered
 # %% [markdown]
 # <details><summary>What the number means</summary>
 #
-# It is the MFU over the measured rate. The rest of the time goes to what is not a large product: norms, softmax,
-# looking up rows, starting operations, the optimizer, whose own products aren't counted because the model didn't ask
-# for them, and padding, which is computed and teaches nothing. Small models use little of a machine.
+# It is the MFU over the measured rate. The rest of the time goes to what is not a large product: products too small to
+# run at that rate, norms, softmax, looking up rows, starting operations, the optimizer, whose own products aren't
+# counted because the model didn't ask for them, and padding, which is computed and teaches nothing. Small models use
+# little of a machine.
 # </details>
 #
 # With it you can predict how long a run will take: the work of the whole run, divided by what the first quarter
@@ -1368,8 +1370,8 @@ progress("gpu")
 #
 # - Wait, then read the clock. FLOPs per byte say which of two ceilings counts; the work of a run is about 6 N D.
 # - bfloat16 reaches as far as float32 with fewer digits; float16 needs a scaler. Sums and weights stay in float32.
-# - Attention in one kernel stores no weights. A small model on a fast card is launch-bound: compile it, record it, or
-#   give it more per step.
+# - Attention in one kernel stores no weights. A small model on a fast card is often launch-bound: compile it, record
+#   it, or give it more per step.
 # - Weights, gradients and AdamW take 16 bytes per parameter; activations grow with tokens, logits with V.
 # - Parts of a batch are weighted by their tokens. MFU says what fraction of the machine you use.
 #
@@ -1384,7 +1386,8 @@ progress("gpu")
 # The clock was read before the card was done. Synchronize before each reading.
 # </details>
 # <details><summary>Out of memory. You halve B and accumulate two parts. Which lines of the account shrink?</summary>
-# Activations and logits, by half. Weights, gradients and optimizer stay.
+# Activations and logits, by half. Weights and optimizer stay, but the gradients of the first part are now alive at the
+# peak of the second.
 # </details>
 # <details><summary>A loss becomes NaN in float16 and not in bfloat16. Why might that be?</summary>
 # Something became larger than 65,504, the largest float16. bfloat16 reaches as far as float32.
