@@ -5,12 +5,14 @@ import re
 import numpy as np
 import pytest
 import torch
+from matplotlib.patches import Rectangle
 
 from gptlab import pictures
 from gptlab.attention import Head, attend, split_heads
 from gptlab.cache import KVCache
 from gptlab.config import GPTConfig
 from gptlab.llama import llama_config
+from gptlab.lora import LoRALinear, add_lora
 from gptlab.masking import causal
 from gptlab.model import GPT
 from gptlab.pictures.architecture import short
@@ -158,3 +160,37 @@ def test_the_valley_is_deepest_at_the_cross_and_says_the_losses():
     for paths in ({}, {"a": []}):
         with pytest.raises(ValueError, match="at least one path"):
             pictures.valley(lambda x, y: x, paths)
+
+
+def test_lora_is_drawn_with_the_shapes_and_the_counts_of_its_layer():
+    layer = LoRALinear(torch.nn.Linear(40, 20), rank=4, alpha=10)
+    learned = sum(p.numel() for p in layer.parameters() if p.requires_grad)
+    picture = pictures.lora(layer)
+    drawn = texts(picture)
+    for matrix, shape in (("W", (20, 40)), ("A", (4, 40)), ("B", (20, 4))):
+        rows, columns = {"W": "DC", "A": "rC", "B": "Dr"}[matrix]
+        assert f"{matrix}  [{rows} = {shape[0]}, {columns} = {shape[1]}]" in drawn
+    assert {"x", "[.., C = 40]", "y", "[.., D = 20]", "× 2.5", "+"} <= {*drawn}
+    assert {"800 parameters, frozen", "and a bias of 20, also frozen", "160 parameters learn"} <= {*drawn}
+    assert f"4 · (40 + 20) = {learned} parameters learn, 30 % as many as the 800 in W." in drawn
+    assert all(text in picture.alt for text in drawn[-3:-1])
+    areas = [box.get_width() * box.get_height() for box in picture.axes[0].patches if isinstance(box, Rectangle)]
+    assert np.allclose(np.array(areas) / areas[0], [1, 160 / 800, 80 / 800])
+
+
+def test_each_rank_and_each_layer_of_a_model_gives_its_own_picture():
+    attention = add_lora(GPT(SMALL), rank=2).blocks[0].attention
+    said = [pictures.lora(LoRALinear(torch.nn.Linear(12, 12, bias=False), rank=r)).alt for r in (1, 2)]
+    assert said[0] != said[1] and "bias" not in said[1]
+    assert "A [r = 2, C = 12], 24 parameters learn" in pictures.lora(attention.query).alt
+    thin = texts(pictures.lora(LoRALinear(torch.nn.Linear(400, 400), rank=1)))
+    assert "Drawn to scale, except that the thinnest sides would be thinner still." in thin  # it says where it is not
+
+
+@pytest.mark.parametrize(
+    "layer", [torch.nn.Linear(4, 4), add_lora(GPT(SMALL), rank=2), None], ids=lambda x: str(type(x))
+)
+def test_only_a_layer_with_lora_is_drawn_as_one(layer):
+    kind = type(layer).__name__
+    with pytest.raises(TypeError, match=rf"not a {kind}: pass LoRALinear\(linear, rank=8\), or .* from add_lora"):
+        pictures.lora(layer)

@@ -24,6 +24,7 @@ from gptlab.pictures.curves import excess, rate, training
 from gptlab.pictures.graph import graph
 from gptlab.pictures.heat import attention, mask, rows
 from gptlab.pictures.lines import lines
+from gptlab.pictures.lora import lora
 from gptlab.pictures.machine import memory_timeline, roofline
 from gptlab.pictures.segmentation import lattice, merge_states, merge_tree, merges
 from gptlab.pictures.sentence import arcs, attention_table
@@ -36,7 +37,7 @@ from gptlab.pictures.valley import valley
 __all__ = [
     "Html", "Picture", "architecture", "arcs", "attention", "attention_steps", "attention_table", "by_fact",
     "cache_growth", "compare", "concept_map", "concept_svg", "conversation", "course_map", "describe",
-    "embedding_map", "excess", "graph", "heads_in_channels", "lattice", "lines", "mask", "memory_timeline",
+    "embedding_map", "excess", "graph", "heads_in_channels", "lattice", "lines", "lora", "mask", "memory_timeline",
     "merge_states", "merge_tree", "merges", "next_token", "pipeline", "rate", "reshaped", "roofline", "rows",
     "shapes", "shared_heads", "shares", "surprise", "surprise_figure", "table", "tokens", "training", "utf8_bits",
     "valley",

@@ -787,6 +787,19 @@ def dpo_loss(chosen, rejected, reference_chosen, reference_rejected, beta): ...
 
 check("reinforcement.7", dpo_loss)
 
+# %% [markdown]
+# This is the loss of one pair, against the lead of the chosen completion. At first the policy is the reference, every
+# lead is 0, and a pair costs ln 2. A large lead costs next to nothing; far in the wrong order, each further unit costs
+# almost one nat.
+
+# %%
+leads = torch.linspace(-4, 4, 81)
+losses = [(float(lead), float(bradley_terry_loss(lead[None], torch.zeros(1)))) for lead in leads]
+pictures.lines(
+    {"one pair": losses}, "lead of the chosen completion, s − t", "loss (nats)",
+    at={"policy = reference": 0}, level={"ln 2": float(torch.tensor(2.0).log())}, bottom=0,
+)  # fmt: skip
+
 # %%
 direct, _ = checkpoints.committed("fables")
 how = TrainConfig(steps=48, learning_rate=1e-3, warmup=3, decay_fraction=0.5, evaluate_every=0)
