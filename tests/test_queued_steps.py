@@ -233,7 +233,7 @@ assert 5 * fast <= slow, (fast, slow)
 # be recorded as one with the rest.
 for optimizer in ("adamw", "muon"):
     torch._dynamo.reset()
-    model = GPT(GPTConfig(30, context=16, n_layer=6, n_head=2, n_embd=12))
+    model = GPT(GPTConfig(30, context=16, n_layer=4, n_head=2, n_embd=12))
     step = TrainStep(model, TrainConfig(optimizer=optimizer, warmup=0), torch.float32, SingleProcess())
     queue, counted = StepQueue(step), []
     for compiled in (False, True):
