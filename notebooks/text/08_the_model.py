@@ -423,7 +423,7 @@ print("expected: pre below 3, post above 3")
 # don't.
 #
 # Why not, when the gradient arrives safely in both? Post-norm models can be trained, and the first transformers were:
-# with longer runs, and with a **warm-up**, a learning rate that starts small, which notebook 10 explains. [Xiong et al.
+# with longer runs, and with a warm-up, a learning rate that starts small, which notebook 10 explains. [Xiong et al.
 # 2020](https://arxiv.org/abs/2002.04745) offer a reason: at the start, the gradient of the *last* layer's matrices is
 # larger with post-norm than with pre-norm, by a factor that grows like $\sqrt{L}$, and with large gradients a large rate
 # is unstable. We can check the factor for the very last matrix. Compare the last two columns.
