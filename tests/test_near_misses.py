@@ -16,8 +16,8 @@ EVERY_ONE = os.environ.get("GPTLAB_ALL_NEAR_MISSES") == "1"
 by_id = pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.id)
 
 
-def draws_for(exercise: Exercise, seconds: float = 1.5) -> int:
-    """How many draws of inputs fit into 1.5 seconds of computing: 60, or fewer for expensive exercises, at least 3."""
+def draws_for(exercise: Exercise, seconds: float = 3.0) -> int:
+    """How many draws of inputs fit into 3 seconds of computing: 60, or fewer for expensive exercises, at least 3."""
     bench = Bench(exercise, 1)
     started = time.process_time()
     draw = bench.draw(3)

@@ -439,9 +439,8 @@ def test_in_a_browser_without_a_network_everything_works(built):
                 tab.goto((out / name).as_uri())
                 assert tab.evaluate("document.documentElement.scrollWidth") == width, f"{name} scrolls at {width}"
                 assert tab.evaluate("document.documentElement.dataset.theme") == theme
-                if (
-                    browsing.AXE and name != "06_attention.html"
-                ):  # which has too much in it to look at all of it each time
+                # The page of attention has too much in it to look at all of it each time.
+                if browsing.AXE and name != "06_attention.html":
                     tab.add_script_tag(path=browsing.AXE)
                     found = tab.evaluate("axe.run({ preload: false, runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa'] })")[
                         "violations"

@@ -576,8 +576,8 @@ pictures.course_map(here="start_here")
 
 # %% [markdown]
 # And these are the field's own words that you'll meet on the way. Each has a ◆ where it is explained; look for one that
-# you have heard before, and see how far it is. This notebook's column is empty and 13 has none, because these two
-# introduce none of the words.
+# you have heard before, and see how far it is. This notebook's column is empty, because it introduces none of the
+# words; 13, which is still to come, has no column yet.
 
 # %%
 pictures.concept_map()

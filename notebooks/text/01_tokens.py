@@ -848,8 +848,8 @@ pictures.compare(bits, "bits per story", digits=4)
 #
 # And still there is a wide gap down to the last bar. That gap is what a model has to learn: which word follows which,
 # and what was said before. No tokenizer closes it. A tokenizer provides good pieces, and must not lose anything. You'll
-# meet that last number again in notebook 10, in nats: it is the floor against which a training run is measured: on
-# stories that it hasn't seen, no model can get below it, except by luck.
+# meet that last number again in notebook 10, in nats, as the floor of every training run: on stories that it hasn't
+# seen, no model can get below it, except by luck.
 #
 # ### Your turn: Bits per character
 #

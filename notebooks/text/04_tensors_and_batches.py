@@ -570,7 +570,7 @@ check("batches.2", rolling_windows)
 
 # %% tags=["nbval-check-output"]
 sentence = rows[0]
-end = tokenizer.special_tokens["<|endoftext|>"]  # also serves as the padding: any id that is no word will do
+end = tokenizer.special_tokens["<|endoftext|>"]  # also serves as the padding: any id that isn't a word will do
 window = 4
 padded = [end] * (window - 1) + sentence
 for n in range(len(sentence) - 1):
@@ -971,7 +971,7 @@ print("targets:", " ".join(words(targets[0, :12])))
 # held-out tokens has the model already seen in training?
 
 # %% tags=["nbval-check-output"]
-contexts, targets = batches.rolling_windows(numbered[:20_000], T=48, pad=20_000)  # a padding that is no position
+contexts, targets = batches.rolling_windows(numbered[:20_000], T=48, pad=20_000)  # a padding that isn't a position
 order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))
 train_windows, held_windows = order[2_000:], order[:2_000]
 read = set(contexts[train_windows].flatten().tolist()) | set(targets[train_windows].tolist())

@@ -944,8 +944,8 @@ pictures.table(rows, ["model", "tokens it sees", "parameters"])
 # %% [markdown]
 # This is the part of the attention model that looks back. In its four lines, `norm1` brings each vector to the same
 # typical size, `earlier(h, i)` fetches the vector from i positions before, and `weight` says for each channel how much
-# of it to add. Then comes attention, and at the end the small layer, which the code calls MLP: an up-projection, a ReLU that is squared, and a
-# projection back. Every `x +` adds what was found to what was there before.
+# of it to add. Then comes attention, and at the end the small layer, which the code calls MLP: an up-projection, a ReLU
+# that is squared, and a projection back. Every `x +` adds what was found to what was there before.
 
 # %%
 show(comparison.Attention.forward)

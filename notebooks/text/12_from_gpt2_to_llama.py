@@ -155,8 +155,8 @@ print(f"the seed alone: {abs(seeds[0] - seeds[1]):.1f} nats per story")
 
 # %% [markdown]
 # Keep that last number in mind. A difference between two parts that is no larger than a difference between two seeds
-# says nothing yet. Seeds matter this much because of what you saw in notebook 10: recall comes in steep drops, and
-# *when* they come is partly luck.
+# says nothing yet. Seeds matter this much because of what you saw in notebook 10: recall often comes in steep drops,
+# and *when* they come is partly luck.
 #
 # ## Part 1: RMSNorm
 #

@@ -229,9 +229,9 @@ pictures.table([arithmetic(length) for length in lengths], header, align="rlrrrr
 # Chinchilla wrong. It answers another question: *given so much compute and as much text as you like, which size is
 # best?* You have it the other way round, plenty of compute and one text, so two other findings count. Up to about four
 # passes over a text are nearly as good as fresh text (Muennighoff et al. 2023, which you met in notebook 10), and a
-# model that is too large for its text still predicts well if you stop it in time (for short texts, dropout helps to
-# hold it back) and you stop it in time. So our rule takes a model that is too large on paper and more passes than four
-# where a text is short, and leaves the rest to the validation loss.
+# model that is too large for its text still predicts well if you stop it in time and, where the text is short, let
+# dropout hold it back. So our rule takes a model that is too large on paper and more passes than four where a text is
+# short, and leaves the rest to the validation loss.
 #
 # How far can you trust it? It rests on trials with a few English texts, and it was made so that a run takes minutes on
 # a laptop. Take it as a starting point: every number in it is an option of `train`.

@@ -807,9 +807,9 @@ pictures.lines(lines, x, y, ranges=intervals, apart=["seed 1", "seed 2"], log="x
 # Left of the upright line are the runs that the law has seen, right of it the ones that it predicted. The thin bars say
 # where a new run should lie in 95 of 100 cases, if the law holds. How good was the forecast, one size up? In our run
 # both new models came out a little below the law, and well inside its interval. Don't trust it much further. These runs
-# end before the recalled facts are learned (notebook 10), and that comes suddenly: a larger model may get there within
-# eighty steps with one seed and not with another. A law knows nothing of what hasn't happened yet in any of its runs,
-# and the interval reflects only the noise of these eight.
+# end before the recalled facts are learned (notebook 10), and that can come rather suddenly: a larger model may get
+# there within eighty steps with one seed and not with another. A law knows nothing of what hasn't happened yet in any
+# of its runs, and the interval reflects only the noise of these eight.
 #
 # ## Long runs, outside a notebook
 #
